@@ -1,0 +1,62 @@
+# Everything a developer or CI does. Needs git, make and any Python 3; gets the rest by itself.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+BIN := .venv/bin
+SAM := PATH="$(CURDIR)/$(BIN):$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
+LOCKED := $(UV) pip sync --quiet --require-hashes --python
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
+	--custom-compile-command "make lock" --upgrade
+
+.PHONY: help demo test lint build check lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.ready ## run the pair for real on this machine and print the address to open (PORT=8000)
+	@$(BIN)/python -m demo
+
+test: .venv/.ready ## run every test that this machine can run; say what was skipped and why
+	$(BIN)/pytest --cov
+
+lint: .venv/.ready ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+build: .venv/.ready .venv-sam/.ready ## validate the template and build both packages as they are deployed
+	$(SAM) validate --lint
+	$(SAM) build
+
+check: lint build test ## what CI runs
+
+lock: $(UV) ## resolve all dependencies anew into the hashed requirement files
+	$(COMPILE) pyproject.toml --output-file functions/requirements.txt
+	$(COMPILE) --constraint functions/requirements.txt pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) --group sam --output-file requirements/sam.txt
+	$(COMPILE) --group uv --output-file requirements/uv.txt
+
+clean: ## remove all that was installed or built here
+	rm -rf .aws-sam .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv .venv-sam build
+
+.venv/.ready: requirements/dev.txt .python-version | $(UV)
+	@echo "Installing the development environment into .venv (once) …"
+	@$(UV) venv --quiet --allow-existing --seed .venv
+	@$(LOCKED) .venv requirements/dev.txt
+	@touch $@
+
+.venv-sam/.ready: requirements/sam.txt .python-version | $(UV)
+	@echo "Installing the AWS SAM CLI into .venv-sam (once) …"
+	@$(UV) venv --quiet --allow-existing .venv-sam
+	@$(LOCKED) .venv-sam requirements/sam.txt
+	@touch $@
+
+.tools/bin/uv: requirements/uv.txt
+	@echo "Installing uv into .tools (once) …"
+	@command -v python3 >/dev/null || { echo "make: Python 3 is missing: install it, then try again" >&2; exit 1; }
+	@python3 -m venv --clear .tools || { echo "make: this Python 3 cannot make a virtual environment: install its venv package (Debian: apt install python3-venv) or uv (https://docs.astral.sh/uv), then try again" >&2; exit 1; }
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+	@touch $@
