@@ -1,0 +1,142 @@
+"""``GET /callback``: consume the state, publish what Qonto sent, and show the person on."""
+
+import os
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import boto3
+
+import browser_binding
+import browser_request
+import browser_response
+from aws_calls import CALL_CONFIG
+from callback import authorization_event, authorization_response
+from callback.authorization_topic import AuthorizationTopic, PublishFailedError
+from callback.settings import Settings
+from state_store import (
+    PendingAuthorization,
+    StateRefusedError,
+    StateStore,
+    StateStoreUnavailableError,
+)
+from telemetry import count, logger
+
+settings = Settings.model_validate(dict(os.environ))
+state_store = StateStore(
+    boto3.client("dynamodb", config=CALL_CONFIG),
+    settings.table_name,
+    settings.qonto_environment,
+    settings.client_id,
+)
+topic = AuthorizationTopic(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
+
+# Why a state was not consumed, or its event not published: what the person is told.
+REFUSALS = {
+    "invalid_request": "invalid-request",
+    "no_cookie": "other-browser",
+    "other_browser": "other-browser",
+    "unknown": "used",
+    "expired": "expired",
+    "unconfirmed": "start-again",
+    "not_restored": "start-again",
+}
+OUTCOMES = {"granted", "denied", "failed", *REFUSALS.values()}
+# What the app is told; of any other outcome it could make nothing.
+RETURNED_OUTCOMES = {"granted", "denied", "failed", "expired"}
+
+
+@logger.inject_lambda_context(log_event=False)  # in the code: it beats the environment
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Answer 303 to a URL without code or state; 503 with *Try again* where that can help."""
+    if browser_request.is_speculative(event):
+        return browser_response.unavailable()
+    if event["routeKey"] == "GET /callback/{outcome}":
+        return _outcome_page(event["pathParameters"]["outcome"], event["rawQueryString"])
+
+    try:
+        response = authorization_response.parse(event["rawQueryString"])
+    except browser_request.InvalidQueryError as error:
+        return _refuse("invalid_request", parameters=error.parameters)
+    browser = browser_binding.read(event)
+    if browser is None:
+        return _refuse("no_cookie")
+
+    now = browser_request.arrival(event)
+    try:
+        authorization = state_store.consume(
+            response.state, browser_binding.fingerprint(browser), now
+        )
+    except StateRefusedError as refusal:
+        return _refuse(refusal.reason, refusal.authorization)
+    except StateStoreUnavailableError as error:
+        logger.error("State not consumed", error=str(error))
+        return _page("callback-unavailable")
+
+    authorization_id = authorization.authorization_id
+    try:
+        topic.publish(
+            authorization_event.build(authorization, response, settings.token_endpoint, now)
+        )
+    except PublishFailedError as error:
+        logger.error("Event not published", authorization_id=authorization_id, error=str(error))
+        count("PublishFailed")
+        return _restore(authorization)
+
+    logger.info(f"Authorization {response.outcome}", authorization_id=authorization_id)
+    count("AuthorizationGranted" if response.outcome == "granted" else "AuthorizationFailed")
+    return _go_on(response.outcome, authorization)
+
+
+def _restore(authorization: PendingAuthorization) -> dict[str, Any]:
+    try:
+        state_store.restore(authorization)
+    except StateStoreUnavailableError as error:
+        logger.error(
+            "State not restored", authorization_id=authorization.authorization_id, error=str(error)
+        )
+        return _refuse("not_restored", authorization)
+    count("StateRestored")
+    return _page("callback-unavailable")
+
+
+def _refuse(
+    reason: str, authorization: PendingAuthorization | None = None, **details: object
+) -> dict[str, Any]:
+    if authorization is not None:
+        details["authorization_id"] = authorization.authorization_id
+    logger.warning("Callback refused", extra={"reason": reason, **details})
+    count("CallbackRefused", reason=reason)
+    return _go_on(REFUSALS[reason], authorization)
+
+
+def _go_on(outcome: str, authorization: PendingAuthorization | None) -> dict[str, Any]:
+    if authorization is None:
+        return browser_response.redirect(303, f"/callback/{outcome}")
+    if authorization.return_to is None or outcome not in RETURNED_OUTCOMES:
+        reference = str(authorization.authorization_id)[:8]
+        return browser_response.redirect(303, f"/callback/{outcome}?reference={reference}")
+    returned = {"authorization_id": authorization.authorization_id, "outcome": outcome}
+    if authorization.context is not None:
+        returned["context"] = authorization.context
+    separator = "&" if "?" in authorization.return_to else "?"
+    return browser_response.redirect(
+        303, f"{authorization.return_to}{separator}{urlencode(returned)}"
+    )
+
+
+def _outcome_page(outcome: str, raw_query: str) -> dict[str, Any]:
+    try:
+        reference = browser_request.single_values(raw_query, {"reference"}).get("reference")
+    except browser_request.InvalidQueryError:
+        return _page("not-found")
+    malformed = reference is not None and not re.fullmatch(r"[0-9a-f]{8}", reference)
+    if malformed or outcome not in OUTCOMES:
+        return _page("not-found")
+    return _page(outcome, reference)
+
+
+def _page(name: str, detail: str | None = None) -> dict[str, Any]:
+    import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
+
+    return pages.answer(name, settings, detail)

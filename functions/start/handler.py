@@ -1,0 +1,81 @@
+"""``GET /start``: give the browser a state that it can prove, and send it to Qonto."""
+
+import os
+from datetime import UTC, datetime
+from secrets import token_urlsafe
+from typing import Any
+from uuid import uuid4
+
+import boto3
+
+import browser_binding
+import browser_request
+import browser_response
+from aws_calls import CALL_CONFIG
+from start import authorization_request
+from start.settings import Settings
+from state_store import (
+    STATE_LIFETIME,
+    PendingAuthorization,
+    StateStore,
+    StateStoreUnavailableError,
+)
+from telemetry import count, logger
+
+settings = Settings.model_validate(dict(os.environ))
+state_store = StateStore(
+    boto3.client("dynamodb", config=CALL_CONFIG),
+    settings.table_name,
+    settings.qonto_environment,
+    settings.client_id,
+)
+
+
+@logger.inject_lambda_context(log_event=False)  # in the code: it beats the environment
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Answer 302 to Qonto; 400 or 503 with a page, and then nothing was issued."""
+    if browser_request.is_speculative(event):
+        return browser_response.unavailable()
+
+    try:
+        query = authorization_request.parse(event["rawQueryString"], settings.return_urls)
+    except browser_request.InvalidQueryError as error:
+        logger.warning("Start refused", parameters=error.parameters)
+        return _page("start-invalid", ", ".join(error.parameters))
+
+    browser = browser_binding.read(event) or browser_binding.new()
+    now = browser_request.arrival(event)
+    authorization = PendingAuthorization(
+        state=token_urlsafe(32),
+        expires_at=now + STATE_LIFETIME,
+        browser_hash=browser_binding.fingerprint(browser),
+        authorization_id=uuid4(),
+        environment=settings.qonto_environment,
+        client_id=settings.client_id,
+        redirect_uri=settings.redirect_uri,
+        scope=settings.scope,
+        started_at=datetime.fromtimestamp(now, UTC),
+        organization_id=query.organization_id,
+        registration_id=query.registration_id,
+        context=query.context,
+        return_to=query.return_to,
+        code_verifier=token_urlsafe(32) if settings.pkce == "S256" else None,
+    )
+    try:
+        state_store.issue(authorization)
+    except StateStoreUnavailableError as error:
+        logger.error(
+            "State not issued", authorization_id=authorization.authorization_id, error=str(error)
+        )
+        return _page("start-unavailable")
+
+    logger.info("Authorization started", authorization_id=authorization.authorization_id)
+    count("AuthorizationStarted")
+    location = authorization_request.url(settings.authorization_endpoint, authorization)
+    return browser_response.redirect(302, location, browser_binding.set_cookie(browser))
+
+
+def _page(name: str, detail: str | None = None) -> dict[str, Any]:
+    import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
+
+    return pages.answer(name, settings, detail)
