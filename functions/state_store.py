@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from aws_calls import AWS_FAILURES, failure_name
+from deployment import Deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -64,14 +65,12 @@ class StateRefusedError(Exception):
 class StateStore:
     """Issues, consumes and restores the states of one environment and one client."""
 
-    def __init__(
-        self, dynamodb: "DynamoDBClient", table_name: str, environment: str, client_id: str
-    ) -> None:
-        """Take a client, the table's name, and whose states to consume."""
+    def __init__(self, dynamodb: "DynamoDBClient", deployment: Deployment) -> None:
+        """Take a client, and whose table and states these are."""
         self._dynamodb = dynamodb
-        self._table_name = table_name
-        self._environment = environment
-        self._client_id = client_id
+        self._table_name = deployment.table_name
+        self._environment = deployment.qonto_environment
+        self._client_id = deployment.client_id
 
     def issue(self, authorization: PendingAuthorization) -> None:
         """Write *authorization*.
@@ -135,10 +134,9 @@ class StateStore:
             retried = response["ResponseMetadata"]["RetryAttempts"] > 0
             return StateRefusedError("unconfirmed" if retried else "unknown")
         authorization = _authorization(response["Item"])
-        if (authorization.environment, authorization.client_id) != (
-            self._environment,
-            self._client_id,
-        ):
+        if authorization.environment != self._environment:
+            return StateRefusedError("unknown")
+        if authorization.client_id != self._client_id:
             return StateRefusedError("unknown")
         if authorization.browser_hash != browser_hash:
             return StateRefusedError("other_browser")

@@ -43,7 +43,7 @@ class AuthorizationResponse(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     state: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$", repr=False)]
-    code: Annotated[str, Field(pattern=r"^[ -~]{1,2048}$", repr=False)] | None = None
+    code: Annotated[str | None, Field(pattern=r"^[ -~]{1,2048}$", repr=False)] = None
     error: Annotated[str, Field(min_length=1), AfterValidator(_Cut(128))] | None = None
     error_description: Annotated[str, AfterValidator(_Cut(1024))] | None = None
     scope: Annotated[str | None, AfterValidator(_scope_names)] = None

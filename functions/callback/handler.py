@@ -10,25 +10,15 @@ import boto3
 import browser_binding
 import browser_request
 import browser_response
+import state_store
 from aws_calls import CALL_CONFIG
 from callback import authorization_event, authorization_response
 from callback.authorization_topic import AuthorizationTopic, PublishFailedError
 from callback.settings import Settings
-from state_store import (
-    PendingAuthorization,
-    StateRefusedError,
-    StateStore,
-    StateStoreUnavailableError,
-)
 from telemetry import count, logger
 
 settings = Settings.model_validate(dict(os.environ))
-state_store = StateStore(
-    boto3.client("dynamodb", config=CALL_CONFIG),
-    settings.table_name,
-    settings.qonto_environment,
-    settings.client_id,
-)
+states = state_store.StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
 topic = AuthorizationTopic(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
 
 # Why a state was not consumed, or its event not published: what the person is told.
@@ -64,12 +54,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
     now = browser_request.arrival(event)
     try:
-        authorization = state_store.consume(
-            response.state, browser_binding.fingerprint(browser), now
-        )
-    except StateRefusedError as refusal:
+        authorization = states.consume(response.state, browser_binding.fingerprint(browser), now)
+    except state_store.StateRefusedError as refusal:
         return _refuse(refusal.reason, refusal.authorization)
-    except StateStoreUnavailableError as error:
+    except state_store.StateStoreUnavailableError as error:
         logger.error("State not consumed", error=str(error))
         return _page("callback-unavailable")
 
@@ -88,10 +76,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return _go_on(response.outcome, authorization)
 
 
-def _restore(authorization: PendingAuthorization) -> dict[str, Any]:
+def _restore(authorization: state_store.PendingAuthorization) -> dict[str, Any]:
     try:
-        state_store.restore(authorization)
-    except StateStoreUnavailableError as error:
+        states.restore(authorization)
+    except state_store.StateStoreUnavailableError as error:
         logger.error(
             "State not restored", authorization_id=authorization.authorization_id, error=str(error)
         )
@@ -101,7 +89,7 @@ def _restore(authorization: PendingAuthorization) -> dict[str, Any]:
 
 
 def _refuse(
-    reason: str, authorization: PendingAuthorization | None = None, **details: object
+    reason: str, authorization: state_store.PendingAuthorization | None = None, **details: object
 ) -> dict[str, Any]:
     if authorization is not None:
         details["authorization_id"] = authorization.authorization_id
@@ -110,7 +98,7 @@ def _refuse(
     return _go_on(REFUSALS[reason], authorization)
 
 
-def _go_on(outcome: str, authorization: PendingAuthorization | None) -> dict[str, Any]:
+def _go_on(outcome: str, authorization: state_store.PendingAuthorization | None) -> dict[str, Any]:
     if authorization is None:
         return browser_response.redirect(303, f"/callback/{outcome}")
     if authorization.return_to is None or outcome not in RETURNED_OUTCOMES:

@@ -11,24 +11,14 @@ import boto3
 import browser_binding
 import browser_request
 import browser_response
+import state_store
 from aws_calls import CALL_CONFIG
 from start import authorization_request
 from start.settings import Settings
-from state_store import (
-    STATE_LIFETIME,
-    PendingAuthorization,
-    StateStore,
-    StateStoreUnavailableError,
-)
 from telemetry import count, logger
 
 settings = Settings.model_validate(dict(os.environ))
-state_store = StateStore(
-    boto3.client("dynamodb", config=CALL_CONFIG),
-    settings.table_name,
-    settings.qonto_environment,
-    settings.client_id,
-)
+states = state_store.StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
 
 
 @logger.inject_lambda_context(log_event=False)  # in the code: it beats the environment
@@ -45,9 +35,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
     browser = browser_binding.read(event) or browser_binding.new()
     now = browser_request.arrival(event)
-    authorization = PendingAuthorization(
+    authorization = state_store.PendingAuthorization(
         state=token_urlsafe(32),
-        expires_at=now + STATE_LIFETIME,
+        expires_at=now + state_store.STATE_LIFETIME,
         browser_hash=browser_binding.fingerprint(browser),
         authorization_id=uuid4(),
         environment=settings.qonto_environment,
@@ -62,8 +52,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         code_verifier=token_urlsafe(32) if settings.pkce == "S256" else None,
     )
     try:
-        state_store.issue(authorization)
-    except StateStoreUnavailableError as error:
+        states.issue(authorization)
+    except state_store.StateStoreUnavailableError as error:
         logger.error(
             "State not issued", authorization_id=authorization.authorization_id, error=str(error)
         )

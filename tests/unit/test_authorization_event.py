@@ -1,0 +1,147 @@
+"""The message that subscribers receive."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from callback import authorization_event, authorization_response
+from state_store import PendingAuthorization
+from tests.unit.flow import CODE, STARTED_AT, STATE, pending
+
+ARRIVED_AT = STARTED_AT + 90
+TOKEN_ENDPOINT = "https://oauth-sandbox.staging.qonto.co/oauth2/token"
+
+
+def message(
+    answer: dict[str, str],
+    authorization: PendingAuthorization | None = None,
+    arrived_at: int = ARRIVED_AT,
+) -> dict[str, Any]:
+    """Return what is published of *answer*."""
+    event = authorization_event.build(
+        authorization or pending(),
+        authorization_response.parse(urlencode(answer | {"state": STATE})),
+        TOKEN_ENDPOINT,
+        arrived_at,
+    )
+    published: dict[str, Any] = json.loads(event.model_dump_json(exclude_none=True))
+    return published
+
+
+def test_a_granted_event_is_the_whole_contract() -> None:
+    authorization = pending(
+        organization_id="org", registration_id="reg", context="ctx", code_verifier="v" * 43
+    )
+
+    granted = message({"code": CODE, "scope": "organization.read"}, authorization)
+
+    event_id = UUID(granted.pop("id"))
+    assert event_id.version == 5
+    assert granted == {
+        "specversion": "1.0",
+        "source": "/qonto-connect/sandbox/client-1",
+        "type": "qonto-connect.authorization.granted.v1",
+        "subject": "5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a00",
+        "time": "2023-11-14T22:14:50Z",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:qonto-connect:authorization-granted:v1",
+        "data": {
+            "environment": "sandbox",
+            "client_id": "client-1",
+            "redirect_uri": "https://connect.example.com/callback",
+            "token_endpoint": TOKEN_ENDPOINT,
+            "requested_scope": "offline_access organization.read",
+            "requested_organization_id": "org",
+            "requested_registration_id": "reg",
+            "context": "ctx",
+            "started_at": "2023-11-14T22:13:20Z",
+            "code": CODE,
+            "code_expires_at": "2023-11-14T22:24:50Z",
+            "granted_scope": "organization.read",
+            "code_verifier": "v" * 43,
+        },
+    }
+
+
+def test_a_failed_event_is_the_whole_contract_and_absent_members_are_left_out() -> None:
+    failed = message({"error": "access_denied", "error_description": "a, b"})
+
+    assert UUID(failed.pop("id")).version == 5
+    assert failed == {
+        "specversion": "1.0",
+        "source": "/qonto-connect/sandbox/client-1",
+        "type": "qonto-connect.authorization.failed.v1",
+        "subject": "5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a00",
+        "time": "2023-11-14T22:14:50Z",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:qonto-connect:authorization-failed:v1",
+        "data": {
+            "environment": "sandbox",
+            "client_id": "client-1",
+            "redirect_uri": "https://connect.example.com/callback",
+            "token_endpoint": TOKEN_ENDPOINT,
+            "requested_scope": "offline_access organization.read",
+            "started_at": "2023-11-14T22:13:20Z",
+            "error": "access_denied",
+            "error_description": "a, b",
+        },
+    }
+
+
+def test_one_answer_has_one_id_whenever_it_comes() -> None:
+    assert message({"code": CODE})["id"] == message({"code": CODE}, arrived_at=ARRIVED_AT + 5)["id"]
+
+
+def test_another_answer_has_another_id() -> None:
+    other = pending(authorization_id=UUID("5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a01"))
+
+    ids = {
+        message({"code": CODE})["id"],
+        message({"code": CODE + "x"})["id"],
+        message({"error": CODE})["id"],
+        message({"code": CODE}, other)["id"],
+    }
+
+    assert len(ids) == 4
+
+
+def test_neither_state_nor_cookie_is_in_the_event() -> None:
+    published = json.dumps(message({"code": CODE}))
+
+    assert STATE not in published
+    assert pending().browser_hash not in published
+
+
+def test_the_secrets_stand_in_data_alone() -> None:
+    granted = message({"code": CODE}, pending(code_verifier="v" * 43))
+
+    del granted["data"]
+    assert CODE not in json.dumps(granted)
+    assert "v" * 43 not in json.dumps(granted)
+
+
+def test_the_largest_event_stays_under_8_kb() -> None:
+    authorization = pending(
+        client_id="c" * 128,
+        redirect_uri="https://" + "h" * 250 + "/callback",
+        scope="s" * 1024,
+        organization_id="o" * 128,
+        registration_id="r" * 128,
+        context="x" * 256,
+        code_verifier="v" * 43,
+    )
+    answers = [
+        {"code": '"' * 2048, "scope": "s" * 1024},
+        {"error": "\0" * 500, "error_description": "\0" * 5000},
+        {"error": "🏦" * 500, "error_description": "🏦" * 5000},
+    ]
+
+    for answer in answers:
+        event = authorization_event.build(
+            authorization,
+            authorization_response.parse(urlencode(answer | {"state": STATE})),
+            TOKEN_ENDPOINT,
+            ARRIVED_AT,
+        )
+        assert len(event.model_dump_json(exclude_none=True).encode()) < 8192

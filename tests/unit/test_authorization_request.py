@@ -1,0 +1,125 @@
+"""From the query of /start to the request at Qonto."""
+
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from browser_request import InvalidQueryError
+from start import authorization_request
+from tests.unit.flow import STATE, pending
+
+RETURN_URLS = ("https://app.example.com/connected", "http://localhost:3000/back?tab=bank")
+ENDPOINT = "https://oauth.qonto.com/oauth2/auth"
+
+
+def test_an_empty_query_returns_to_the_first_return_url() -> None:
+    query = authorization_request.parse("", RETURN_URLS)
+
+    assert query.return_to == RETURN_URLS[0]
+    assert query.context is query.organization_id is query.registration_id is None
+
+
+def test_without_return_urls_there_is_nowhere_to_return_to() -> None:
+    assert authorization_request.parse("", ()).return_to is None
+
+
+def test_what_an_app_may_ask_is_taken() -> None:
+    query = authorization_request.parse(
+        f"context=aZ0._~-&organization_id=org_1-A&registration_id=reg&return_to={quote(RETURN_URLS[1])}",
+        RETURN_URLS,
+    )
+
+    assert query.model_dump() == {
+        "context": "aZ0._~-",
+        "organization_id": "org_1-A",
+        "registration_id": "reg",
+        "return_to": RETURN_URLS[1],
+    }
+
+
+@pytest.mark.parametrize(
+    "return_to",
+    [
+        "",
+        "//evil.example",
+        "/\\evil.example",
+        "https:evil.example",
+        "https://app.example.com@evil.example/connected",
+        "https://user@app.example.com/connected",
+        "https://app.example.com/connected\r\nX: y",
+        "javascript:alert(1)",
+        "https://app.example.com:8443/connected",
+        "https://app.example.com/connected/more",
+        "https://app.example.com/connected?",
+        "https://app.example.com/connecte",
+        "HTTPS://APP.EXAMPLE.COM/connected",
+        " https://app.example.com/connected",
+    ],
+)
+def test_return_to_is_a_return_url_character_for_character(return_to: str) -> None:
+    with pytest.raises(InvalidQueryError) as failure:
+        authorization_request.parse(f"return_to={quote(return_to, safe='')}", RETURN_URLS)
+
+    assert failure.value.parameters == ("return_to",)
+
+
+@pytest.mark.parametrize("name", ["context", "organization_id", "registration_id"])
+@pytest.mark.parametrize("value", ["", "two words", "a/b", "é", "a" * 257, "a\n"])
+def test_a_malformed_value_is_refused_by_its_name_and_never_repeated(name: str, value: str) -> None:
+    with pytest.raises(InvalidQueryError) as failure:
+        authorization_request.parse(f"{name}={quote(value)}", RETURN_URLS)
+
+    assert failure.value.parameters == (name,)
+    assert failure.value.__cause__ is None
+    assert len(value) < 2 or value not in str(failure.value)
+
+
+@pytest.mark.parametrize("name", ["context", "return_to", "organization_id", "registration_id"])
+def test_a_repeat_is_refused(name: str) -> None:
+    with pytest.raises(InvalidQueryError):
+        authorization_request.parse(f"{name}=a&{name}=a", RETURN_URLS)
+
+
+@given(st.text(alphabet=st.characters(codec=None, categories=None)))
+def test_any_query_gives_a_request_or_a_refusal(raw_query: str) -> None:
+    for query in (
+        raw_query,
+        f"context={raw_query}",
+        f"return_to={quote(raw_query, errors='replace')}",
+    ):
+        try:
+            parsed = authorization_request.parse(query, RETURN_URLS)
+        except InvalidQueryError:
+            continue
+        assert parsed.return_to in RETURN_URLS
+
+
+def test_the_request_holds_what_qonto_asks_for_and_no_more() -> None:
+    assert authorization_request.url(ENDPOINT, pending()) == (
+        f"{ENDPOINT}?client_id=client-1"
+        "&redirect_uri=https%3A%2F%2Fconnect.example.com%2Fcallback"
+        "&response_type=code&scope=offline_access%20organization.read"
+        f"&state={STATE}"
+    )
+
+
+def test_the_identifiers_that_skip_the_picker_are_passed_on() -> None:
+    url = authorization_request.url(
+        ENDPOINT, pending(organization_id="org", registration_id="reg", context="c", return_to="x")
+    )
+
+    assert url.endswith(f"&state={STATE}&organization_id=org&registration_id=reg")
+
+
+def test_pkce_sends_the_challenge_and_keeps_the_verifier() -> None:
+    url = authorization_request.url(ENDPOINT, pending(code_verifier="v" * 43))
+
+    parameters = dict(parse_qsl(urlsplit(url).query))
+    challenge = urlsafe_b64encode(sha256(b"v" * 43).digest()).decode().rstrip("=")
+    assert parameters["code_challenge"] == challenge
+    assert parameters["code_challenge_method"] == "S256"
+    assert "v" * 43 not in url

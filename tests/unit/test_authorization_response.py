@@ -1,0 +1,126 @@
+"""What Qonto's answer, brought by a browser, is taken for."""
+
+import json
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from browser_request import InvalidQueryError
+from callback.authorization_response import parse
+from tests.unit.flow import CODE, STATE
+
+
+def test_a_code_is_granted() -> None:
+    response = parse(f"code={CODE}&scope=offline_access+organization.read&state={STATE}")
+
+    assert response.outcome == "granted"
+    assert response.code == CODE
+    assert response.scope == "offline_access organization.read"
+    assert response.state == STATE
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        ("access_denied", "denied"),
+        ("request_forbidden", "failed"),
+        ("consent request denied", "failed"),
+        ("ACCESS_DENIED", "failed"),
+    ],
+)
+def test_an_error_is_denied_or_failed(error: str, outcome: str) -> None:
+    response = parse(urlencode({"error": error, "state": STATE}))
+
+    assert response.outcome == outcome
+    assert response.error == error
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "code=x&error=y&state={state}",
+        "code=&error=y&state={state}",
+        "state={state}",
+        "code=&state={state}",
+        "error=&state={state}",
+        "code=x",
+        "code=x&state=",
+        "code=x&state=short",
+        "code=x&state={state}x",
+        "code=x&state={state}&state={state}",
+        "code=x&code=x&state={state}",
+        "error=x&error=x&state={state}",
+        "error=x&error_description=a&error_description=b&state={state}",
+        "code=x&scope=a&scope=b&state={state}",
+        "code=%0A&state={state}",
+        "code=%C3%A9&state={state}",
+        "code=" + "x" * 2049 + "&state={state}",
+    ],
+)
+def test_anything_but_one_answer_to_one_state_is_refused(query: str) -> None:
+    with pytest.raises(InvalidQueryError) as failure:
+        parse(query.format(state=STATE))
+
+    assert STATE not in str(failure.value)
+    assert failure.value.__cause__ is None
+
+
+def test_the_longest_code_is_taken() -> None:
+    assert parse(f"code={'x' * 2048}&state={STATE}").code == "x" * 2048
+
+
+def test_what_we_do_not_know_is_ignored() -> None:
+    response = parse(f"iss=a&iss=b&return_to=https://evil.example&code={CODE}&state={STATE}")
+
+    assert response.outcome == "granted"
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b,c", "one+two", "été 🏦", "<script>alert('&')</script>", "", "a\nb\x00c"]
+)
+def test_a_description_arrives_as_it_was_sent(text: str) -> None:
+    response = parse(urlencode({"error": "e", "error_description": text, "state": STATE}))
+
+    assert response.error_description == text
+
+
+def test_over_long_texts_are_cut_without_breaking_a_character() -> None:
+    response = parse(
+        urlencode({"error": "é" * 200, "error_description": "🏦" * 2000, "state": STATE})
+    )
+
+    assert response.error == "é" * 128
+    assert response.error_description == "🏦" * 1024
+
+
+@given(st.text(max_size=2000))
+def test_a_description_is_a_beginning_of_what_was_sent_and_bounded_in_json(text: str) -> None:
+    response = parse(
+        f"error=e&state={STATE}&error_description={quote(text, safe='', errors='strict')}"
+    )
+
+    assert response.error_description is not None
+    assert text.startswith(response.error_description)
+    assert len(json.dumps(response.error_description, ensure_ascii=False).encode()) <= 4096 + 2
+
+
+@pytest.mark.parametrize("scope", ['quo"te', "a  b", "é", "s" * 1025])
+def test_a_scope_that_is_none_is_as_if_not_sent(scope: str) -> None:
+    assert parse(urlencode({"code": "c", "scope": scope, "state": STATE})).scope is None
+
+
+def test_an_empty_scope_says_that_nothing_was_granted() -> None:
+    assert parse(f"code=c&scope=&state={STATE}").scope == ""
+
+
+@given(st.text(alphabet=st.characters(codec=None, categories=None)))
+def test_any_query_gives_a_response_or_a_refusal(raw_query: str) -> None:
+    for query in (raw_query, f"state={STATE}&error={raw_query}"):
+        try:
+            response = parse(query)
+        except InvalidQueryError:
+            continue
+        assert response.state == STATE

@@ -1,0 +1,61 @@
+"""The cookie that ties a state to one browser."""
+
+from hashlib import sha256
+
+import pytest
+
+import browser_binding
+from state_store import STATE_LIFETIME
+
+VALUE = "a" * 43
+
+
+def test_the_cookie_is_host_only_secure_and_unreadable_by_scripts() -> None:
+    assert browser_binding.set_cookie(VALUE) == (
+        f"__Host-qonto-connect={VALUE}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
+    )
+
+
+def test_the_cookie_outlives_every_state() -> None:
+    assert browser_binding.MAX_AGE > STATE_LIFETIME
+
+
+def test_a_new_value_is_well_formed_and_never_the_same() -> None:
+    values = {browser_binding.new() for _ in range(1000)}
+
+    assert len(values) == 1000
+    for value in values:
+        assert browser_binding.read({"cookies": [f"__Host-qonto-connect={value}"]}) == value
+
+
+def test_the_value_is_found_among_others() -> None:
+    cookies = ["session=x", f"__Host-qonto-connect={VALUE}", "theme=dark"]
+
+    assert browser_binding.read({"cookies": cookies}) == VALUE
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        [],
+        ["__Host-qonto-connect"],
+        ["__Host-qonto-connect="],
+        ["__Host-qonto-connect=" + "a" * 42],
+        ["__Host-qonto-connect=" + "a" * 44],
+        ["__Host-qonto-connect=" + "a" * 42 + "="],
+        ["__Host-qonto-connect=" + "a" * 42 + "\n"],
+        ["__host-qonto-connect=" + VALUE],
+        ["qonto-connect=" + VALUE],
+        [f"__Host-qonto-connect={VALUE}", f"__Host-qonto-connect={VALUE}"],
+    ],
+)
+def test_anything_but_one_value_of_ours_is_no_cookie(cookies: list[str]) -> None:
+    assert browser_binding.read({"cookies": cookies}) is None
+
+
+def test_an_event_without_cookies_has_no_cookie() -> None:
+    assert browser_binding.read({}) is None
+
+
+def test_only_the_hash_of_the_value_is_kept() -> None:
+    assert browser_binding.fingerprint(VALUE) == sha256(VALUE.encode()).hexdigest()

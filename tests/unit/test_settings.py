@@ -1,0 +1,157 @@
+"""What the stack may tell the functions, and what stops them."""
+
+import pytest
+from pydantic import ValidationError
+
+from callback.settings import Settings as CallbackSettings
+from start.settings import Settings as StartSettings
+
+START = {
+    "QONTO_ENVIRONMENT": "sandbox",
+    "CLIENT_ID": "5c2a7f1e-client",
+    "SCOPE": "offline_access organization.read",
+    "REDIRECT_URI": "https://abc123.execute-api.eu-west-3.amazonaws.com/callback",
+    "TABLE_NAME": "states",
+}
+CALLBACK = {
+    "QONTO_ENVIRONMENT": "sandbox",
+    "CLIENT_ID": "5c2a7f1e-client",
+    "TABLE_NAME": "states",
+    "TOPIC_ARN": "arn:aws:sns:eu-west-3:123456789012:authorizations",
+}
+LISTED_SCOPES = (
+    "attachment.read attachment.write bank_account.write beneficiary.trust card.read card.write "
+    "client.read client.write client_invoice.write client_invoices.read einvoicing.read "
+    "embed_auth_link.write insurance_contract.read insurance_contract.write "
+    "internal_transfer.write international_transfer.write membership.read membership.write "
+    "offline_access organization.read payment.write payment_link.read payment_link.write "
+    "product.read product.write request_cards.write request_review.read request_review.write "
+    "request_transfers.write sepa_direct_debit.read sepa_direct_debit.write "
+    "supplier_invoice.read supplier_invoice.write team.read team.write terminal.read "
+    "terminal.write webhook openid subscription.read user_organization.read"
+)
+
+
+def test_what_is_optional_may_be_missing() -> None:
+    settings = StartSettings.model_validate(START)
+
+    assert settings.return_urls == ()
+    assert settings.pkce == "off"
+    assert settings.app_name == settings.support_url == ""
+    assert settings.oauth_base_url is None
+
+
+@pytest.mark.parametrize("variable", START)
+def test_start_stops_with_the_name_of_a_missing_variable(variable: str) -> None:
+    environment = {name: value for name, value in START.items() if name != variable}
+
+    with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
+        StartSettings.model_validate(environment)
+
+
+@pytest.mark.parametrize("variable", CALLBACK)
+def test_callback_stops_with_the_name_of_a_missing_variable(variable: str) -> None:
+    environment = {name: value for name, value in CALLBACK.items() if name != variable}
+
+    with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
+        CallbackSettings.model_validate(environment)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("QONTO_ENVIRONMENT", "staging"),
+        ("CLIENT_ID", ""),
+        ("CLIENT_ID", "two words"),
+        ("SCOPE", ""),
+        ("SCOPE", "two  spaces"),
+        ("SCOPE", 'quo"te'),
+        ("SCOPE", "s" * 1025),
+        ("REDIRECT_URI", "https://example.com/callback/"),
+        ("REDIRECT_URI", "https://example.com/callback?x=1"),
+        ("REDIRECT_URI", "https://example.com/callback#x"),
+        ("REDIRECT_URI", "https://user@example.com/callback"),
+        ("REDIRECT_URI", "http://example.com/callback"),
+        ("REDIRECT_URI", "https://example.com/other"),
+        ("RETURN_URLS", "http://example.com/"),
+        ("RETURN_URLS", "https://user:password@example.com/"),
+        ("RETURN_URLS", "https://example.com/#fragment"),
+        ("RETURN_URLS", "https:example.com"),
+        ("RETURN_URLS", "//example.com"),
+        ("RETURN_URLS", "https://example.com\\evil"),
+        ("RETURN_URLS", "javascript:alert(1)"),
+        ("RETURN_URLS", "https://example.com/" + "x" * 500),
+        ("RETURN_URLS", "https://example.com/ http://example.com/"),
+        ("PKCE", "plain"),
+        ("APP_NAME", "line\nbreak"),
+        ("APP_NAME", "n" * 65),
+        ("SUPPORT_URL", "javascript:alert(1)"),
+        ("TABLE_NAME", ""),
+        ("OAUTH_BASE_URL", "https://evil.example.com"),
+        ("OAUTH_BASE_URL", "http://localhost.evil.example.com"),
+    ],
+)
+def test_a_wrong_value_stops_the_function_with_its_name_and_without_the_value(
+    variable: str, value: str
+) -> None:
+    with pytest.raises(ValidationError) as failure:
+        StartSettings.model_validate(START | {variable: value})
+
+    assert variable in str(failure.value)
+    assert not value or value not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SCOPE", LISTED_SCOPES),
+        ("SCOPE", "a.name.that.qonto.adds.tomorrow"),
+        ("REDIRECT_URI", "https://connect.example.com/callback"),
+        ("REDIRECT_URI", "http://localhost:8001/callback"),
+        ("RETURN_URLS", "https://example.com http://localhost:3000/back?tab=bank&x=%20"),
+        ("RETURN_URLS", "https://example.com/@me/a:b;c=(1)*~!$',"),
+        ("APP_NAME", "Björn & Söhne <3"),
+        ("SUPPORT_URL", "https://example.com/help"),
+        ("SUPPORT_URL", "mailto:help@example.com"),
+        ("OAUTH_BASE_URL", "http://127.0.0.1:8002"),
+    ],
+)
+def test_a_right_value_is_taken(variable: str, value: str) -> None:
+    StartSettings.model_validate(START | {variable: value})
+
+
+def test_strings_stay_as_they_are() -> None:
+    environment = START | {"RETURN_URLS": " https://example.com  http://localhost:3000 "}
+
+    settings = StartSettings.model_validate(environment)
+
+    assert settings.redirect_uri == START["REDIRECT_URI"]
+    assert settings.return_urls == ("https://example.com", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("environment", "host"),
+    [
+        ("production", "https://oauth.qonto.com"),
+        ("sandbox", "https://oauth-sandbox.staging.qonto.co"),
+    ],
+)
+def test_the_environment_decides_every_host(environment: str, host: str) -> None:
+    settings = CallbackSettings.model_validate(CALLBACK | {"QONTO_ENVIRONMENT": environment})
+
+    assert settings.authorization_endpoint == f"{host}/oauth2/auth"
+    assert settings.token_endpoint == f"{host}/oauth2/token"
+
+
+def test_the_stand_in_replaces_the_host_in_both_endpoints() -> None:
+    settings = CallbackSettings.model_validate(CALLBACK | {"OAUTH_BASE_URL": "http://localhost:1"})
+
+    assert settings.authorization_endpoint == "http://localhost:1/oauth2/auth"
+    assert settings.token_endpoint == "http://localhost:1/oauth2/token"
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = StartSettings.model_validate(START)
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.client_id = "another"  # type: ignore[misc] # just what must not work
