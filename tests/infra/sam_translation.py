@@ -1,0 +1,16 @@
+"""Turns the SAM template on standard input into plain CloudFormation on standard output, as JSON.
+
+For the SAM CLI's interpreter: its translator pins another pydantic than the functions'.
+"""
+
+import json
+import sys
+
+from samtranslator.parser.parser import Parser  # type: ignore[import-not-found]
+from samtranslator.translator.translator import Translator  # type: ignore[import-not-found]
+
+template = json.load(sys.stdin)
+# The translator takes no local path; sam package puts such an address in its place.
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/package.zip"
+# No name of a managed policy needs to be looked up: there is no map of them.
+json.dump(Translator(None, Parser()).translate(template, parameter_values={}), sys.stdout)

@@ -1,0 +1,61 @@
+"""The real handlers against a real, embedded AWS."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from demo.local_aws import LocalAws, Stack, free_port, ministack
+from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[LocalAws]:
+    """An AWS of this test run's own."""
+    with ministack() as local_aws:
+        yield local_aws
+
+
+@pytest.fixture(scope="session")
+def stack(aws: LocalAws) -> Stack:
+    """Table and topic from infra/template.yaml."""
+    return aws.deploy(PARAMETERS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _telemetry(stack: Stack) -> Iterator[None]:
+    """What Powertools reads when it writes, rather than at the cold start."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in stack.environment["CallbackFunction"].items():
+            if name.startswith("POWERTOOLS_"):
+                monkeypatch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pair(aws: LocalAws, stack: Stack) -> Pair:
+    """The pair as it is deployed."""
+    return Pair(aws, stack)
+
+
+@pytest.fixture(scope="session")
+def cut_off(aws: LocalAws, stack: Stack) -> Pair:
+    """A pair that can reach no AWS service: what it answers as usual, it answers without."""
+    return Pair(aws, stack, endpoint_url=f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.fixture
+def browser(pair: Pair) -> Browser:
+    """A browser that was never here before."""
+    return Browser(pair)
+
+
+@pytest.fixture(scope="session")
+def _subscription(aws: LocalAws, stack: Stack) -> Subscriber:
+    return Subscriber(aws, stack)
+
+
+@pytest.fixture
+def subscriber(_subscription: Subscriber) -> Subscriber:
+    """A subscriber that has read all that came before."""
+    _subscription.messages()
+    return _subscription

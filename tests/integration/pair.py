@@ -1,0 +1,189 @@
+"""The pair as the outside meets it: a browser, a table, a subscriber's queue."""
+
+import copy
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import uuid4
+
+from demo.gateway import Handler, LambdaContext
+from demo.local_aws import LocalAws, Stack, scrubbed_environment
+
+ROOT = Path(__file__).parents[2]
+EVENTS = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in (ROOT / "tests" / "events").glob("*.json")
+}
+FUNCTION_MODULES = {path.stem for path in (ROOT / "functions").iterdir()}
+REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
+RETURN_URL = "https://app.example.com/connected"
+NOW = 1_700_000_000  # the time of the events in tests/events/
+CODE = "ory_ac_" + "c" * 87
+PARAMETERS = {
+    "QontoEnvironment": "sandbox",
+    "ClientId": "client-1",
+    "Scope": "offline_access organization.read",
+    "ReturnUrls": f"{RETURN_URL} https://app.example.com/back?tab=bank",
+    "AppName": "Ledgerly",
+}
+
+
+def load_handler(module: str, environment: Mapping[str, str]) -> Handler:
+    """Import a handler anew, as a cold start in *environment* does."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in FUNCTION_MODULES:
+            del sys.modules[name]
+    with patch.dict(os.environ, environment, clear=True):
+        handler: Handler = importlib.import_module(module).handler
+    return handler
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a browser gets."""
+
+    status: int
+    headers: dict[str, str]
+    cookies: list[str]
+    body: str
+
+    @property
+    def location(self) -> str:
+        """Where it is sent to."""
+        return self.headers["Location"]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query of the location, each parameter once."""
+        values = parse_qs(urlsplit(self.location).query, strict_parsing=True)
+        assert all(len(each) == 1 for each in values.values())
+        return {name: value for name, [value] in values.items()}
+
+
+class Pair:
+    """The real handlers, in the environment that a stack gives them."""
+
+    def __init__(
+        self,
+        aws: LocalAws,
+        stack: Stack,
+        *,
+        endpoint_url: str | None = None,
+        **environment: str,
+    ) -> None:
+        """Take where the stack is, the endpoint if calls take a detour, and what else to set."""
+        self.aws = aws
+        self.stack = stack
+        scrubbed = scrubbed_environment(endpoint_url or aws.endpoint_url)
+        given = {"REDIRECT_URI": REDIRECT_URI, **environment}
+        of = stack.environment
+        self.start = load_handler("start.handler", scrubbed | of["StartFunction"] | given)
+        self.callback = load_handler("callback.handler", scrubbed | of["CallbackFunction"] | given)
+
+    def item(self, state: str) -> dict[str, Any] | None:
+        """Return the item of *state*, each attribute as text."""
+        answer = self.aws.dynamodb.get_item(
+            TableName=self.stack.table_name, Key={"state": {"S": state}}, ConsistentRead=True
+        )
+        if "Item" not in answer:
+            return None
+        return {name: next(iter(typed.values())) for name, typed in answer["Item"].items()}
+
+    def states(self) -> set[str]:
+        """Return all states in the table."""
+        pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=self.stack.table_name)
+        return {item["state"]["S"] for page in pages for item in page["Items"]}
+
+
+class Browser:
+    """A browser with its cookies, before an API Gateway that calls the pair."""
+
+    def __init__(self, pair: Pair) -> None:
+        """Take the pair that it visits."""
+        self.pair = pair
+        self.cookies: dict[str, str] = {}
+
+    def start(self, *, at: int = NOW, headers: Mapping[str, str] = {}, **query: str) -> Answer:
+        """Follow the link to ``/start``."""
+        return self.request("start", urlencode(query), at=at, headers=headers)
+
+    def started(self, *, at: int = NOW, **query: str) -> str:
+        """Follow the link to ``/start`` and return the state that Qonto gets."""
+        return self.start(at=at, **query).parameters["state"]
+
+    def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Answer:
+        """Come back from Qonto with a code."""
+        query = {"code": code, "scope": "offline_access organization.read", "state": state}
+        return self.request("callback", urlencode(query), at=at)
+
+    def failed(self, state: str, *, at: int = NOW, **answer: str) -> Answer:
+        """Come back from Qonto with an error."""
+        query = {"error": "access_denied", **answer, "state": state}
+        return self.request("callback", urlencode(query), at=at)
+
+    def request(
+        self,
+        event: str,
+        raw_query: str = "",
+        *,
+        at: int = NOW,
+        outcome: str | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> Answer:
+        """Send the request of tests/events/*event*.json with another query, time and cookies."""
+        request = copy.deepcopy(EVENTS[event])
+        request["rawQueryString"] = raw_query
+        request["requestContext"]["timeEpoch"] = at * 1000
+        request["headers"] |= headers
+        request["cookies"] = [f"{name}={value}" for name, value in self.cookies.items()]
+        if outcome is not None:
+            request["pathParameters"] = {"outcome": outcome}
+        handler = self.pair.start if event == "start" else self.pair.callback
+        answer = json.loads(json.dumps(handler(request, LambdaContext(event))))
+        for cookie in answer.get("cookies", []):
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        return Answer(
+            answer["statusCode"],
+            answer["headers"],
+            answer.get("cookies", []),
+            answer.get("body", ""),
+        )
+
+
+class Subscriber:
+    """A queue subscribed to the topic, with raw delivery."""
+
+    def __init__(self, aws: LocalAws, stack: Stack) -> None:
+        """Subscribe."""
+        self._aws = aws
+        self._topic_arn = stack.topic_arn
+        self._queue_url = aws.subscribe_queue(stack.topic_arn)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return all that was published until now: what comes before a marker of our own."""
+        marker = str(uuid4())
+        self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
+        bodies: list[str] = []
+        while marker not in bodies:
+            answer = self._aws.sqs.receive_message(
+                QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=5
+            )
+            for message in answer["Messages"]:
+                bodies.append(message["Body"])
+                self._aws.sqs.delete_message(
+                    QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return [json.loads(body) for body in bodies if body != marker]
+
+    def message(self) -> dict[str, Any]:
+        """Return the one message that was published."""
+        [message] = self.messages()
+        return message

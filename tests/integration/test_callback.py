@@ -1,0 +1,459 @@
+"""``GET /callback``: who is let through, what is published, where the browser ends."""
+
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from demo.local_aws import LocalAws, Stack
+from tests.integration.pair import (
+    CODE,
+    NOW,
+    PARAMETERS,
+    REDIRECT_URI,
+    RETURN_URL,
+    Browser,
+    Pair,
+    Subscriber,
+)
+
+EXPIRES_AT = NOW + 3600
+
+
+@pytest.fixture
+def without_app(stack: Stack, aws: LocalAws) -> Browser:
+    """A browser at a pair that has no app to return to."""
+    return Browser(Pair(aws, stack, RETURN_URLS=""))
+
+
+def test_a_code_is_published_and_the_browser_returns_to_the_app(
+    browser: Browser, subscriber: Subscriber
+) -> None:
+    state = browser.started(context="ctx-1", organization_id="org-1")
+
+    answer = browser.granted(state, at=NOW + 90)
+
+    assert answer.status == 303
+    message = subscriber.message()
+    assert message["type"] == "qonto-connect.authorization.granted.v1"
+    assert message["time"] == "2023-11-14T22:14:50Z"
+    assert message["data"] == {
+        "environment": "sandbox",
+        "client_id": "client-1",
+        "redirect_uri": REDIRECT_URI,
+        "token_endpoint": "https://oauth-sandbox.staging.qonto.co/oauth2/token",
+        "requested_scope": "offline_access organization.read",
+        "requested_organization_id": "org-1",
+        "context": "ctx-1",
+        "started_at": "2023-11-14T22:13:20Z",
+        "code": CODE,
+        "code_expires_at": "2023-11-14T22:24:50Z",
+        "granted_scope": "offline_access organization.read",
+    }
+    assert answer.location.startswith(f"{RETURN_URL}?")
+    assert answer.parameters == {
+        "authorization_id": message["subject"],
+        "outcome": "granted",
+        "context": "ctx-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [("access_denied", "denied"), ("request_forbidden", "failed")]
+)
+def test_an_error_is_published_and_the_browser_returns_to_the_app(
+    browser: Browser, subscriber: Subscriber, error: str, outcome: str
+) -> None:
+    state = browser.started()
+
+    answer = browser.failed(state, error=error, error_description="no, thank you, not now")
+
+    message = subscriber.message()
+    assert message["type"] == "qonto-connect.authorization.failed.v1"
+    assert message["data"]["error"] == error
+    assert message["data"]["error_description"] == "no, thank you, not now"
+    assert answer.parameters == {"authorization_id": message["subject"], "outcome": outcome}
+
+
+def test_the_type_is_the_one_message_attribute_and_subscriptions_filter_by_it(
+    browser: Browser, aws: LocalAws, stack: Stack
+) -> None:
+    url = aws.subscribe_queue(stack.topic_arn, {"type": ["qonto-connect.authorization.failed.v1"]})
+
+    browser.granted(browser.started())
+    browser.failed(browser.started())
+
+    [message] = aws.sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=5
+    )["Messages"]
+    assert message["MessageAttributes"] == {
+        "type": {
+            "DataType": "String",
+            "StringValue": "qonto-connect.authorization.failed.v1",
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "a, b, c",
+        "one + two",
+        "one %2B two",
+        "é 漢字 🏦",
+        "<script>alert(1)</script>&amp;",
+        "d" * 1025,
+    ],
+)
+def test_a_description_arrives_as_it_was_sent_and_is_cut_if_over_long(
+    browser: Browser, subscriber: Subscriber, description: str
+) -> None:
+    answer = browser.failed(browser.started(), error_description=description)
+
+    assert subscriber.message()["data"]["error_description"] == description[:1024]
+    assert description not in answer.location
+
+
+def test_without_an_app_to_return_to_the_browser_gets_a_clean_page(
+    without_app: Browser, subscriber: Subscriber
+) -> None:
+    answers = {
+        "granted": without_app.granted(without_app.started(context="ctx-1")),
+        "denied": without_app.failed(without_app.started()),
+        "failed": without_app.failed(without_app.started(), error="server_error"),
+    }
+
+    messages = subscriber.messages()
+    for (outcome, answer), message in zip(answers.items(), messages, strict=True):
+        assert answer.status == 303
+        assert answer.location == f"/callback/{outcome}?reference={message['subject'][:8]}"
+        page = without_app.request("outcome", urlsplit(answer.location).query, outcome=outcome)
+        assert page.status == 200
+        assert f"Reference: {message['subject'][:8]}" in page.body
+
+
+def test_the_return_url_keeps_its_own_query(browser: Browser, subscriber: Subscriber) -> None:
+    state = browser.started(return_to="https://app.example.com/back?tab=bank")
+
+    answer = browser.granted(state)
+
+    assert answer.location == (
+        "https://app.example.com/back?tab=bank"
+        f"&authorization_id={subscriber.message()['subject']}&outcome=granted"
+    )
+
+
+def test_a_state_is_consumed_by_a_code_and_by_an_error(
+    browser: Browser, pair: Pair, subscriber: Subscriber
+) -> None:
+    granted, failed = browser.started(), browser.started()
+
+    browser.granted(granted)
+    browser.failed(failed)
+
+    assert pair.item(granted) is pair.item(failed) is None
+    assert len(subscriber.messages()) == 2
+    for answer in (
+        browser.granted(granted),
+        browser.granted(failed),
+        browser.failed(granted),
+        browser.failed(failed),
+    ):
+        assert (answer.status, answer.location) == (303, "/callback/used")
+    assert subscriber.messages() == []
+
+
+def test_a_state_that_is_unknown_or_altered_is_refused(
+    browser: Browser, pair: Pair, subscriber: Subscriber
+) -> None:
+    state = browser.started()
+    altered = state[:-1] + ("A" if state[-1] != "A" else "B")
+
+    unknown = [browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)]
+    malformed = [browser.granted(it) for it in ("", state[:-1], state + "A", state[:-1] + "é")]
+
+    assert {answer.location for answer in unknown} == {"/callback/used"}
+    assert {answer.location for answer in malformed} == {"/callback/invalid-request"}
+    assert pair.item(state) is not None
+    assert subscriber.messages() == []
+
+
+@pytest.mark.parametrize("answer", [{"code": CODE}, {"error": "access_denied"}])
+def test_another_browser_is_refused_and_the_right_one_can_still_finish(
+    browser: Browser, pair: Pair, subscriber: Subscriber, answer: dict[str, str]
+) -> None:
+    state = browser.started(context="ctx-1")
+    stranger, nobody = Browser(pair), Browser(pair)
+    stranger.start()
+
+    refusals = [
+        it.request("callback", urlencode(answer | {"state": state})) for it in (stranger, nobody)
+    ]
+
+    assert subscriber.messages() == []
+    for refusal in refusals:
+        assert (refusal.status, refusal.location) == (303, "/callback/other-browser")
+        assert refusal.cookies == []
+    page = stranger.request("outcome", outcome="other-browser")
+    assert page.status == 403
+    assert "ctx-1" not in page.body
+    assert browser.granted(state).parameters["outcome"] == "granted"
+    assert subscriber.message()["data"]["context"] == "ctx-1"
+
+
+@pytest.mark.parametrize("value", ["", "short", "x" * 44, "ü" * 43])
+def test_a_malformed_cookie_is_refused(browser: Browser, cut_off: Pair, value: str) -> None:
+    state = browser.started()
+    other = Browser(cut_off)
+    other.cookies["__Host-qonto-connect"] = value
+
+    assert other.granted(state).location == "/callback/other-browser"
+
+
+def test_other_browser_wins_over_expired(browser: Browser, pair: Pair) -> None:
+    state = browser.started()
+    stranger = Browser(pair)
+    stranger.start()
+
+    assert stranger.granted(state, at=EXPIRES_AT).location == "/callback/other-browser"
+
+
+def test_a_state_is_good_until_its_last_second(browser: Browser, subscriber: Subscriber) -> None:
+    state = browser.started()
+
+    assert browser.granted(state, at=EXPIRES_AT - 1).parameters["outcome"] == "granted"
+    assert len(subscriber.messages()) == 1
+
+
+@pytest.mark.parametrize("late", [0, 1, 86_400])
+def test_an_expired_item_still_in_the_table_is_refused(
+    browser: Browser, pair: Pair, subscriber: Subscriber, late: int
+) -> None:
+    state = browser.started(context="ctx-1")
+    item = pair.item(state)
+
+    answer = browser.granted(state, at=EXPIRES_AT + late)
+
+    assert item is not None
+    assert answer.parameters == {
+        "authorization_id": item["authorization_id"],
+        "outcome": "expired",
+        "context": "ctx-1",
+    }
+    assert subscriber.messages() == []
+
+
+def test_without_an_app_expired_is_a_clean_page(without_app: Browser) -> None:
+    answer = without_app.granted(without_app.started(), at=EXPIRES_AT)
+
+    assert answer.location.startswith("/callback/expired?reference=")
+    assert without_app.request("outcome", outcome="expired").status == 410
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_tabs_both_finish_in_either_order(
+    browser: Browser, subscriber: Subscriber, order: tuple[int, int]
+) -> None:
+    states = [browser.started(context=f"tab-{tab}") for tab in (0, 1)]
+
+    answers = [browser.granted(states[tab], code=f"code-{tab}") for tab in order]
+
+    assert [answer.parameters["outcome"] for answer in answers] == ["granted", "granted"]
+    messages = subscriber.messages()
+    assert [it["data"]["context"] for it in messages] == [f"tab-{tab}" for tab in order]
+    assert [it["data"]["code"] for it in messages] == [f"code-{tab}" for tab in order]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "code=x&error=y&state={state}",
+        "state={state}",
+        "code=x",
+        "code=x&code=x&state={state}",
+        "code=x&state={state}&state={state}",
+        "error=x&error=x&state={state}",
+        "error=x&error_description=a&error_description=b&state={state}",
+        "code=x&scope=a&scope=a&state={state}",
+        "code=" + "x" * 2049 + "&state={state}",
+        "",
+    ],
+)
+def test_a_query_that_is_no_answer_is_refused_without_an_aws_call(
+    browser: Browser, cut_off: Pair, query: str
+) -> None:
+    state = browser.started()
+    same = Browser(cut_off)
+    same.cookies = browser.cookies
+
+    answer = same.request("callback", query.format(state=state))
+
+    assert (answer.status, answer.location) == (303, "/callback/invalid-request")
+
+
+def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Pair, browser: Browser) -> None:
+    state = browser.started()
+    same = Browser(cut_off)
+    same.cookies = browser.cookies
+
+    assert same.granted(state).status == 503
+
+
+def test_return_to_on_the_callback_is_ignored(browser: Browser) -> None:
+    state = browser.started()
+
+    answer = browser.request(
+        "callback",
+        urlencode({"code": CODE, "state": state, "return_to": "https://evil.example", "iss": "x"}),
+    )
+
+    assert answer.location.startswith(f"{RETURN_URL}?")
+
+
+def test_no_location_holds_code_or_state(browser: Browser) -> None:
+    granted, failed, late = browser.started(), browser.started(), browser.started()
+
+    locations = [
+        browser.granted(granted).location,
+        browser.granted(granted).location,
+        browser.failed(failed).location,
+        browser.granted(late, at=EXPIRES_AT).location,
+        browser.request("callback", f"code={CODE}&state={late}&state={late}").location,
+        Browser(browser.pair).granted(late).location,
+    ]
+
+    for location in locations:
+        assert not {"code", "state"} & parse_qs(urlsplit(location).query).keys()
+        assert not [secret for secret in (CODE, granted, failed, late) if secret in location]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"QONTO_ENVIRONMENT": "production"}, {"CLIENT_ID": "another-client"}],
+)
+def test_an_item_of_another_environment_or_client_is_unknown(
+    browser: Browser,
+    aws: LocalAws,
+    stack: Stack,
+    subscriber: Subscriber,
+    environment: dict[str, str],
+) -> None:
+    state = browser.started()
+    other = Browser(Pair(aws, stack, **environment))
+    other.cookies = browser.cookies
+
+    answer = other.granted(state)
+
+    assert answer.location == "/callback/used"
+    assert subscriber.messages() == []
+    assert browser.granted(state).parameters["outcome"] == "granted"
+
+
+def test_production_and_sandbox_have_hosts_of_their_own(
+    aws: LocalAws, stack: Stack, subscriber: Subscriber
+) -> None:
+    browser = Browser(Pair(aws, stack, QONTO_ENVIRONMENT="production"))
+
+    start = browser.start()
+    browser.granted(start.parameters["state"])
+
+    assert start.location.startswith("https://oauth.qonto.com/oauth2/auth?")
+    message = subscriber.message()
+    assert message["source"] == "/qonto-connect/production/client-1"
+    assert message["data"]["token_endpoint"] == "https://oauth.qonto.com/oauth2/token"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-purpose": "prefetch"},
+        {"sec-purpose": "prefetch;prerender"},
+        {"purpose": "prefetch"},
+        {"x-moz": "prefetch"},
+        {"sec-fetch-dest": "iframe"},
+    ],
+)
+def test_a_speculative_callback_is_an_empty_503_and_consumes_nothing(
+    browser: Browser, pair: Pair, subscriber: Subscriber, headers: dict[str, str]
+) -> None:
+    state = browser.started()
+    query = urlencode({"code": CODE, "state": state})
+
+    answer = browser.request("callback", query, headers=headers)
+
+    assert (answer.status, answer.body, answer.cookies) == (503, "", [])
+    assert pair.item(state) is not None
+    assert subscriber.messages() == []
+
+
+def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
+    state = browser.started()
+    answers = [
+        browser.granted(state),
+        browser.granted(state),
+        browser.request("callback", ""),
+        browser.request("callback", headers={"sec-purpose": "prefetch"}),
+        browser.request("outcome", outcome="granted"),
+        browser.request("outcome", outcome="nothing"),
+    ]
+
+    for answer in answers:
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("granted", 200),
+        ("denied", 200),
+        ("failed", 200),
+        ("expired", 410),
+        ("used", 410),
+        ("other-browser", 403),
+        ("invalid-request", 400),
+        ("start-again", 503),
+        ("unheard-of", 404),
+        ("not-found", 404),
+        ("callback-unavailable", 404),
+        ("start-invalid", 404),
+        ("", 404),
+        ("<script>", 404),
+    ],
+)
+def test_a_clean_page_has_its_outcomes_own_status(cut_off: Pair, outcome: str, status: int) -> None:
+    answer = Browser(cut_off).request("outcome", outcome=outcome)
+
+    assert answer.status == status
+    assert "<script" not in answer.body
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "reference=",
+        "reference=12345678&reference=12345678",
+        "reference=1234567",
+        "reference=123456789",
+        "reference=GGGGGGGG",
+        "reference=<script>",
+        "reference=1234567%0A",
+    ],
+)
+def test_a_malformed_reference_is_a_404_page(cut_off: Pair, query: str) -> None:
+    answer = Browser(cut_off).request("outcome", query, outcome="granted")
+
+    assert answer.status == 404
+    assert "script" not in answer.body
+
+
+def test_the_worst_location_stays_under_8_kb(aws: LocalAws) -> None:
+    return_url = "https://app.example.com/" + "x" * 488
+    stack = aws.deploy(PARAMETERS | {"ReturnUrls": return_url})
+    browser = Browser(Pair(aws, stack))
+
+    answer = browser.granted(browser.started(context="~" * 256))
+
+    assert answer.parameters["context"] == "~" * 256
+    assert len(answer.location) < 8192

@@ -1,0 +1,240 @@
+"""``GET /start``: the answer, the cookie, the item."""
+
+import json
+import re
+from http.cookies import SimpleCookie
+from urllib.parse import quote
+from uuid import UUID
+
+import pytest
+
+from demo.local_aws import LocalAws, Stack
+from tests.integration.pair import NOW, REDIRECT_URI, RETURN_URL, Browser, Pair
+
+SPECULATIVE = [
+    {"sec-purpose": "prefetch"},
+    {"sec-purpose": "prefetch;prerender"},
+    {"purpose": "prefetch"},
+    {"x-moz": "prefetch"},
+    {"sec-fetch-dest": "iframe"},
+]
+
+
+def test_the_browser_is_sent_to_qonto(browser: Browser) -> None:
+    answer = browser.start(context="ctx-1", organization_id="org-1", registration_id="reg-1")
+
+    assert answer.status == 302
+    assert answer.location.startswith(
+        "https://oauth-sandbox.staging.qonto.co/oauth2/auth?client_id=client-1&"
+    )
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", answer.parameters["state"])
+    assert answer.parameters == {
+        "client_id": "client-1",
+        "redirect_uri": REDIRECT_URI,
+        "response_type": "code",
+        "scope": "offline_access organization.read",
+        "state": answer.parameters["state"],
+        "organization_id": "org-1",
+        "registration_id": "reg-1",
+    }
+    assert "scope=offline_access%20organization.read" in answer.location
+
+
+def test_the_item_holds_what_callback_needs_and_only_a_hash_of_the_cookie(
+    browser: Browser, pair: Pair
+) -> None:
+    state = browser.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
+
+    item = pair.item(state)
+    assert item is not None
+    assert re.fullmatch(r"[0-9a-f]{64}", item.pop("browser_hash"))
+    assert UUID(item.pop("authorization_id")).version == 4
+    assert item == {
+        "state": state,
+        "expires_at": str(NOW + 3600),
+        "environment": "sandbox",
+        "client_id": "client-1",
+        "redirect_uri": REDIRECT_URI,
+        "scope": "offline_access organization.read",
+        "started_at": "2023-11-14T22:13:20Z",
+        "organization_id": "org-1",
+        "registration_id": "reg-1",
+        "context": "ctx-1",
+        "return_to": RETURN_URL,
+    }
+    [cookie] = browser.cookies.values()
+    assert cookie not in json.dumps(pair.item(state))
+
+
+def test_every_start_draws_a_state_of_its_own(browser: Browser) -> None:
+    states = {browser.started() for _ in range(10_000)}
+
+    assert len(states) == 10_000
+
+
+def test_the_cookie_is_set_as_designed(browser: Browser) -> None:
+    [line] = browser.start().cookies
+
+    cookie = SimpleCookie(line)["__Host-qonto-connect"]
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", cookie.value)
+    assert {name: value for name, value in cookie.items() if value} == {
+        "path": "/",
+        "max-age": "86400",
+        "secure": True,
+        "httponly": True,
+        "samesite": "Lax",
+    }
+
+
+def test_fifty_starts_leave_one_cookie(browser: Browser) -> None:
+    lines = {line for _ in range(50) for line in browser.start().cookies}
+
+    assert len(lines) == 1
+    assert len(browser.cookies) == 1
+
+
+@pytest.mark.parametrize("value", ["", "short", "x" * 44, "ü" * 43, "a" * 42 + "%"])
+def test_a_malformed_cookie_is_replaced(browser: Browser, value: str) -> None:
+    browser.cookies["__Host-qonto-connect"] = value
+
+    browser.start()
+
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", browser.cookies["__Host-qonto-connect"])
+
+
+def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
+    for answer in (
+        browser.start(),
+        browser.start(context="not allowed"),
+        browser.start(headers={"sec-purpose": "prefetch"}),
+    ):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
+
+
+def test_the_query_cannot_say_what_the_deployment_says(browser: Browser) -> None:
+    usual = browser.start()
+
+    answer = browser.start(
+        client_id="evil",
+        scope="payment.write",
+        redirect_uri="https://evil.example/callback",
+        response_type="token",
+        state="chosen-by-somebody-else",
+    )
+
+    changed = {**answer.parameters, "state": usual.parameters["state"]}
+    assert changed == usual.parameters
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"x-forwarded-host": "evil.example", "x-forwarded-proto": "http"},
+        {"x-forwarded-port": "8443", "forwarded": "host=evil.example;proto=http"},
+    ],
+)
+def test_host_and_forwarding_headers_change_nothing(
+    browser: Browser, headers: dict[str, str]
+) -> None:
+    usual = browser.start()
+
+    answer = browser.start(headers=headers)
+
+    assert {**answer.parameters, "state": ""} == {**usual.parameters, "state": ""}
+    assert browser.granted(answer.parameters["state"]).location.startswith(RETURN_URL)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "context=",
+        "context=two+words",
+        "context=" + "x" * 257,
+        "context=a&context=a",
+        "organization_id=a%2Fb",
+        "registration_id=" + "x" * 129,
+        "return_to=https://evil.example",
+        "return_to=//app.example.com/connected",
+        "return_to=/%5Capp.example.com",
+        "return_to=https:app.example.com",
+        "return_to=https://x@app.example.com/connected",
+        f"return_to={quote(RETURN_URL)}%0D%0ALocation:%20https://evil.example",
+        "return_to=javascript:alert(1)",
+        "return_to=https://app.example.com:444/connected",
+        f"return_to={quote(RETURN_URL)}/more",
+    ],
+)
+def test_an_invalid_start_is_a_400_page_and_reaches_no_aws_service(
+    cut_off: Pair, query: str
+) -> None:
+    browser = Browser(cut_off)
+
+    answer = browser.request("start", query)
+
+    assert answer.status == 400
+    assert query.partition("=")[0] in answer.body
+    assert "evil" not in answer.body
+    assert answer.cookies == []
+
+
+def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Pair) -> None:
+    answer = Browser(cut_off).start()
+
+    assert answer.status == 503
+    assert answer.cookies == []
+
+
+def test_another_return_url_may_be_chosen(browser: Browser, pair: Pair) -> None:
+    state = browser.started(return_to="https://app.example.com/back?tab=bank")
+
+    item = pair.item(state)
+    assert item is not None
+    assert item["return_to"] == "https://app.example.com/back?tab=bank"
+
+
+@pytest.mark.parametrize("headers", SPECULATIVE)
+def test_a_speculative_start_is_an_empty_503_and_issues_nothing(
+    cut_off: Pair, headers: dict[str, str]
+) -> None:
+    answer = Browser(cut_off).start(headers=headers)
+
+    assert (answer.status, answer.body, answer.cookies) == (503, "", [])
+
+
+def test_pkce_stores_the_verifier_and_sends_its_challenge(aws: LocalAws, stack: Stack) -> None:
+    browser = Browser(Pair(aws, stack, PKCE="S256"))
+
+    answer = browser.start()
+
+    item = browser.pair.item(answer.parameters["state"])
+    assert item is not None
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", item["code_verifier"])
+    assert item["code_verifier"] not in answer.location
+    assert answer.parameters["code_challenge_method"] == "S256"
+
+
+def test_the_largest_item_stays_under_8_kb(aws: LocalAws, stack: Stack) -> None:
+    return_url = "https://app.example.com/" + "x" * 488
+    pair = Pair(
+        aws,
+        stack,
+        PKCE="S256",
+        SCOPE="s" * 1024,
+        CLIENT_ID="c" * 128,
+        RETURN_URLS=return_url,
+        REDIRECT_URI="https://" + "h" * 495 + "/callback",
+    )
+
+    answer = Browser(pair).start(
+        context="x" * 256,
+        organization_id="o" * 128,
+        registration_id="r" * 128,
+        return_to=return_url,
+    )
+
+    assert len(json.dumps(pair.item(answer.parameters["state"]))) < 8192
+    assert len(answer.location) < 8192
