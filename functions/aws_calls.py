@@ -6,10 +6,13 @@ from botocore.parsers import ResponseParserError
 
 # Callback makes three calls at the worst (delete, publish, restore), each at most 2 x (1 s + 2 s)
 # and one pause of at most 1 s: 21 s, within its time-out of 25 s.
+CONNECT_TIMEOUT = 1  # seconds
+READ_TIMEOUT = 2  # seconds
+ATTEMPTS = 2
 CALL_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=2,
-    retries={"mode": "standard", "total_max_attempts": 2},
+    connect_timeout=CONNECT_TIMEOUT,
+    read_timeout=READ_TIMEOUT,
+    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
 )
 
 # Refused by AWS, not reached or not answered in time, answered with what is no answer: in each case

@@ -81,11 +81,24 @@ class Pair:
         """Take where the stack is, the endpoint if calls take a detour, and what else to set."""
         self.aws = aws
         self.stack = stack
-        scrubbed = scrubbed_environment(endpoint_url or aws.endpoint_url)
-        given = {"REDIRECT_URI": REDIRECT_URI, **environment}
-        of = stack.environment
-        self.start = load_handler("start.handler", scrubbed | of["StartFunction"] | given)
-        self.callback = load_handler("callback.handler", scrubbed | of["CallbackFunction"] | given)
+        self._endpoint_url = endpoint_url or aws.endpoint_url
+        self._given = environment
+        self.start = load_handler("start.handler", self._environment("StartFunction"))
+        self.callback_environment = self._environment("CallbackFunction")
+        self.callback = load_handler("callback.handler", self.callback_environment)
+
+    def anew(self, **environment: str) -> "Pair":
+        """Return the pair after another cold start, with a logger of its own and what is given."""
+        given = {**self._given, "POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}", **environment}
+        return Pair(self.aws, self.stack, endpoint_url=self._endpoint_url, **given)
+
+    def _environment(self, function: str) -> dict[str, str]:
+        return {
+            **scrubbed_environment(self._endpoint_url),
+            **self.stack.environment[function],
+            "REDIRECT_URI": REDIRECT_URI,
+            **self._given,
+        }
 
     def item(self, state: str) -> dict[str, Any] | None:
         """Return the item of *state*, each attribute as text."""
@@ -116,7 +129,7 @@ class Browser:
 
     def started(self, *, at: int = NOW, **query: str) -> str:
         """Follow the link to ``/start`` and return the state that Qonto gets."""
-        return self.start(at=at, **query).parameters["state"]
+        return self.request("start", urlencode(query), at=at).parameters["state"]
 
     def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Answer:
         """Come back from Qonto with a code."""

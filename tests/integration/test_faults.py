@@ -1,0 +1,240 @@
+"""What a person sees, and what is in table and queue, when AWS fails.
+
+Between the real clients and the embedded AWS stands a proxy that makes calls fail.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from aws_calls import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT
+from demo import template as infra
+from demo.local_aws import LocalAws, Stack
+from tests.integration.faults import (
+    ANSWER_LOST,
+    ANSWER_TRUNCATED,
+    FAILED,
+    HANGING,
+    REFUSED,
+    RESET,
+    THROTTLED,
+    FaultProxy,
+    fault_proxy,
+)
+from tests.integration.pair import Answer, Browser, Pair, Subscriber
+
+NOT_TAKEN = pytest.mark.parametrize(
+    "fault",
+    [REFUSED, THROTTLED, FAILED, RESET, HANGING],
+    ids=["refused", "throttled", "failed", "reset", "hanging"],
+)
+FIRST_ATTEMPT = pytest.mark.parametrize(
+    "fault", [THROTTLED, FAILED, RESET, HANGING], ids=["throttled", "failed", "reset", "hanging"]
+)
+
+
+@pytest.fixture(scope="module")
+def proxy(aws: LocalAws) -> Iterator[FaultProxy]:
+    """A proxy of this module's own."""
+    with fault_proxy(aws) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def faulty_pair(aws: LocalAws, stack: Stack, proxy: FaultProxy) -> Pair:
+    """A pair whose calls go through the proxy."""
+    return Pair(aws, stack, endpoint_url=proxy.endpoint_url)
+
+
+@pytest.fixture
+def browser(faulty_pair: Pair, proxy: FaultProxy) -> Iterator[Browser]:
+    """A browser at that pair, which works until a test says otherwise."""
+    proxy.clear()
+    yield Browser(faulty_pair)
+    proxy.clear()
+
+
+def counts(printed: str) -> list[tuple[str, str | None]]:
+    """Return the metrics that were written, each with its reason."""
+    blobs = [json.loads(line) for line in printed.splitlines() if '"_aws"' in line]
+    return [
+        (metric["Name"], blob.get("reason"))
+        for blob in blobs
+        for directive in blob["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+    ]
+
+
+def assert_try_again(answer: Answer) -> None:
+    """Assert that the person is offered the same address again, and no success."""
+    assert answer.status == 503
+    assert '<a href="">Try again</a>' in answer.body
+    assert "Location" not in answer.headers
+    assert answer.cookies == []
+
+
+@NOT_TAKEN
+def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
+    browser: Browser,
+    proxy: FaultProxy,
+    subscriber: Subscriber,
+    capsys: pytest.CaptureFixture[str],
+    fault: dict[str, object],
+) -> None:
+    state = browser.started(context="ctx-1")
+    before = browser.pair.item(state)
+    proxy.inject("Publish", fault)
+    capsys.readouterr()
+
+    failed = browser.granted(state)
+
+    assert_try_again(failed)
+    assert proxy.attempts("Publish") == (1 if fault is REFUSED else 2)
+    assert browser.pair.item(state) == before is not None
+    assert counts(capsys.readouterr().out) == [("PublishFailed", None), ("StateRestored", None)]
+    assert subscriber.messages() == []
+    proxy.clear()
+    assert browser.granted(state).parameters["outcome"] == "granted"
+    assert subscriber.message()["data"]["context"] == "ctx-1"
+
+
+def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber
+) -> None:
+    state = browser.started()
+    proxy.inject("Publish", ANSWER_LOST)
+
+    assert_try_again(browser.granted(state))
+    proxy.clear()
+    assert browser.granted(state, at=1_700_000_060).parameters["outcome"] == "granted"
+
+    ids = [message["id"] for message in subscriber.messages()]
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+
+
+@FIRST_ATTEMPT
+def test_a_publish_whose_first_attempt_fails_is_one_event(
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: dict[str, object]
+) -> None:
+    state = browser.started()
+    proxy.inject("Publish", fault, times=1)
+
+    assert browser.granted(state).parameters["outcome"] == "granted"
+    assert len(subscriber.messages()) == 1
+
+
+@pytest.mark.parametrize("fault", [REFUSED, RESET], ids=["refused", "reset"])
+def test_a_state_that_cannot_be_restored_means_start_again(
+    faulty_pair: Pair,
+    proxy: FaultProxy,
+    subscriber: Subscriber,
+    capsys: pytest.CaptureFixture[str],
+    fault: dict[str, object],
+) -> None:
+    browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
+    proxy.clear()
+    state = browser.started()
+    item = browser.pair.item(state)
+    proxy.inject("Publish", fault)
+    proxy.inject("PutItem", fault)
+    capsys.readouterr()
+
+    answer = browser.granted(state)
+
+    proxy.clear()
+    assert item is not None
+    assert answer.status == 303
+    assert answer.location == f"/callback/start-again?reference={item['authorization_id'][:8]}"
+    assert subscriber.messages() == []
+    printed = capsys.readouterr().out
+    assert counts(printed) == [("PublishFailed", None), ("CallbackRefused", "not_restored")]
+    errors = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
+    assert [it["message"] for it in errors] == ["Event not published", "State not restored"]
+    assert {it["authorization_id"] for it in errors} == {item["authorization_id"]}
+
+
+@NOT_TAKEN
+def test_a_start_whose_state_is_not_stored_is_a_503_and_sets_no_cookie(
+    browser: Browser, proxy: FaultProxy, fault: dict[str, object]
+) -> None:
+    before = browser.pair.states()
+    proxy.inject("PutItem", fault)
+
+    answer = browser.start()
+
+    assert_try_again(answer)
+    assert browser.pair.states() == before
+    proxy.clear()
+    assert browser.start().status == 302
+
+
+def test_a_start_whose_answer_is_lost_once_succeeds(browser: Browser, proxy: FaultProxy) -> None:
+    before = browser.pair.states()
+    proxy.inject("PutItem", ANSWER_LOST, times=1)
+
+    state = browser.started()
+
+    assert proxy.attempts("PutItem") == 1
+    assert browser.pair.states() - before == {state}
+    assert browser.granted(state).parameters["outcome"] == "granted"
+
+
+@NOT_TAKEN
+def test_a_state_that_is_not_consumed_is_a_503_and_the_same_address_then_works(
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: dict[str, object]
+) -> None:
+    state = browser.started()
+    before = browser.pair.item(state)
+    proxy.inject("DeleteItem", fault)
+
+    assert_try_again(browser.granted(state))
+
+    assert browser.pair.item(state) == before is not None
+    assert subscriber.messages() == []
+    proxy.clear()
+    assert browser.granted(state).parameters["outcome"] == "granted"
+    assert len(subscriber.messages()) == 1
+
+
+@FIRST_ATTEMPT
+def test_a_delete_whose_first_attempt_fails_consumes_the_state(
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: dict[str, object]
+) -> None:
+    state = browser.started()
+    proxy.inject("DeleteItem", fault, times=1)
+
+    assert browser.granted(state).parameters["outcome"] == "granted"
+    assert len(subscriber.messages()) == 1
+
+
+@pytest.mark.parametrize("fault", [ANSWER_LOST, ANSWER_TRUNCATED], ids=["lost", "truncated"])
+def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
+    browser: Browser,
+    proxy: FaultProxy,
+    subscriber: Subscriber,
+    capsys: pytest.CaptureFixture[str],
+    fault: dict[str, object],
+) -> None:
+    state = browser.started()
+    proxy.inject("DeleteItem", fault, times=1)
+    capsys.readouterr()
+
+    answer = browser.granted(state)
+
+    assert (answer.status, answer.location) == (303, "/callback/start-again")
+    assert browser.request("outcome", outcome="start-again").status == 503
+    assert counts(capsys.readouterr().out) == [("CallbackRefused", "unconfirmed")]
+    assert browser.pair.item(state) is None
+    assert subscriber.messages() == []
+
+
+def test_all_calls_at_their_slowest_fit_into_the_time_out_of_callback() -> None:
+    template = infra.load()
+    pauses = ATTEMPTS - 1  # botocore's first pause is at most a second long
+
+    a_call = ATTEMPTS * (CONNECT_TIMEOUT + READ_TIMEOUT) + pauses
+
+    assert infra.function(template, "CallbackFunction")["Timeout"] >= 3 * a_call + 2
+    assert infra.function(template, "StartFunction")["Timeout"] >= a_call + 2

@@ -1,0 +1,48 @@
+"""One state, 200 callbacks at the same moment: exactly one wins."""
+
+import copy
+from collections import Counter
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.integration.pair import CODE, EVENTS, NOW, RETURN_URL, Browser, Subscriber
+from tests.integration.race import PROCESSES, THREADS, callbacks_at_once
+
+
+@pytest.fixture
+def event(browser: Browser) -> dict[str, Any]:
+    """A callback that would be granted."""
+    request: dict[str, Any] = copy.deepcopy(EVENTS["callback"])
+    request["rawQueryString"] = urlencode({"code": CODE, "state": browser.started()})
+    request["requestContext"]["timeEpoch"] = NOW * 1000
+    request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
+    return request
+
+
+def outcomes(answers: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
+    """Count the answers by status and where they lead, without the query."""
+    return Counter(
+        (answer["statusCode"], answer["headers"].get("Location", "").partition("?")[0])
+        for answer in answers
+    )
+
+
+def test_of_200_callbacks_with_one_state_one_is_granted_and_the_others_are_used(
+    browser: Browser, subscriber: Subscriber, event: dict[str, Any]
+) -> None:
+    answers = callbacks_at_once(event, browser.pair.callback_environment)
+
+    assert PROCESSES * THREADS == 200
+    assert outcomes(answers) == {(303, RETURN_URL): 1, (303, "/callback/used"): 199}
+    assert len(subscriber.messages()) == 1
+
+
+def test_the_race_is_lost_by_a_store_that_reads_and_then_deletes(
+    browser: Browser, subscriber: Subscriber, event: dict[str, Any]
+) -> None:
+    answers = callbacks_at_once(event, browser.pair.callback_environment, read_then_delete=True)
+
+    assert outcomes(answers)[303, RETURN_URL] > 1
+    assert len(subscriber.messages()) > 1

@@ -1,0 +1,112 @@
+"""What an operator reads: one log line and one count an outcome, and no secret in either."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.pair import CODE, NOW, Browser, Pair, Subscriber
+from tests.integration.test_faults import counts
+
+LOUDEST = {
+    "POWERTOOLS_LOGGER_LOG_EVENT": "true",
+    "POWERTOOLS_LOG_LEVEL": "DEBUG",
+    "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
+    "POWERTOOLS_DEBUG": "true",
+    "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "true",
+}
+
+
+def lines(printed: str) -> list[dict[str, Any]]:
+    """Return the log lines, without the metrics between them."""
+    entries = [json.loads(line) for line in printed.splitlines()]
+    return [entry for entry in entries if "_aws" not in entry]
+
+
+def test_each_outcome_is_one_line_and_one_count(
+    pair: Pair, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
+) -> None:
+    browser = Browser(pair.anew())
+    state, other, late = browser.started(), browser.started(), browser.started()
+    started = capsys.readouterr().out
+    browser.granted(state)
+    browser.failed(other)
+    browser.failed(browser.started(), error="server_error")
+    browser.granted(state)
+    browser.granted(late, at=NOW + 3600)
+    Browser(browser.pair).granted(late)
+    browser.request("callback", "code=x")
+    printed = capsys.readouterr().out
+
+    assert counts(started) == [("AuthorizationStarted", None)] * 3
+    assert [line["message"] for line in lines(started)] == ["Authorization started"] * 3
+    assert counts(printed) == [
+        ("AuthorizationGranted", None),
+        ("AuthorizationFailed", None),
+        ("AuthorizationStarted", None),
+        ("AuthorizationFailed", None),
+        ("CallbackRefused", "unknown"),
+        ("CallbackRefused", "expired"),
+        ("CallbackRefused", "no_cookie"),
+        ("CallbackRefused", "invalid_request"),
+    ]
+    assert [(line["message"], line.get("reason")) for line in lines(printed)] == [
+        ("Authorization granted", None),
+        ("Authorization denied", None),
+        ("Authorization started", None),
+        ("Authorization failed", None),
+        ("Callback refused", "unknown"),
+        ("Callback refused", "expired"),
+        ("Callback refused", "no_cookie"),
+        ("Callback refused", "invalid_request"),
+    ]
+    granted, *_ = lines(printed)
+    assert granted["authorization_id"] == subscriber.messages()[0]["subject"]
+
+
+def test_the_time_of_a_line_is_rfc_3339(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    browser = Browser(pair.anew())
+
+    browser.started()
+
+    [line] = lines(capsys.readouterr().out)
+    assert line["level"] == "INFO"
+    assert "T" in line["timestamp"]
+    assert line["timestamp"].endswith("+00:00")
+
+
+def test_a_refusal_names_the_parameters_and_never_their_values(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    browser = Browser(pair.anew())
+
+    browser.request("start", "context=evil value")
+    browser.request("callback", "state=evil&code=value")
+
+    start, callback = lines(capsys.readouterr().out)
+    assert start["parameters"] == ["context"]
+    assert callback["parameters"] == ["state"]
+    assert "evil" not in json.dumps([start, callback])
+
+
+def test_at_its_loudest_a_flow_writes_no_secret(
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in LOUDEST.items():
+        monkeypatch.setenv(name, value)
+    browser = Browser(pair.anew(PKCE="S256", **LOUDEST))
+    start = browser.start()
+    state = start.parameters["state"]
+    item = pair.item(state)
+
+    browser.granted(state)
+    browser.granted(state)
+
+    printed = "".join(capfd.readouterr())
+    assert item is not None
+    assert item["authorization_id"] in printed
+    secrets = [state, CODE, item["code_verifier"], item["browser_hash"], start.location]
+    for secret in [*secrets, *browser.cookies.values()]:
+        assert secret not in printed
