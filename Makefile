@@ -7,7 +7,7 @@ SHELL := /bin/bash
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
 SAM := PATH="$(CURDIR)/$(BIN):$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
-LOCKED := $(UV) pip sync --quiet --require-hashes --python
+LOCKED := $(UV) pip sync --quiet --require-hashes --compile-bytecode --python
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
 	--custom-compile-command "make lock" --upgrade
 
@@ -19,7 +19,7 @@ help: ## list these targets
 demo: .venv/.ready ## run the pair for real on this machine and print the address to open (PORT=8000)
 	@$(BIN)/python -m demo
 
-test: .venv/.ready ## run every test that this machine can run; say what was skipped and why
+test: .venv/.ready .venv-sam/.ready ## run every test that this machine can run; say what was skipped and why
 	$(BIN)/pytest --cov
 
 lint: .venv/.ready ## check style and types

@@ -19,6 +19,8 @@ HANGING = {"timeout_ms": 60_000}
 # The call is taken, and its answer gets lost on the way.
 ANSWER_LOST = {"response": {"abort_bytes": 0}}
 ANSWER_TRUNCATED = {"response": {"truncate_frac": 0.5}}
+# Without DynamoDB's checksum, the client takes what is left for the answer.
+ANSWER_DAMAGED = {"response": {"truncate_frac": 0.5, "strip_headers": ["x-amz-crc32"]}}
 
 
 class FaultProxy:

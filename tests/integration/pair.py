@@ -83,7 +83,8 @@ class Pair:
         self.stack = stack
         self._endpoint_url = endpoint_url or aws.endpoint_url
         self._given = environment
-        self.start = load_handler("start.handler", self._environment("StartFunction"))
+        self.start_environment = self._environment("StartFunction")
+        self.start = load_handler("start.handler", self.start_environment)
         self.callback_environment = self._environment("CallbackFunction")
         self.callback = load_handler("callback.handler", self.callback_environment)
 

@@ -12,6 +12,7 @@ from aws_calls import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from tests.integration.faults import (
+    ANSWER_DAMAGED,
     ANSWER_LOST,
     ANSWER_TRUNCATED,
     FAILED,
@@ -209,7 +210,11 @@ def test_a_delete_whose_first_attempt_fails_consumes_the_state(
     assert len(subscriber.messages()) == 1
 
 
-@pytest.mark.parametrize("fault", [ANSWER_LOST, ANSWER_TRUNCATED], ids=["lost", "truncated"])
+@pytest.mark.parametrize(
+    "fault",
+    [ANSWER_LOST, ANSWER_TRUNCATED, ANSWER_DAMAGED],
+    ids=["lost", "truncated", "damaged"],
+)
 def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
     browser: Browser,
     proxy: FaultProxy,

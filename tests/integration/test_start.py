@@ -3,13 +3,24 @@
 import json
 import re
 from http.cookies import SimpleCookie
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 from uuid import UUID
 
 import pytest
 
+from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack
-from tests.integration.pair import NOW, REDIRECT_URI, RETURN_URL, Browser, Pair
+from tests.integration.forks import Fork, in_forks
+from tests.integration.pair import (
+    EVENTS,
+    NOW,
+    REDIRECT_URI,
+    RETURN_URL,
+    Browser,
+    Pair,
+    load_handler,
+)
 
 SPECULATIVE = [
     {"sec-purpose": "prefetch"},
@@ -66,10 +77,21 @@ def test_the_item_holds_what_callback_needs_and_only_a_hash_of_the_cookie(
     assert cookie not in json.dumps(pair.item(state))
 
 
-def test_every_start_draws_a_state_of_its_own(browser: Browser) -> None:
-    states = {browser.started() for _ in range(10_000)}
+def test_10_000_starts_draw_10_000_states_none_of_them_at_import(pair: Pair) -> None:
+    answers = in_forks(2, load_start, pair.start_environment, start_5_000_times, EVENTS["start"])
 
+    states = {parse_qs(urlsplit(it["headers"]["Location"]).query)["state"][0] for it in answers}
     assert len(states) == 10_000
+
+
+def load_start(environment: dict[str, str]) -> Handler:
+    """Load the handler once, before the processes part."""
+    return load_handler("start.handler", environment)
+
+
+def start_5_000_times(fork: Fork, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """Start as often as one of the processes does."""
+    return [dict(fork.handler(event, LambdaContext("start"))) for _ in range(5_000)]
 
 
 def test_the_cookie_is_set_as_designed(browser: Browser) -> None:

@@ -150,7 +150,7 @@ def test_a_wrong_parameter_is_answered_on_the_redirection_uri(
 
     answer = returned(response)
     assert answer["error"] == error
-    assert answer["state"] == (REQUEST | changes)["state"] or answer["state"] == ""
+    assert answer["state"] == ((REQUEST | changes)["state"] or "")
     assert answer.keys() == {"error", "error_description", "state"}
 
 

@@ -1,0 +1,164 @@
+"""Runs the pair for real on this machine: ``make demo``.
+
+A process each for the example app, the pair, the stand-in for Qonto, the subscriber and the
+embedded AWS, on five ports in a row. They stop together.
+
+Variables, all optional: ``PORT``, the first of the five. ``QONTO_ENVIRONMENT`` and ``CLIENT_ID``
+(and ``SCOPE``) lead to Qonto itself instead of the stand-in; with ``CLIENT_SECRET``, in the sandbox
+``STAGING_TOKEN`` as well, the subscriber exchanges the code rather than showing it.
+"""
+
+import os
+import signal
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from tempfile import TemporaryDirectory
+
+from demo.child import Child, ChildError
+from demo.local_aws import LocalAws, ParameterError, Stack, scrubbed_environment, start_ministack
+
+# To a browser, the stand-in's name is another site than the pair's, as Qonto is: its cookies do
+# what they will do.
+HOSTS = {
+    "app": "localhost",
+    "pair": "localhost",
+    "qonto": "127.0.0.1",
+    "subscriber": "localhost",
+    "aws": "127.0.0.1",
+}
+FIRST_PORTS = range(1024, 65536 - len(HOSTS) + 1)
+# The stand-in's own client: no secret outside this machine.
+STAND_IN = {
+    "QONTO_ENVIRONMENT": "sandbox",
+    "CLIENT_ID": "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21",
+    "CLIENT_SECRET": "in-the-demo-only",
+    "STAGING_TOKEN": "in-the-demo-only",
+}
+# What the person may set: the variable, and the template's parameter.
+PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
+
+UVICORN = (
+    *("--log-level", "warning", "--no-access-log"),  # it would print codes and states
+    *("--no-proxy-headers", "--timeout-graceful-shutdown", "1"),
+)
+GATEWAY = (
+    *("--factory", "--lifespan", "off", "--ws", "none"),
+    *("--reload", "--reload-dir", "functions", "--reload-include", "*.toml"),
+    *("--h11-max-incomplete-event-size", "65536"),  # the gateway has its own limit
+)
+
+
+def main() -> None:
+    """Run the demo until Ctrl-C; exit with 1 and a line that says why if something is wrong."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with ExitStack() as processes:
+        try:
+            stopped = _run(_first_port(), processes)
+            sys.exit(f"demo: {stopped} stopped, so the demo stops.")
+        except ChildError as error:
+            sys.exit(f"demo: {error}")
+        except KeyboardInterrupt:
+            _say("Stopping …")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # already stopping
+
+
+def _run(port: int, processes: ExitStack) -> str:
+    """Start everything and return the name of what stops first."""
+    ports = {service: port + index for index, service in enumerate(HOSTS)}
+    url = {service: f"http://{host}:{ports[service]}" for service, host in HOSTS.items()}
+    real = bool(os.environ.get("QONTO_ENVIRONMENT"))
+    client = _client_of_the_person() if real else STAND_IN
+    redirect_uri = f"{url['pair']}/callback"
+    environment = scrubbed_environment(url["aws"])
+    children: dict[int, Child] = {}
+
+    def add(child: Child) -> Child:
+        children[child.pid] = processes.enter_context(child)
+        return child
+
+    def serve(name: str, service: str, variables: dict[str, str], *arguments: str) -> None:
+        module = ("uvicorn", *arguments, "--host", "127.0.0.1", "--port", str(ports[service]))
+        add(Child(name, ports[service], *module, *UVICORN, environment=environment | variables))
+
+    _say("Starting the embedded AWS (ministack) …")
+    directory = processes.enter_context(TemporaryDirectory())
+    ministack = add(start_ministack(ports["aws"], directory))
+    app = {"APP_URL": url["app"], "PAIR_URL": url["pair"], "SUBSCRIBER_URL": url["subscriber"]}
+    serve("the example app", "app", app, "examples.app.app:app")
+    if not real:
+        qonto = client | {"REDIRECT_URI": redirect_uri}
+        serve("the stand-in for Qonto", "qonto", qonto, "demo.qonto:app")
+    ministack.wait_until_ready()
+
+    _say("Deploying table and topic from infra/template.yaml …")
+    aws = LocalAws(url["aws"])
+    stack = _deploy(aws, client, f"{url['app']}/connected")
+    if stack.not_honoured:
+        _say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
+
+    pair = stack.environment["StartFunction"] | stack.environment["CallbackFunction"]
+    pair["REDIRECT_URI"] = redirect_uri
+    secrets = {name: client[name] for name in ("CLIENT_SECRET", "STAGING_TOKEN") if name in client}
+    subscriber = secrets | {"QUEUE_URL": aws.subscribe_queue(stack.topic_arn)}
+    if not real:
+        pair["OAUTH_BASE_URL"] = subscriber["QONTO_API_URL"] = url["qonto"]
+    serve("the pair", "pair", pair, "demo.gateway:create", *GATEWAY)
+    serve("the subscriber", "subscriber", subscriber, "demo.subscriber:app")
+    for child in children.values():
+        child.wait_until_ready()
+
+    if real:
+        _say(f"\nThe pair talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
+        _say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
+        if not secrets:
+            _say("The subscriber shows the code rather than exchanging it, which would take")
+            _say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
+    _say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
+    _say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
+    stopped = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    return children[stopped.si_pid].name if stopped else "a process"
+
+
+def _first_port() -> int:
+    """Return ``PORT``, once it is known to be usable, with the four that follow it."""
+    value = os.environ.get("PORT") or "8000"
+    if not value.isdecimal() or int(value) not in FIRST_PORTS:
+        sys.exit(f"demo: PORT must be a number from 1024 to 65531, not {value!r}.")
+    port = int(value)
+    for each in range(port, port + len(HOSTS)):
+        for host in ("127.0.0.1", "::1"):  # "localhost" may be either
+            with suppress(OSError), socket.create_connection((host, each), timeout=1):
+                sys.exit(f"demo: port {each} is taken. Take five others:  PORT=9000 make demo")
+    return port
+
+
+def _client_of_the_person() -> dict[str, str]:
+    """Return the client of Qonto's that the environment names, with secrets only if complete."""
+    client = {name: os.environ[name] for name in PARAMETERS if os.environ.get(name)}
+    if "CLIENT_ID" not in client:
+        sys.exit("demo: QONTO_ENVIRONMENT needs CLIENT_ID, from Qonto's Developer Portal.")
+    sandbox = client["QONTO_ENVIRONMENT"] == "sandbox"
+    names = ("CLIENT_SECRET", "STAGING_TOKEN") if sandbox else ("CLIENT_SECRET",)
+    secrets = {name: os.environ[name] for name in names if os.environ.get(name)}
+    return client | (secrets if len(secrets) == len(names) else {})
+
+
+def _deploy(aws: LocalAws, client: dict[str, str], return_url: str) -> Stack:
+    parameters = {it: client[name] for name, it in PARAMETERS.items() if name in client}
+    try:
+        return aws.deploy(parameters | {"ReturnUrls": return_url, "AppName": "Ledgerly"})
+    except ParameterError as error:
+        names = {it: name for name, it in PARAMETERS.items()}
+        sys.exit(f"demo: {names.get(error.name, error.name)} must be {error.constraint}.")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - this is a program
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,475 @@
+"""Stand-in for Qonto's authorization server: what a browser or a subscriber can meet, in memory.
+
+Qonto runs Ory Hydra, so names, texts and order of the checks are Hydra's. The person clicks
+through a sign-in and a consent, because a chain of bare redirects would hide cookie mistakes.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+CODE_LIFETIME = 600
+ACCESS_TOKEN_LIFETIME = 3600
+LOGIN_LIFETIME = 1800
+MIN_STATE_LENGTH = 8
+BROWSER_COOKIE = "stand_in_browser"
+
+# Qonto's documented scopes, then the three that only other pages of its documentation name.
+SCOPES = frozenset(
+    """
+    attachment.read attachment.write bank_account.write beneficiary.trust card.read card.write
+    client.read client.write client_invoice.write client_invoices.read einvoicing.read
+    embed_auth_link.write insurance_contract.read insurance_contract.write internal_transfer.write
+    international_transfer.write membership.read membership.write offline_access organization.read
+    payment.write payment_link.read payment_link.write product.read product.write
+    request_cards.write request_review.read request_review.write request_transfers.write
+    sepa_direct_debit.read sepa_direct_debit.write supplier_invoice.read supplier_invoice.write
+    team.read team.write terminal.read terminal.write webhook
+    openid subscription.read user_organization.read
+    """.split()  # noqa: SIM905  (forty strings would take forty lines)
+)
+
+
+@dataclass(frozen=True)
+class Organization:
+    """A business account that a person can share."""
+
+    id: str
+    name: str
+    slug: str
+
+
+PERSON = "camille@example.com"
+PASSWORD = "in-the-demo-only"  # noqa: S105  (shown on the sign-in page)
+ORGANIZATIONS = (
+    Organization("3f1a2b64-5c0e-4b52-9d1c-8a7e6f5d4c3b", "Atelier Martin", "atelier-martin-4821"),
+    Organization("9c8b7a65-1d2e-4f30-8a4b-0b1c2d3e4f5a", "Café Lumière", "cafe-lumiere-1107"),
+)
+
+
+class ShownError(Exception):
+    """An error that the server shows itself, as JSON: the redirection URI is never called."""
+
+    def __init__(self, status: HTTPStatus, **body: str | int) -> None:
+        """Keep the status and the members of the body."""
+        super().__init__(body["error"])
+        self.status = status
+        self.body = body
+
+
+class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4.1.2.1)
+    """An error that goes back to the client on its redirection URI."""
+
+    def __init__(self, redirect_uri: str, state: str, error: str, description: str) -> None:
+        """Keep the redirection URI and the three parameters that Hydra sends, no more."""
+        super().__init__(error)
+        self.location = _with_query(
+            redirect_uri, {"error": error, "error_description": description, "state": state}
+        )
+
+
+@dataclass(frozen=True)
+class AuthorizationRequest:
+    """A request whose parameters all held."""
+
+    redirect_uri: str
+    scopes: Sequence[str]
+    state: str
+    organization: Organization | None
+    code_challenge: str
+
+    def error(self, error: str, description: str) -> AuthorizationErrorResponse:
+        """Make the error response to this request."""
+        return AuthorizationErrorResponse(self.redirect_uri, self.state, error, description)
+
+
+@dataclass
+class LoginAndConsent:
+    """One person's way from the authorization request to the answer, in one browser."""
+
+    request: AuthorizationRequest
+    browser: str
+    started_at: float
+    challenge: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    signed_in: bool = False
+    answered: bool = False
+
+
+@dataclass
+class Grant:
+    """What a person allowed, with the one code that stands for it."""
+
+    request: AuthorizationRequest
+    scopes: Sequence[str]
+    organization: Organization
+    code_expires_at: float
+    tokens_expire_at: float = 0
+    exchanged: bool = False
+    revoked: bool = False
+
+
+@dataclass
+class AuthorizationServer:
+    """The server's rules and memory; `now` is its clock in epoch seconds."""
+
+    client_id: str
+    client_secret: str
+    redirect_uris: Sequence[str]
+    staging_token: str = ""
+    now: Callable[[], float] = time.time
+    exchanges_attempted: int = 0
+    exchanges_succeeded: int = 0
+    _logins: dict[str, LoginAndConsent] = field(default_factory=dict)
+    _grants_by_code: dict[str, Grant] = field(default_factory=dict)
+    _grants_by_token: dict[str, Grant] = field(default_factory=dict)
+
+    def begin(self, query: Mapping[str, str], browser: str) -> LoginAndConsent:
+        """Check an authorization request and open a login for this browser.
+
+        Raises ShownError while the redirection URI is not known to be the client's, and
+        AuthorizationErrorResponse from then on.
+        """
+        if query.get("client_id") != self.client_id:
+            raise ShownError(
+                HTTPStatus.NOT_FOUND, error="not_found", error_description="Client not found"
+            )
+        redirect_uri = query.get("redirect_uri", "")
+        if redirect_uri not in self.redirect_uris:
+            raise ShownError(
+                HTTPStatus.BAD_REQUEST,
+                error="invalid_request",
+                error_verbose="The request is missing a required parameter, includes an invalid "
+                "parameter value, includes a parameter more than once, or is otherwise malformed.",
+                error_description="The 'redirect_uri' parameter does not match any of the OAuth "
+                "2.0 Client's pre-registered redirect urls.",
+                status_code=HTTPStatus.BAD_REQUEST,
+            )
+        request = _authorization_request(redirect_uri, query)
+        login = LoginAndConsent(request, browser, self.now())
+        self._logins[login.challenge] = login
+        return login
+
+    def login(self, challenge: str, browser: str) -> LoginAndConsent:
+        """Find an open login; raises when it is not this browser's, too old, or answered."""
+        login = self._logins.get(challenge)
+        if login is None:
+            raise ShownError(
+                HTTPStatus.NOT_FOUND,
+                error="not_found",
+                error_description="Unable to locate the requested resource",
+            )
+        if not secrets.compare_digest(login.browser.encode(), browser.encode()):
+            raise login.request.error(
+                "request_forbidden",
+                "The request is not allowed. No CSRF value available in the session cookie.",
+            )
+        if login.answered:
+            raise login.request.error(
+                "access_denied",
+                "The resource owner or authorization server denied the request. "
+                "The consent verifier has already been used.",
+            )
+        if self.now() >= login.started_at + LOGIN_LIFETIME:
+            raise login.request.error(
+                "request_unauthorized",
+                "The request could not be authorized. The login request has expired, "
+                "please try again.",
+            )
+        return login
+
+    def answer(self, login: LoginAndConsent, form: FormData) -> str:
+        """Answer as the person decided; returns the redirection URI with a fresh code.
+
+        Raises AuthorizationErrorResponse for anything but *Allow*.
+        """
+        login.answered = True
+        chosen = _texts(form)
+        if chosen.get("decision") == "error":
+            # Hydra's own name for a refusal to which the consent page gave none.
+            error = chosen.get("error") or "consent request denied"
+            raise login.request.error(error, chosen.get("error_description", ""))
+        if chosen.get("decision") != "allow":
+            raise login.request.error("access_denied", "The resource owner denied the request.")
+        scopes = [scope for scope in login.request.scopes if scope in form.getlist("scope")]
+        code = _opaque("ory_ac_")
+        self._grants_by_code[code] = Grant(
+            login.request,
+            scopes,
+            login.request.organization or _organization(chosen.get("organization", "")),
+            code_expires_at=self.now() + CODE_LIFETIME,
+        )
+        return _with_query(
+            login.request.redirect_uri,
+            {"code": code, "scope": " ".join(scopes), "state": login.request.state},
+        )
+
+    def exchange(self, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str | int]:
+        """Exchange a code for tokens, once; raises ShownError with the RFC 6749 error."""
+        self.exchanges_attempted += 1
+        self._require_staging_token(headers)
+        self._authenticate_client(form, headers)
+        if form.get("grant_type") != "authorization_code":
+            raise _token_error("unsupported_grant_type", "Only authorization_code is supported.")
+        grant = self._grants_by_code.get(form.get("code", ""))
+        if grant is None:
+            raise _token_error("invalid_grant", "The authorization code is not known.")
+        if grant.exchanged:
+            grant.revoked = True
+            raise _token_error("invalid_grant", "The authorization code has already been used.")
+        # From here a refusal leaves the code as it is: the right request can still follow.
+        if self.now() >= grant.code_expires_at:
+            raise _token_error("invalid_grant", "The authorization code has expired.")
+        if form.get("redirect_uri") != grant.request.redirect_uri:
+            raise _token_error(
+                "invalid_grant",
+                "The 'redirect_uri' from this request does not match the one from the authorize "
+                "request.",
+            )
+        if _challenge(form.get("code_verifier", "")) != grant.request.code_challenge:
+            raise _token_error(
+                "invalid_grant", "The PKCE code challenge did not match the code verifier."
+            )
+        grant.exchanged = True
+        grant.tokens_expire_at = self.now() + ACCESS_TOKEN_LIFETIME
+        self.exchanges_succeeded += 1
+        return self._issue_tokens(grant)
+
+    def organization(self, headers: Mapping[str, str]) -> Organization:
+        """Give the organisation that a valid access token stands for."""
+        self._require_staging_token(headers)
+        token = headers.get("authorization", "").removeprefix("Bearer ")
+        grant = self._grants_by_token.get(token)
+        if grant is None or grant.revoked or self.now() >= grant.tokens_expire_at:
+            raise ShownError(HTTPStatus.UNAUTHORIZED, error="unauthorized")
+        if "organization.read" not in grant.scopes:
+            raise ShownError(HTTPStatus.FORBIDDEN, error="forbidden")
+        return grant.organization
+
+    def _issue_tokens(self, grant: Grant) -> dict[str, str | int]:
+        tokens: dict[str, str | int] = {
+            "access_token": _opaque("ory_at_"),
+            "expires_in": ACCESS_TOKEN_LIFETIME,
+            "scope": " ".join(grant.scopes),
+            "token_type": "bearer",
+        }
+        if "offline_access" in grant.scopes:
+            tokens["refresh_token"] = _opaque("ory_rt_")
+        self._grants_by_token[str(tokens["access_token"])] = grant
+        return tokens
+
+    def _authenticate_client(self, form: Mapping[str, str], headers: Mapping[str, str]) -> None:
+        secret = form.get("client_secret", "").encode()
+        if (
+            "authorization" in headers
+            or form.get("client_id") != self.client_id
+            or not secrets.compare_digest(secret, self.client_secret.encode())
+        ):
+            raise _token_error(
+                "invalid_client",
+                "Client authentication failed: client_id and client_secret belong in the body.",
+                HTTPStatus.UNAUTHORIZED,
+            )
+
+    def _require_staging_token(self, headers: Mapping[str, str]) -> None:
+        given = headers.get("x-qonto-staging-token", "")
+        if self.staging_token and not secrets.compare_digest(
+            given.encode(), self.staging_token.encode()
+        ):
+            raise _token_error(
+                "unauthorized",
+                "The sandbox needs the header X-Qonto-Staging-Token.",
+                HTTPStatus.UNAUTHORIZED,
+            )
+
+
+def create_app(server: AuthorizationServer) -> Starlette:
+    """Put the server behind its routes and pages."""
+    templates = Jinja2Templates(Path(__file__).parent / "templates")
+    templates.env.filters["in_words"] = _in_words
+
+    async def authorize(request: Request) -> Response:
+        browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
+        login = server.begin(request.query_params, browser)
+        response = _see_other(f"/sign-in?login_challenge={login.challenge}")
+        response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
+        return response
+
+    async def sign_in(request: Request) -> Response:
+        parameters = await _parameters(request)
+        login = server.login(parameters.get("login_challenge", ""), _browser(request))
+        page = {"challenge": login.challenge, "person": PERSON, "password": PASSWORD}
+        if request.method == "GET":
+            return templates.TemplateResponse(request, "sign_in.html", page)
+        if (parameters.get("person"), parameters.get("password")) != (PERSON, PASSWORD):
+            return templates.TemplateResponse(
+                request, "sign_in.html", page | {"wrong": True}, HTTPStatus.UNAUTHORIZED
+            )
+        login.signed_in = True
+        return _see_other(f"/consent?consent_challenge={login.challenge}")
+
+    async def consent(request: Request) -> Response:
+        parameters = await _parameters(request)
+        login = server.login(parameters.get("consent_challenge", ""), _browser(request))
+        if not login.signed_in:
+            return _see_other(f"/sign-in?login_challenge={login.challenge}")
+        if request.method == "GET":
+            return templates.TemplateResponse(
+                request, "consent.html", {"login": login, "organizations": ORGANIZATIONS}
+            )
+        return _see_other(server.answer(login, await request.form()))
+
+    async def token(request: Request) -> Response:
+        answer = server.exchange(_texts(await request.form()), request.headers)
+        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+
+    async def organization(request: Request) -> Response:
+        found = server.organization(request.headers)
+        return JSONResponse(
+            {"organization": {"id": found.id, "name": found.name, "slug": found.slug}}
+        )
+
+    return Starlette(
+        routes=[
+            Route("/oauth2/auth", authorize),
+            Route("/sign-in", sign_in, methods=["GET", "POST"]),
+            Route("/consent", consent, methods=["GET", "POST"]),
+            Route("/oauth2/token", token, methods=["POST"]),
+            Route("/v2/organization", organization),
+            Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+        ],
+        exception_handlers={
+            ShownError: _show,
+            AuthorizationErrorResponse: _redirect,
+        },
+    )
+
+
+def _authorization_request(redirect_uri: str, query: Mapping[str, str]) -> AuthorizationRequest:
+    """Check what comes back to the client when it is wrong, in Hydra's order."""
+    state = query.get("state", "")
+
+    def refuse(error: str, description: str) -> AuthorizationErrorResponse:
+        return AuthorizationErrorResponse(redirect_uri, state, error, description)
+
+    scopes = query.get("scope", "").split()
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        raise refuse(
+            "invalid_scope",
+            "The requested scope is invalid, unknown, or malformed. The OAuth 2.0 Client is not "
+            f"allowed to request scope '{' '.join(unknown)}'.",
+        )
+    if query.get("response_type") != "code":
+        raise refuse(
+            "unsupported_response_type",
+            "The authorization server does not support obtaining a token using this method.",
+        )
+    if len(state) < MIN_STATE_LENGTH:
+        raise refuse(
+            "invalid_state",
+            "The state is missing or does not have enough characters and is therefore considered "
+            "too weak. Request parameter 'state' must be at least be 8 characters long to ensure "
+            "sufficient entropy.",
+        )
+    ids = [query[name] for name in ("organization_id", "registration_id") if name in query]
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value) for value in ids):
+        raise refuse("invalid_request", "The organization_id or registration_id is malformed.")
+    challenge = query.get("code_challenge", "")
+    if challenge and query.get("code_challenge_method") != "S256":
+        raise refuse(
+            "invalid_request",
+            "Clients must use code_challenge_method=S256, plain is not allowed.",
+        )
+    organization = _organization(ids[0]) if ids else None
+    return AuthorizationRequest(redirect_uri, scopes, state, organization, challenge)
+
+
+def _organization(organization_id: str) -> Organization:
+    """Find an organisation; an id that the stand-in never heard of gets one of its own."""
+    known = {organization.id: organization for organization in ORGANIZATIONS}
+    unheard_of = Organization(organization_id, f"Organisation {organization_id}", organization_id)
+    return known.get(organization_id, unheard_of)
+
+
+def _challenge(verifier: str) -> str:
+    """Compute the S256 challenge (RFC 7636, section 4.2); no verifier has none."""
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() if verifier else ""
+
+
+def _opaque(prefix: str) -> str:
+    """Make a code or token in Hydra's form: with its prefix, 94 characters."""
+    return f"{prefix}{secrets.token_urlsafe(32)}.{secrets.token_urlsafe(32)}"
+
+
+def _with_query(uri: str, parameters: Mapping[str, str]) -> str:
+    """Add parameters to a URI; `urlencode` joins scopes with `+`, as Qonto does."""
+    return f"{uri}{'&' if '?' in uri else '?'}{urlencode(parameters)}"
+
+
+def _token_error(
+    error: str, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST
+) -> ShownError:
+    return ShownError(status, error=error, error_description=description)
+
+
+async def _show(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ShownError)  # noqa: S101  (Starlette's handlers take any exception)
+    return JSONResponse(error.body, error.status, headers={"Cache-Control": "no-store"})
+
+
+async def _redirect(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, AuthorizationErrorResponse)  # noqa: S101  (likewise)
+    return _see_other(error.location)
+
+
+def _see_other(location: str) -> RedirectResponse:
+    return RedirectResponse(location, HTTPStatus.SEE_OTHER)
+
+
+def _browser(request: Request) -> str:
+    return request.cookies.get(BROWSER_COOKIE, "")
+
+
+async def _parameters(request: Request) -> Mapping[str, str]:
+    return request.query_params if request.method == "GET" else _texts(await request.form())
+
+
+def _texts(form: FormData) -> dict[str, str]:
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def _in_words(scope: str) -> str:
+    """Say a scope in words: `client_invoices.read` is *Read client invoices*."""
+    if scope == "offline_access":
+        return "Stay connected while you are away"
+    resource, _, verb = scope.partition(".")
+    return f"{verb} {resource}".strip().replace("_", " ").capitalize()
+
+
+app = create_app(
+    AuthorizationServer(
+        client_id=os.environ.get("CLIENT_ID", "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21"),
+        client_secret=os.environ.get("CLIENT_SECRET", "in-the-demo-only"),
+        redirect_uris=os.environ.get("REDIRECT_URI", "http://localhost:8001/callback").split(),
+        staging_token=os.environ.get("STAGING_TOKEN", "")
+        if os.environ.get("QONTO_ENVIRONMENT") == "sandbox"
+        else "",
+    )
+)

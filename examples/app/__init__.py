@@ -1,0 +1,1 @@
+"""Ledgerly, the example app."""

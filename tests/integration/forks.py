@@ -1,0 +1,67 @@
+"""One loaded handler in several processes, as Lambda's copies of one function are."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+from demo.gateway import Handler
+
+type Event = dict[str, Any]
+type Answer = dict[str, Any]
+type Load = Callable[[dict[str, str]], Handler]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """What each of the processes has.
+
+    Attributes:
+        handler: loaded before the processes parted.
+        all_ready: waits for all of them.
+
+    """
+
+    handler: Handler
+    all_ready: Barrier
+
+
+type Work = Callable[[Fork, Event], list[Answer]]
+
+_fork: Fork
+
+
+def in_forks(
+    processes: int, load: Load, environment: dict[str, str], work: Work, event: Event
+) -> list[Answer]:
+    """Load a handler in *environment*, do *work* with *event* in each of *processes* forks.
+
+    Returns:
+        the answers of all of them. They are forks of a process of their own, which has no threads
+        when it forks.
+
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as parent:
+        return parent.submit(_parent, processes, load, environment, work, event).result(timeout=120)
+
+
+def _parent(
+    processes: int, load: Load, environment: dict[str, str], work: Work, event: Event
+) -> list[Answer]:
+    context = get_context("fork")
+    fork = Fork(load(environment), context.Barrier(processes))
+    with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
+        results = [pool.apply_async(_child, (work, event)) for _ in range(processes)]
+        return [answer for result in results for answer in result.get(timeout=60)]
+
+
+def _inherit(fork: Fork) -> None:
+    global _fork  # noqa: PLW0603 - it can be inherited and not be sent
+    _fork = fork
+
+
+def _child(work: Work, event: Event) -> list[Answer]:
+    _fork.all_ready.wait(60)  # one piece of work for each process
+    return work(_fork, event)

@@ -1,0 +1,178 @@
+"""``make demo``, as whoever types it sees it."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from demo.local_aws import free_port
+from demo.template import ROOT
+
+DEMO = [sys.executable, "-m", "demo"]
+SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
+
+
+def five_free_ports() -> int:
+    """Return the first of five ports in a row that nobody listens on."""
+    while True:
+        first = free_port()
+        with ExitStack() as listening:
+            try:
+                for port in range(first, first + 5):
+                    listening.enter_context(socket.create_server(("127.0.0.1", port)))
+            except (OSError, OverflowError):
+                continue
+            return first
+
+
+@contextmanager
+def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run the demo; give its process and what it printed up to the address to open."""
+    with subprocess.Popen(
+        DEMO,
+        cwd=ROOT,
+        env=SHELL | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        lines: list[str] = []
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith("Open "):
+                    break
+            else:
+                pytest.fail("".join(lines))
+            yield process, lines
+        finally:
+            process.terminate()
+
+
+def refusal(**environment: str) -> str:
+    """Run a demo that can't start; return the one line on stderr."""
+    done = subprocess.run(
+        DEMO,
+        cwd=ROOT,
+        env=SHELL | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    return line
+
+
+def location(port: int) -> str:
+    """Return where ``/start`` on *port* sends a browser."""
+    connection = http.client.HTTPConnection("localhost", port, timeout=10)
+    connection.request("GET", "/start")
+    answer = connection.getresponse()
+    connection.close()
+    assert answer.status == 302
+    return answer.headers["Location"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(stop: signal.Signals) -> None:
+    port = five_free_ports()
+
+    with running(PORT=str(port)) as (process, lines):
+        assert lines[-1].startswith(f"Open http://localhost:{port} in ")
+        assert location(port + 1).startswith(f"http://127.0.0.1:{port + 2}/oauth2/auth?")
+        process.send_signal(stop)
+        # All processes have the other end of this pipe: it ends when all are gone.
+        assert process.stdout
+        rest = process.stdout.read()
+        assert process.wait() == 0
+
+    assert "Traceback" not in rest
+    assert rest.endswith("Stopping …\n")
+    for each in range(port, port + 5):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", each))
+
+
+def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
+    port = five_free_ports()
+
+    with running(PORT=str(port)) as (process, _):
+        processes = subprocess.run(
+            ["ps", "-Aww", "-o", "pid=,ppid=,args="],  # noqa: S607 - any ps
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        [pid] = [
+            int(line.split()[0])
+            for line in processes.stdout.splitlines()
+            if line.split()[1] == str(process.pid) and "demo.subscriber:app" in line
+        ]
+        os.kill(pid, signal.SIGKILL)
+        assert process.stdout
+        rest = process.stdout.read()
+
+    assert rest.endswith("demo: the subscriber stopped, so the demo stops.\n")
+    assert process.returncode == 1
+
+
+def test_with_a_client_of_qontos_the_demo_talks_to_qonto() -> None:
+    port = five_free_ports()
+
+    with running(
+        PORT=str(port), QONTO_ENVIRONMENT="sandbox", CLIENT_ID="client-1", SCOPE="a b"
+    ) as (_, lines):
+        redirect_uri = f"http://localhost:{port + 1}/callback"
+        assert any(
+            line.startswith("Register in Qonto's Developer Portal") and redirect_uri in line
+            for line in lines
+        )
+        assert location(port + 1).startswith(
+            "https://oauth-sandbox.staging.qonto.co/oauth2/auth?client_id=client-1&"
+        )
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port + 2))
+
+
+@pytest.mark.parametrize("value", ["http", "80", "65532", "-1", "8000.0"])
+def test_a_port_that_cannot_be_used_is_refused(value: str) -> None:
+    assert refusal(PORT=value) == (
+        f"demo: PORT must be a number from 1024 to 65531, not '{value}'."
+    )
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    first = five_free_ports()
+    with socket.create_server(("127.0.0.1", first + 3)):
+        line = refusal(PORT=str(first))
+
+    assert line == f"demo: port {first + 3} is taken. Take five others:  PORT=9000 make demo"
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        (
+            {"QONTO_ENVIRONMENT": "sandbox"},
+            "demo: QONTO_ENVIRONMENT needs CLIENT_ID, from Qonto's Developer Portal.",
+        ),
+        (
+            {"QONTO_ENVIRONMENT": "staging", "CLIENT_ID": "client-1"},
+            "demo: QONTO_ENVIRONMENT must be one of production, sandbox.",
+        ),
+        (
+            {"QONTO_ENVIRONMENT": "sandbox", "CLIENT_ID": "client-1", "SCOPE": "a  b"},
+            "demo: SCOPE must be scope names separated by single spaces, at most 1,024 characters.",
+        ),
+    ],
+)
+def test_a_client_that_cannot_be_is_refused(environment: dict[str, str], line: str) -> None:
+    assert refusal(PORT=str(five_free_ports()), **environment) == line

@@ -1,0 +1,220 @@
+"""The example app confirms what this session asked for, and nothing else."""
+
+import json
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from examples.app.app import Ledgerly, create_app
+
+APP_URL = "http://localhost:8000"
+PAIR_URL = "http://localhost:8001"
+AUTHORIZATION_ID = "5b0f5a0e-0000-4000-8000-000000000001"
+
+
+class SubscriberStandIn:
+    """Keeps the confirmed pairs, and answers what a test says."""
+
+    def __init__(self) -> None:
+        self.confirmed: list[dict[str, str]] = []
+        self.connection: dict[str, str] = {"status": "pending"}
+        self.down = False
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if self.down:
+            return httpx2.Response(503)
+        if request.method == "POST":
+            assert request.url.path == "/confirmations"
+            self.confirmed.append(json.loads(request.content))
+            return httpx2.Response(202)
+        assert request.url.path == f"/connections/{AUTHORIZATION_ID}"
+        return httpx2.Response(200, json=self.connection)
+
+
+@pytest.fixture
+def subscriber() -> SubscriberStandIn:
+    return SubscriberStandIn()
+
+
+@pytest.fixture
+def browser(subscriber: SubscriberStandIn) -> TestClient:
+    return new_browser(subscriber)
+
+
+def new_browser(subscriber: SubscriberStandIn) -> TestClient:
+    client = httpx2.AsyncClient(
+        base_url="http://localhost:8003", transport=httpx2.MockTransport(subscriber)
+    )
+    app = create_app(Ledgerly(APP_URL, PAIR_URL, client), session_secret="a-secret-of-the-test")
+    return TestClient(app, APP_URL, follow_redirects=False)
+
+
+def connect(browser: TestClient) -> str:
+    """Click the button; returns the context that goes to the pair."""
+    location = browser.get("/connect").headers["location"]
+    return dict(parse_qsl(urlsplit(location).query))["context"]
+
+
+def come_back(
+    browser: TestClient, context: str | None, outcome: str = "granted"
+) -> httpx2.Response:
+    parameters = {"authorization_id": AUTHORIZATION_ID, "outcome": outcome}
+    if context is not None:
+        parameters["context"] = context
+    return browser.get("/connected", params=parameters)
+
+
+def test_the_button_leads_to_the_pair_with_the_way_back(browser: TestClient) -> None:
+    home = browser.get("/")
+    response = browser.get("/connect")
+
+    assert '<a class="button" href="/connect">Connect with Qonto</a>' in home.text
+    assert response.status_code == 302
+    assert response.headers["location"].startswith(f"{PAIR_URL}/start?context=")
+    assert response.headers["location"].endswith(
+        "&return_to=http%3A%2F%2Flocalhost%3A8000%2Fconnected"
+    )
+
+
+def test_each_connection_has_a_context_of_its_own(browser: TestClient) -> None:
+    contexts = [connect(browser) for _ in range(3)]
+
+    assert len(set(contexts)) == 3
+    assert all(len(context) == 43 for context in contexts)
+
+
+def test_the_pair_of_this_session_is_confirmed(
+    browser: TestClient, subscriber: SubscriberStandIn
+) -> None:
+    context = connect(browser)
+
+    response = come_back(browser, context)
+
+    assert subscriber.confirmed == [{"authorization_id": AUTHORIZATION_ID, "context": context}]
+    assert (response.status_code, response.headers["location"]) == (303, "/connection")
+
+
+def test_a_forwarded_links_context_is_never_confirmed(
+    browser: TestClient, subscriber: SubscriberStandIn
+) -> None:
+    """The sender asked for the connection; the person who followed the link comes back."""
+    context_of_the_sender = connect(new_browser(subscriber))
+
+    response = come_back(browser, context_of_the_sender)
+
+    assert response.status_code == 403
+    assert "This browser did not ask for that" in response.text
+    assert subscriber.confirmed == []
+
+
+@pytest.mark.parametrize("context", ["", "made-up", "ü", None])
+def test_a_context_that_this_session_did_not_make_is_refused(
+    browser: TestClient, subscriber: SubscriberStandIn, context: str | None
+) -> None:
+    own_context = connect(browser)
+
+    response = come_back(browser, context)
+    own_return = come_back(browser, own_context)
+
+    assert response.status_code == 403
+    assert own_return.status_code == 303
+    assert [pair["context"] for pair in subscriber.confirmed] == [own_context]
+
+
+def test_a_context_counts_once(browser: TestClient, subscriber: SubscriberStandIn) -> None:
+    context = connect(browser)
+    come_back(browser, context)
+
+    again = come_back(browser, context)
+
+    assert again.status_code == 403
+    assert len(subscriber.confirmed) == 1
+
+
+def test_two_tabs_both_come_back(browser: TestClient, subscriber: SubscriberStandIn) -> None:
+    contexts = [connect(browser), connect(browser)]
+
+    for context in contexts:
+        come_back(browser, context)
+
+    assert [pair["context"] for pair in subscriber.confirmed] == contexts
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sentence"),
+    [
+        ("denied", "Nothing was connected"),
+        ("expired", "That took too long"),
+        ("failed", "That did not work"),
+        ("made-up", "That did not work"),
+        ("", "That did not work"),
+    ],
+)
+def test_another_outcome_is_said_and_can_be_tried_again(
+    browser: TestClient, subscriber: SubscriberStandIn, outcome: str, sentence: str
+) -> None:
+    come_back(browser, connect(browser), outcome)
+
+    page = browser.get("/connection")
+
+    assert sentence in page.text
+    assert 'href="/connect"' in page.text
+    assert subscriber.confirmed == []
+
+
+def test_a_confirmation_that_did_not_arrive_can_be_tried_again(
+    browser: TestClient, subscriber: SubscriberStandIn
+) -> None:
+    context = connect(browser)
+
+    subscriber.down = True
+    first = come_back(browser, context)
+    subscriber.down = False
+    second = come_back(browser, context)
+
+    assert (first.status_code, second.status_code) == (503, 303)
+    assert 'href="">Try again' in first.text
+
+
+@pytest.mark.parametrize(
+    ("connection", "sentence"),
+    [
+        ({"status": "pending"}, "Finishing…"),
+        ({"status": "connected"}, "Connected to Qonto"),
+        ({"status": "connected", "organization": "Martin & <b>"}, "to Martin &amp; &lt;b&gt;"),
+        ({"status": "failed"}, "That did not work"),
+        ({"status": "expired"}, "That took too long"),
+    ],
+)
+def test_the_page_says_connected_only_when_the_subscriber_does(
+    browser: TestClient,
+    subscriber: SubscriberStandIn,
+    connection: dict[str, str],
+    sentence: str,
+) -> None:
+    come_back(browser, connect(browser))
+    subscriber.connection = connection
+
+    page = browser.get("/connection")
+
+    assert sentence in page.text
+    assert ("Connected to" in page.text) == (connection["status"] == "connected")
+
+
+def test_a_subscriber_that_does_not_answer_leaves_the_page_waiting(
+    browser: TestClient, subscriber: SubscriberStandIn
+) -> None:
+    come_back(browser, connect(browser))
+    subscriber.down = True
+
+    page = browser.get("/connection")
+
+    assert "Finishing…" in page.text
+
+
+def test_a_browser_without_a_connection_is_sent_home(browser: TestClient) -> None:
+    response = browser.get("/connection")
+
+    assert (response.status_code, response.headers["location"]) == (303, "/")
