@@ -57,5 +57,5 @@ def _subscription(aws: LocalAws, stack: Stack) -> Subscriber:
 @pytest.fixture
 def subscriber(_subscription: Subscriber) -> Subscriber:
     """A subscriber that has read all that came before."""
-    _subscription.messages()
+    _subscription.bodies()
     return _subscription

@@ -182,6 +182,10 @@ class Subscriber:
         self._queue_url = aws.subscribe_queue(stack.topic_arn)
 
     def messages(self) -> list[dict[str, Any]]:
+        """Return all events that were published until now and not yet read."""
+        return [json.loads(body) for body in self.bodies()]
+
+    def bodies(self) -> list[str]:
         """Return all that was published until now: what comes before a marker of our own."""
         marker = str(uuid4())
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
@@ -195,7 +199,7 @@ class Subscriber:
                 self._aws.sqs.delete_message(
                     QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )
-        return [json.loads(body) for body in bodies if body != marker]
+        return [body for body in bodies if body != marker]
 
     def message(self) -> dict[str, Any]:
         """Return the one message that was published."""

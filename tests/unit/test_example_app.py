@@ -1,6 +1,7 @@
 """The example app confirms what this session asked for, and nothing else."""
 
 import json
+from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
@@ -39,8 +40,9 @@ def subscriber() -> SubscriberStandIn:
 
 
 @pytest.fixture
-def browser(subscriber: SubscriberStandIn) -> TestClient:
-    return new_browser(subscriber)
+def browser(subscriber: SubscriberStandIn) -> Iterator[TestClient]:
+    with new_browser(subscriber) as client:
+        yield client
 
 
 def new_browser(subscriber: SubscriberStandIn) -> TestClient:

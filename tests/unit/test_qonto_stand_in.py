@@ -1,6 +1,7 @@
 """The stand-in for Qonto keeps every rule and quirk that a browser or a subscriber can meet."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx2
@@ -42,8 +43,10 @@ def server(clock: Clock) -> AuthorizationServer:
 
 
 @pytest.fixture
-def browser(server: AuthorizationServer) -> TestClient:
-    return TestClient(create_app(server), "http://127.0.0.1:8002", follow_redirects=False)
+def browser(server: AuthorizationServer) -> Iterator[TestClient]:
+    app = create_app(server)
+    with TestClient(app, "http://127.0.0.1:8002", follow_redirects=False) as client:
+        yield client
 
 
 def ask(browser: TestClient, **changes: str | None) -> httpx2.Response:
