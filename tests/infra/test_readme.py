@@ -1,0 +1,27 @@
+"""The README says what the template takes and gives."""
+
+import re
+
+import pytest
+
+from demo import template as infra
+
+README = (infra.ROOT / "README.md").read_text("utf-8")
+TEMPLATE = infra.load()
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_each_parameter_stands_in_the_table_with_its_default(name: str) -> None:
+    [default] = re.findall(rf"^\| `{name}` \| (.*?) \|", README, re.MULTILINE)
+
+    assert default.strip("`") == (TEMPLATE["Parameters"][name].get("Default") or "none")
+
+
+def test_the_table_has_no_other_parameter() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(TEMPLATE["Parameters"])
+
+
+def test_the_outputs_are_named() -> None:
+    [line] = re.findall(r"^Outputs: (.*)\.$", README, re.MULTILINE)
+
+    assert re.findall(r"`(\w+)`", line) == list(TEMPLATE["Outputs"])
