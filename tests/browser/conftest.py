@@ -26,7 +26,7 @@ class Demo:
     live: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it runs, no other test could have an event loop
 def chromium() -> Iterator[Browser]:
     """Chromium, without a window."""
     if CHROMIUM is None:
@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(chromium: Browser) -> Iterator[Demo]:
     """The whole demo, on ports of its own, if there is a browser to visit it."""
     assert chromium.is_connected()
