@@ -7,7 +7,8 @@ CVE-2026-41425). One cookie serves all of a browser's flows, so that several tab
 import re
 from hashlib import sha256
 from secrets import token_urlsafe
-from typing import Any
+
+from browser_request import Event
 
 # "__Host-": only this very host can set it, only over TLS, for all paths.
 COOKIE_NAME = "__Host-qonto-connect"
@@ -16,7 +17,7 @@ MAX_AGE = 24 * 60 * 60
 _WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-def read(event: dict[str, Any]) -> str | None:
+def read(event: Event) -> str | None:
     """Return the cookie's value; None if there is none, two, or one that we never set."""
     pairs = (cookie.partition("=") for cookie in event.get("cookies", ()))
     values = [value for name, _, value in pairs if name == COOKIE_NAME]

@@ -1,8 +1,11 @@
 """What both functions read from a browser's request, an API Gateway payload 2.0 event."""
 
+import re
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
+
+type Event = dict[str, Any]
 
 
 class InvalidQueryError(ValueError):
@@ -38,7 +41,7 @@ def single_values(raw_query: str, names: Collection[str]) -> dict[str, str]:
     return values
 
 
-def is_speculative(event: dict[str, Any]) -> bool:
+def is_speculative(event: Event) -> bool:
     """Tell whether a browser asks ahead of the person, or for a part of another page.
 
     Such a request must neither issue nor consume a state. Fetch Metadata's ``Sec-Fetch-Dest`` is
@@ -53,6 +56,25 @@ def is_speculative(event: dict[str, Any]) -> bool:
     )
 
 
-def arrival(event: dict[str, Any]) -> int:
+def language(event: Event, offered: Collection[str]) -> str | None:
+    """Return the language of *offered* that the browser prefers; None if it wants none of them.
+
+    By ``Accept-Language`` (RFC 9110, section 12.5.4): a range counts for its whole language, so
+    that ``fr-CH`` is ``fr``; of equal weights the first one wins.
+    """
+    weights: dict[str, float] = {}
+    for item in event["headers"].get("accept-language", "").split(","):
+        found = re.fullmatch(
+            r" *([a-z]{1,8}|\*)(-[a-z0-9-]+)? *(; *q=([01](\.\d{0,3})?))? *", item.lower()
+        )
+        if found:
+            weights[found[1]] = max(float(found[4] or 1), weights.get(found[1], 0))
+    for other in offered:
+        weights.setdefault(other, weights.get("*", 0))
+    wanted = {name: weight for name, weight in weights.items() if weight and name in offered}
+    return max(wanted, key=lambda name: wanted[name], default=None)
+
+
+def arrival(event: Event) -> int:
     """Return when API Gateway took the request, in epoch seconds."""
     return int(event["requestContext"]["timeEpoch"]) // 1000

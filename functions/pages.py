@@ -2,22 +2,26 @@
 
 import tomllib
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from string import Template
+from urllib.parse import urlencode
 
+import browser_request
 import browser_response
+from browser_request import Event
+from browser_response import Answer
 from deployment import Deployment
 
-_PAGES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-
-_STYLE = (
-    ":root{color-scheme:light dark;font:1.125rem/1.5 system-ui,sans-serif}"
-    "body{max-width:32rem;margin:0 auto;padding:12vh 1.5rem}"
-    "h1{font-size:1.5rem;line-height:1.25}"
-    "small{opacity:.75}"
+DEFAULT_LANGUAGE = "en"
+_TOML, _HTML, _STYLE = (
+    Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
+    for suffix in (".toml", ".html", ".css")
 )
+_PAGES = tomllib.loads(_TOML)
+_WORDS = _PAGES.pop("words")
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 _CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
@@ -25,33 +29,44 @@ _CONTENT_SECURITY_POLICY = (
 )
 
 
-def answer(name: str, deployment: Deployment, detail: str | None) -> dict[str, Any]:
-    """Answer with the page *name*: what happened, what to do, and a way to do it.
+def answer(
+    name: str,
+    event: Event,
+    deployment: Deployment,
+    detail: str | None = None,
+    start_query: Mapping[str, str] | None = None,
+) -> Answer:
+    """Answer *event* with a page in the person's language: what happened, what to do, a way on.
 
     Args:
         name: a table of ``pages.toml``.
+        event: the request.
         deployment: whose app the person came from.
         detail: a reference to quote, or what was wrong with a request.
+        start_query: what to start again with, where the page knows.
 
     """
     page = _PAGES[name]
-    app = deployment.app_name or "the app"
-    texts = {key: escape(page[key].format(app=app)) for key in ("title", "happened", "todo")}
-    links = []
-    if page.get("try_again"):
-        # The same URL: the code is still good, or nothing was begun.
-        links.append(("", "Try again"))
-    elif deployment.return_urls:
-        links.append((deployment.return_urls[0], f"Back to {app}"))
+    language = browser_request.language(event, _WORDS) or DEFAULT_LANGUAGE
+    words = _WORDS[language]
+    app = deployment.app_name or words["app"]
+    label = page.get("detail", "reference")
+    home = next(iter(deployment.return_urls), None)
+    links = {}
+    if page["way_on"] == "try_again":
+        links[words["try_again"]] = ""  # the same address
+    if page["way_on"] == "start_again" and (start_query or not home):
+        links[words["start_again"]] = f"/start?{urlencode(start_query or {})}"
+    if page["way_on"] != "try_again" and home:
+        links[words["back"].format(app=app)] = home
     if deployment.support_url:
-        links.append((deployment.support_url, "Get help"))
-    anchors = "".join(f'<p><a href="{escape(url)}">{escape(text)}</a></p>' for url, text in links)
-    small = f"<p><small>{page['detail']}: {escape(detail)}</small></p>" if detail else ""
-    html = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{texts['title']}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{texts['title']}</h1><p>{texts['happened']}</p><p>{texts['todo']}</p>"
-        f"{anchors}{small}</main></body></html>"
+        links[words["help"]] = deployment.support_url
+    html = Template(_HTML).substitute(
+        {key: escape(text.format(app=app)) for key, text in page[language].items()},
+        language=language,
+        style=_STYLE,
+        app_name=escape(deployment.app_name),
+        links="".join(f'<a href="{escape(url)}">{escape(text)}</a>' for text, url in links.items()),
+        detail=f"<small>{words[label]}: {escape(detail)}</small>" if detail else "",
     )
     return browser_response.page(page["status"], html, _CONTENT_SECURITY_POLICY)

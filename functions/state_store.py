@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Qonto's own login and consent may take 30 minutes.
 STATE_LIFETIME = 60 * 60
 
+# What an app may ask of /start.
+START_PARAMETERS = {"context", "return_to", "organization_id", "registration_id"}
+
 type Reason = Literal["unknown", "other_browser", "expired", "unconfirmed"]
 
 
@@ -40,6 +43,11 @@ class PendingAuthorization(BaseModel):
     context: str | None = None
     return_to: str | None = None
     code_verifier: str | None = Field(default=None, repr=False)
+
+    @property
+    def start_query(self) -> dict[str, str]:
+        """The query of ``/start`` that asks for the same again."""
+        return self.model_dump(include=START_PARAMETERS, exclude_none=True)
 
 
 class StateStoreUnavailableError(Exception):
@@ -69,8 +77,7 @@ class StateStore:
         """Take a client, and whose table and states these are."""
         self._dynamodb = dynamodb
         self._table_name = deployment.table_name
-        self._environment = deployment.qonto_environment
-        self._client_id = deployment.client_id
+        self._owner = (deployment.qonto_environment, deployment.client_id)
 
     def issue(self, authorization: PendingAuthorization) -> None:
         """Write *authorization*.
@@ -82,10 +89,9 @@ class StateStore:
             StateStoreUnavailableError: it may or may not be there; nobody knows its state.
 
         """
-        attributes = authorization.model_dump(mode="json", exclude_none=True)
+        attributes = authorization.model_dump(mode="json", exclude_none=True).items()
         item: dict[str, Any] = {
-            name: {"N": str(value)} if isinstance(value, int) else {"S": value}
-            for name, value in attributes.items()
+            name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in attributes
         }
         try:
             self._dynamodb.put_item(TableName=self._table_name, Item=item)
@@ -113,8 +119,8 @@ class StateStore:
                 ExpressionAttributeValues={
                     ":browser_hash": {"S": browser_hash},
                     ":now": {"N": str(now)},
-                    ":environment": {"S": self._environment},
-                    ":client_id": {"S": self._client_id},
+                    ":environment": {"S": self._owner[0]},
+                    ":client_id": {"S": self._owner[1]},
                 },
                 ReturnValues="ALL_OLD",
                 # The reason without a second read.
@@ -134,9 +140,7 @@ class StateStore:
             retried = response["ResponseMetadata"]["RetryAttempts"] > 0
             return StateRefusedError("unconfirmed" if retried else "unknown")
         authorization = _authorization(response["Item"])
-        if authorization.environment != self._environment:
-            return StateRefusedError("unknown")
-        if authorization.client_id != self._client_id:
+        if (authorization.environment, authorization.client_id) != self._owner:
             return StateRefusedError("unknown")
         if authorization.browser_hash != browser_hash:
             return StateRefusedError("other_browser")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid5
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from callback.authorization_response import AuthorizationResponse
 from state_store import PendingAuthorization
@@ -12,10 +12,10 @@ from state_store import PendingAuthorization
 # Qonto's: from the issue of the code, so counting from its arrival gives an upper bound.
 CODE_LIFETIME = timedelta(minutes=10)
 
+_DATA_AS_STORED = {"environment", "client_id", "redirect_uri", "context", "started_at"}
+
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
     environment: Literal["production", "sandbox"]
     client_id: str
     redirect_uri: str
@@ -44,8 +44,6 @@ class FailedData(_Data):
 
 
 class _AuthorizationEvent(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
     specversion: Literal["1.0"] = "1.0"
     id: UUID
     source: str
@@ -99,15 +97,11 @@ def build(
         "time": time,
     }
     data = {
-        "environment": authorization.environment,
-        "client_id": authorization.client_id,
-        "redirect_uri": authorization.redirect_uri,
+        **authorization.model_dump(include=_DATA_AS_STORED),
         "token_endpoint": token_endpoint,
         "requested_scope": authorization.scope,
         "requested_organization_id": authorization.organization_id,
         "requested_registration_id": authorization.registration_id,
-        "context": authorization.context,
-        "started_at": authorization.started_at,
     }
     if response.error is None:
         data |= {

@@ -2,7 +2,6 @@
 
 import os
 import re
-from typing import Any
 from urllib.parse import urlencode
 
 import boto3
@@ -12,9 +11,12 @@ import browser_request
 import browser_response
 import state_store
 from aws_calls import CALL_CONFIG
+from browser_request import Event
+from browser_response import Answer
 from callback import authorization_event, authorization_response
 from callback.authorization_topic import AuthorizationTopic, PublishFailedError
 from callback.settings import Settings
+from state_store import PendingAuthorization
 from telemetry import count, logger
 
 settings = Settings.model_validate(dict(os.environ))
@@ -31,18 +33,19 @@ REFUSALS = {
     "unconfirmed": "start-again",
     "not_restored": "start-again",
 }
+OUTCOME_PARAMETERS = {"reference", *state_store.START_PARAMETERS}
 OUTCOMES = {"granted", "denied", "failed", *REFUSALS.values()}
 # What the app is told; of any other outcome it could make nothing.
 RETURNED_OUTCOMES = {"granted", "denied", "failed", "expired"}
 
 
 @logger.inject_lambda_context(log_event=False)  # in the code: it beats the environment
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Answer:
     """Answer 303 to a URL without code or state; 503 with *Try again* where that can help."""
     if browser_request.is_speculative(event):
         return browser_response.unavailable()
     if event["routeKey"] == "GET /callback/{outcome}":
-        return _outcome_page(event["pathParameters"]["outcome"], event["rawQueryString"])
+        return _outcome_page(event)
 
     try:
         response = authorization_response.parse(event["rawQueryString"])
@@ -59,24 +62,23 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         return _refuse(refusal.reason, refusal.authorization)
     except state_store.StateStoreUnavailableError as error:
         logger.error("State not consumed", error=str(error))
-        return _page("callback-unavailable")
+        return _page(event, "callback-unavailable")
 
     authorization_id = authorization.authorization_id
+    message = authorization_event.build(authorization, response, settings.token_endpoint, now)
     try:
-        topic.publish(
-            authorization_event.build(authorization, response, settings.token_endpoint, now)
-        )
+        topic.publish(message)
     except PublishFailedError as error:
         logger.error("Event not published", authorization_id=authorization_id, error=str(error))
         count("PublishFailed")
-        return _restore(authorization)
+        return _restore(event, authorization)
 
     logger.info(f"Authorization {response.outcome}", authorization_id=authorization_id)
     count("AuthorizationGranted" if response.outcome == "granted" else "AuthorizationFailed")
     return _go_on(response.outcome, authorization)
 
 
-def _restore(authorization: state_store.PendingAuthorization) -> dict[str, Any]:
+def _restore(event: Event, authorization: PendingAuthorization) -> Answer:
     try:
         states.restore(authorization)
     except state_store.StateStoreUnavailableError as error:
@@ -85,46 +87,47 @@ def _restore(authorization: state_store.PendingAuthorization) -> dict[str, Any]:
         )
         return _refuse("not_restored", authorization)
     count("StateRestored")
-    return _page("callback-unavailable")
+    return _page(event, "callback-unavailable")
 
 
-def _refuse(
-    reason: str, authorization: state_store.PendingAuthorization | None = None, **details: object
-) -> dict[str, Any]:
-    if authorization is not None:
-        details["authorization_id"] = authorization.authorization_id
+def _refuse(reason: str, own: PendingAuthorization | None = None, **details: object) -> Answer:
+    if own is not None:
+        details["authorization_id"] = own.authorization_id
     logger.warning("Callback refused", extra={"reason": reason, **details})
     count("CallbackRefused", reason=reason)
-    return _go_on(REFUSALS[reason], authorization)
+    return _go_on(REFUSALS[reason], own)
 
 
-def _go_on(outcome: str, authorization: state_store.PendingAuthorization | None) -> dict[str, Any]:
-    if authorization is None:
+def _go_on(outcome: str, own: PendingAuthorization | None) -> Answer:
+    if own is None:
         return browser_response.redirect(303, f"/callback/{outcome}")
-    if authorization.return_to is None or outcome not in RETURNED_OUTCOMES:
-        reference = str(authorization.authorization_id)[:8]
-        return browser_response.redirect(303, f"/callback/{outcome}?reference={reference}")
-    returned = {"authorization_id": authorization.authorization_id, "outcome": outcome}
-    if authorization.context is not None:
-        returned["context"] = authorization.context
-    separator = "&" if "?" in authorization.return_to else "?"
-    return browser_response.redirect(
-        303, f"{authorization.return_to}{separator}{urlencode(returned)}"
-    )
+    authorization_id = str(own.authorization_id)
+    if own.return_to is None or outcome not in RETURNED_OUTCOMES:
+        query = {"reference": authorization_id[:8]}
+        if outcome != "granted":  # to start again with
+            query |= own.start_query
+        return browser_response.redirect(303, f"/callback/{outcome}?{urlencode(query)}")
+    returned = {"authorization_id": authorization_id, "outcome": outcome}
+    if own.context is not None:
+        returned["context"] = own.context
+    separator = "&" if "?" in own.return_to else "?"
+    return browser_response.redirect(303, f"{own.return_to}{separator}{urlencode(returned)}")
 
 
-def _outcome_page(outcome: str, raw_query: str) -> dict[str, Any]:
+def _outcome_page(event: Event) -> Answer:
+    outcome = event["pathParameters"]["outcome"]
     try:
-        reference = browser_request.single_values(raw_query, {"reference"}).get("reference")
+        query = browser_request.single_values(event["rawQueryString"], OUTCOME_PARAMETERS)
     except browser_request.InvalidQueryError:
-        return _page("not-found")
+        return _page(event, "not-found")
+    reference = query.pop("reference", None)
     malformed = reference is not None and not re.fullmatch(r"[0-9a-f]{8}", reference)
     if malformed or outcome not in OUTCOMES:
-        return _page("not-found")
-    return _page(outcome, reference)
+        return _page(event, "not-found")
+    return _page(event, outcome, reference, **query)
 
 
-def _page(name: str, detail: str | None = None) -> dict[str, Any]:
+def _page(event: Event, name: str, detail: str | None = None, **start_query: str) -> Answer:
     import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
 
-    return pages.answer(name, settings, detail)
+    return pages.answer(name, event, settings, detail, start_query)

@@ -3,7 +3,6 @@
 import os
 from datetime import UTC, datetime
 from secrets import token_urlsafe
-from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -13,6 +12,8 @@ import browser_request
 import browser_response
 import state_store
 from aws_calls import CALL_CONFIG
+from browser_request import Event
+from browser_response import Answer
 from start import authorization_request
 from start.settings import Settings
 from telemetry import count, logger
@@ -22,7 +23,7 @@ states = state_store.StateStore(boto3.client("dynamodb", config=CALL_CONFIG), se
 
 
 @logger.inject_lambda_context(log_event=False)  # in the code: it beats the environment
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: Event, _context: object) -> Answer:
     """Answer 302 to Qonto; 400 or 503 with a page, and then nothing was issued."""
     if browser_request.is_speculative(event):
         return browser_response.unavailable()
@@ -31,15 +32,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         query = authorization_request.parse(event["rawQueryString"], settings.return_urls)
     except browser_request.InvalidQueryError as error:
         logger.warning("Start refused", parameters=error.parameters)
-        return _page("start-invalid", ", ".join(error.parameters))
+        return _page(event, "start-invalid", ", ".join(error.parameters))
 
     browser = browser_binding.read(event) or browser_binding.new()
     now = browser_request.arrival(event)
+    authorization_id = uuid4()
     authorization = state_store.PendingAuthorization(
         state=token_urlsafe(32),
         expires_at=now + state_store.STATE_LIFETIME,
         browser_hash=browser_binding.fingerprint(browser),
-        authorization_id=uuid4(),
+        authorization_id=authorization_id,
         environment=settings.qonto_environment,
         client_id=settings.client_id,
         redirect_uri=settings.redirect_uri,
@@ -54,18 +56,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     try:
         states.issue(authorization)
     except state_store.StateStoreUnavailableError as error:
-        logger.error(
-            "State not issued", authorization_id=authorization.authorization_id, error=str(error)
-        )
-        return _page("start-unavailable")
+        logger.error("State not issued", authorization_id=authorization_id, error=str(error))
+        return _page(event, "start-unavailable")
 
-    logger.info("Authorization started", authorization_id=authorization.authorization_id)
+    logger.info("Authorization started", authorization_id=authorization_id)
     count("AuthorizationStarted")
     location = authorization_request.url(settings.authorization_endpoint, authorization)
     return browser_response.redirect(302, location, browser_binding.set_cookie(browser))
 
 
-def _page(name: str, detail: str | None = None) -> dict[str, Any]:
+def _page(event: Event, name: str, detail: str | None = None) -> Answer:
     import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
 
-    return pages.answer(name, settings, detail)
+    return pages.answer(name, event, settings, detail)

@@ -1,5 +1,7 @@
 """``GET /callback``: who is let through, what is published, where the browser ends."""
 
+import re
+from html import unescape
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -125,7 +127,9 @@ def test_without_an_app_to_return_to_the_browser_gets_a_clean_page(
     messages = subscriber.messages()
     for (outcome, answer), message in zip(answers.items(), messages, strict=True):
         assert answer.status == 303
-        assert answer.location == f"/callback/{outcome}?reference={message['subject'][:8]}"
+        location, _, query = answer.location.partition("?")
+        assert location == f"/callback/{outcome}"
+        assert parse_qs(query) == {"reference": [message["subject"][:8]]}
         page = without_app.request("outcome", urlsplit(answer.location).query, outcome=outcome)
         assert page.status == 200
         assert f"Reference: {message['subject'][:8]}" in page.body
@@ -240,6 +244,25 @@ def test_an_expired_item_still_in_the_table_is_refused(
         "context": "ctx-1",
     }
     assert subscriber.messages() == []
+
+
+def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_was_asked(
+    without_app: Browser,
+) -> None:
+    state = without_app.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
+
+    answer = without_app.failed(state)
+
+    page = without_app.request("outcome", urlsplit(answer.location).query, outcome="denied")
+    [start_again] = re.findall(r'href="/start\?(.*?)"', page.body)
+    again = without_app.request("start", unescape(start_again)).parameters
+    item = without_app.pair.item(again["state"])
+    assert item is not None
+    assert [item[it] for it in ("context", "organization_id", "registration_id")] == [
+        "ctx-1",
+        "org-1",
+        "reg-1",
+    ]
 
 
 def test_without_an_app_expired_is_a_clean_page(without_app: Browser) -> None:
@@ -422,8 +445,11 @@ def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
         ("<script>", 404),
     ],
 )
-def test_a_clean_page_has_its_outcomes_own_status(cut_off: Pair, outcome: str, status: int) -> None:
-    answer = Browser(cut_off).request("outcome", outcome=outcome)
+@pytest.mark.parametrize("query", ["", "reference=1a2b3c4d", "context=ctx-1&utm=x&utm=y"])
+def test_a_clean_page_has_its_outcomes_own_status(
+    cut_off: Pair, outcome: str, status: int, query: str
+) -> None:
+    answer = Browser(cut_off).request("outcome", query, outcome=outcome)
 
     assert answer.status == status
     assert "<script" not in answer.body

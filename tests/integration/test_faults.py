@@ -23,7 +23,7 @@ from tests.integration.faults import (
     FaultProxy,
     fault_proxy,
 )
-from tests.integration.pair import Answer, Browser, Pair, Subscriber
+from tests.integration.pair import RETURN_URL, Answer, Browser, Pair, Subscriber
 
 NOT_TAKEN = pytest.mark.parametrize(
     "fault",
@@ -136,7 +136,7 @@ def test_a_state_that_cannot_be_restored_means_start_again(
 ) -> None:
     browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
     proxy.clear()
-    state = browser.started()
+    state = browser.started(context="ctx-1")
     item = browser.pair.item(state)
     proxy.inject("Publish", fault)
     proxy.inject("PutItem", fault)
@@ -147,7 +147,12 @@ def test_a_state_that_cannot_be_restored_means_start_again(
     proxy.clear()
     assert item is not None
     assert answer.status == 303
-    assert answer.location == f"/callback/start-again?reference={item['authorization_id'][:8]}"
+    assert answer.location.startswith("/callback/start-again?")
+    assert answer.parameters == {
+        "reference": item["authorization_id"][:8],
+        "context": "ctx-1",
+        "return_to": RETURN_URL,
+    }
     assert subscriber.messages() == []
     printed = capsys.readouterr().out
     assert counts(printed) == [("PublishFailed", None), ("CallbackRefused", "not_restored")]

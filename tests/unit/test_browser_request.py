@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from browser_request import InvalidQueryError, arrival, is_speculative, single_values
+from browser_request import language as preferred_language
 
 
 def test_a_repeat_of_one_of_ours_is_refused_by_its_name() -> None:
@@ -82,3 +83,41 @@ def test_a_navigation_is_not_speculative(headers: dict[str, str]) -> None:
 
 def test_arrival_is_the_gateways_own_time_in_whole_seconds() -> None:
     assert arrival({"requestContext": {"timeEpoch": 1700000000999}}) == 1700000000
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("fr", "fr"),
+        ("FR-ch, en;q=0.9", "fr"),
+        ("en;q=0.8, de", "de"),
+        ("de, fr", "de"),
+        ("fr, de", "fr"),
+        ("pt, it;q=0.3, es;q=0.2", "it"),
+        ("zh-Hant-TW, es-419;q=0.5", "es"),
+        ("de;q=0, fr;q=0.1", "fr"),
+        ("fr-CH;q=0.2, fr;q=0.8, de;q=0.5", "fr"),
+        ("*", "en"),
+        ("pt, *;q=0.5", "en"),
+        ("en;q=0, *;q=0.1", "fr"),
+        ("de;q=0.001", "de"),
+        ("de ; q=0.5 , fr ; q=0.4", "de"),
+    ],
+)
+def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language: str) -> None:
+    event = {"headers": {"accept-language": accepted}}
+
+    assert preferred_language(event, ["en", "fr", "de", "it", "es"]) == language
+
+
+@pytest.mark.parametrize(
+    "accepted", ["", "pt", "de;q=0", "fr;q=2", "fr;q=x", "f r", ";", ",,,", "é"]
+)
+def test_a_language_that_nobody_offers_or_asks_for_is_none(accepted: str) -> None:
+    event = {"headers": {"accept-language": accepted}}
+
+    assert preferred_language(event, ["en", "fr", "de", "it", "es"]) is None
+
+
+def test_without_a_preference_there_is_no_language() -> None:
+    assert preferred_language({"headers": {}}, ["en"]) is None

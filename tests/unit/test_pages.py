@@ -1,10 +1,12 @@
 """What a person reads."""
 
 import re
+import tomllib
 from base64 import b64encode
 from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ STATUSES = {
     "start-unavailable": 503,
     "start-invalid": 400,
 }
+TRY_AGAIN = {"callback-unavailable", "start-unavailable"}
+START_AGAIN = STATUSES.keys() - TRY_AGAIN - {"granted", "start-invalid"}
 ENVIRONMENT = {
     "QONTO_ENVIRONMENT": "sandbox",
     "CLIENT_ID": "client-1",
@@ -34,17 +38,22 @@ ENVIRONMENT = {
     "APP_NAME": "Ledgerly",
     "SUPPORT_URL": "mailto:help@example.com",
 }
+TEXTS = tomllib.loads(Path(pages.__file__).with_suffix(".toml").read_text("utf-8"))
+LANGUAGES = list(TEXTS["words"])
+
 every_page = pytest.mark.parametrize("name", STATUSES)
+every_language = pytest.mark.parametrize("language", LANGUAGES)
 
 
 class _Elements(HTMLParser):
-    """The elements of a page and the text of each."""
+    """The elements of a page, their attributes, and the text of each."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.attributes: list[tuple[str, str | None]] = []
         self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
         self.texts: dict[str, str] = {}
+        self.links: dict[str, str | None] = {}
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -52,12 +61,30 @@ class _Elements(HTMLParser):
         self.attributes += attrs
 
     def handle_data(self, data: str) -> None:
+        if not data.strip():
+            return
         self.texts[self.names[-1]] = data
+        if self.names[-1] == "a":
+            self.links[data] = self.attributes[-1][1]
 
 
-def answer(name: str, detail: str | None = None, **environment: str) -> dict[str, Any]:
+def answer(
+    name: str,
+    detail: str | None = None,
+    start_query: dict[str, str] | None = None,
+    language: str = "en",
+    **environment: str,
+) -> dict[str, Any]:
     """Return the answer with a page, of a deployment with *environment* changed."""
-    return pages.answer(name, Deployment.model_validate(ENVIRONMENT | environment), detail)
+    deployment = Deployment.model_validate(ENVIRONMENT | environment)
+    event = {"headers": {"accept-language": language}}
+    return pages.answer(name, event, deployment, detail, start_query)
+
+
+def links(name: str, start_query: dict[str, str] | None = None, **environment: str) -> list[Any]:
+    """Return the English links of a page and where they lead, in their order."""
+    page = answer(name, start_query=start_query, **environment)
+    return list(_Elements(page["body"]).links.items())
 
 
 @every_page
@@ -66,25 +93,68 @@ def test_a_page_has_its_own_status(name: str) -> None:
 
 
 def test_there_is_no_page_that_no_test_names() -> None:
-    assert pages._PAGES.keys() == STATUSES.keys()  # noqa: SLF001 - the file's own tables
+    assert TEXTS.keys() - {"words"} == STATUSES.keys()
 
 
+def test_qontos_markets_are_spoken_to_in_their_languages() -> None:
+    assert set(LANGUAGES) == {"en", "fr", "de", "it", "es"}
+
+
+@every_language
+def test_no_language_lacks_a_text(language: str) -> None:
+    assert TEXTS["words"][language].keys() == TEXTS["words"]["en"].keys()
+    for name in STATUSES:
+        assert TEXTS[name][language].keys() == {"title", "happened", "todo"}
+        assert all(text.strip() for text in TEXTS[name][language].values())
+
+
+@every_language
 @every_page
-def test_a_page_says_what_happened_and_offers_a_way_on(name: str) -> None:
-    elements = _Elements(answer(name)["body"])
+def test_a_page_says_what_happened_and_what_to_do_in_one_sentence_each(
+    name: str, language: str
+) -> None:
+    page = answer(name, language=language)
+    elements = _Elements(page["body"])
 
-    assert elements.texts["title"] == elements.texts["h1"] != ""
-    assert {"main", "p", "a"} <= set(elements.names)
-    targets = [value for attribute, value in elements.attributes if attribute == "href"]
-    assert targets[0] in {"", "https://app.example.com/back"}
-    assert targets[1:] == ["mailto:help@example.com"]
+    assert f'<html lang="{language}">' in page["body"]
+    assert elements.texts["title"] == elements.texts["h1"]
+    assert elements.texts["header"] == "Ledgerly"
+    for part in ("happened", "todo"):
+        text = TEXTS[name][language][part].format(app="Ledgerly")
+        assert text in unescape(page["body"])
+        assert re.fullmatch(r"[^.!?]+\.", text)
 
 
-@every_page
-def test_only_a_503_in_place_of_a_redirect_offers_the_same_address_again(name: str) -> None:
-    offers_again = 'href=""' in answer(name)["body"]
+@pytest.mark.parametrize("name", TRY_AGAIN)
+def test_in_place_of_a_redirect_the_way_on_is_the_same_address(name: str) -> None:
+    assert links(name) == [("Try again", ""), ("Get help", "mailto:help@example.com")]
 
-    assert offers_again == (name in {"callback-unavailable", "start-unavailable"})
+
+@pytest.mark.parametrize("name", STATUSES.keys() - TRY_AGAIN)
+def test_where_nothing_is_known_the_way_on_is_back_to_the_app(name: str) -> None:
+    assert links(name) == [
+        ("Back to Ledgerly", "https://app.example.com/back"),
+        ("Get help", "mailto:help@example.com"),
+    ]
+
+
+@pytest.mark.parametrize("name", START_AGAIN)
+def test_where_it_is_known_what_was_asked_for_one_can_ask_again(name: str) -> None:
+    assert links(name, {"context": "ctx-1", "return_to": "https://app.example.com/x?a=b"}) == [
+        ("Start again", "/start?context=ctx-1&return_to=https%3A%2F%2Fapp.example.com%2Fx%3Fa%3Db"),
+        ("Back to Ledgerly", "https://app.example.com/back"),
+        ("Get help", "mailto:help@example.com"),
+    ]
+
+
+@pytest.mark.parametrize("name", START_AGAIN)
+def test_without_an_app_to_go_back_to_one_can_start_again(name: str) -> None:
+    assert links(name, RETURN_URLS="", SUPPORT_URL="") == [("Start again", "/start?")]
+
+
+@pytest.mark.parametrize("name", ["granted", "start-invalid"])
+def test_what_went_well_or_cannot_go_well_is_not_started_again(name: str) -> None:
+    assert links(name, {"context": "ctx-1"}, RETURN_URLS="", SUPPORT_URL="") == []
 
 
 @every_page
@@ -94,8 +164,10 @@ def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
 
     assert not {"script", "link", "img", "iframe", "form", "object"} & set(elements.names)
     assert not [a for a, _ in elements.attributes if a.startswith("on") or a in {"src", "style"}]
-    style = re.findall(r"<style>(.*?)</style>", page["body"])
-    allowed = b64encode(sha256(style[0].encode()).digest()).decode()
+    [style] = re.findall(r"<style>(.*?)</style>", page["body"], re.DOTALL)
+    assert "url(" not in style
+    assert "@import" not in style
+    allowed = b64encode(sha256(style.encode()).digest()).decode()
     assert page["headers"]["Content-Security-Policy"] == (
         f"default-src 'none'; style-src 'sha256-{allowed}'; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -103,7 +175,7 @@ def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
 
 
 @every_page
-def test_a_page_has_every_security_header(name: str) -> None:
+def test_a_page_has_every_security_header_and_a_503_says_when_to_come_back(name: str) -> None:
     headers = answer(name)["headers"]
 
     del headers["Content-Security-Policy"]
@@ -113,15 +185,33 @@ def test_a_page_has_every_security_header(name: str) -> None:
         "Referrer-Policy": "no-referrer",
         "Strict-Transport-Security": "max-age=63072000",
         "X-Content-Type-Options": "nosniff",
+        **({"Retry-After": "5"} if STATUSES[name] == 503 else {}),
     }
 
 
+@every_language
 @every_page
-def test_a_page_reads_well_without_any_setting(name: str) -> None:
-    page = answer(name, RETURN_URLS="", APP_NAME="", SUPPORT_URL="")
+def test_a_page_reads_well_without_any_setting(name: str, language: str) -> None:
+    page = answer(name, language=language, RETURN_URLS="", APP_NAME="", SUPPORT_URL="")
+    text = re.sub(r"<style>.*?</style>", "", page["body"], flags=re.DOTALL)
 
-    assert "{" not in re.sub(r"<style>.*?</style>", "", page["body"])
-    assert "Back to" not in page["body"]
+    assert "{" not in text
+    assert "$" not in text
+    assert "None" not in text
+
+
+@every_language
+@every_page
+def test_a_page_stays_under_5_kb_at_its_longest(name: str, language: str) -> None:
+    start_query = {
+        "context": "x" * 256,
+        "return_to": "https://app.example.com/?" + "x=1&" * 121,
+        "organization_id": "o" * 128,
+        "registration_id": "r" * 128,
+    }
+
+    page = answer(name, "1a2b3c4d", start_query, language, APP_NAME="N" * 64)
+
     assert len(page["body"].encode()) < 5000
 
 
@@ -129,13 +219,20 @@ def test_names_and_addresses_are_escaped() -> None:
     page = answer(
         "granted",
         "1a2b3c4d",
-        APP_NAME="<script>&\"' {app} {",
+        APP_NAME="<script>&\"' {app} $title {",
         RETURN_URLS="https://app.example.com/?a=1&b='x'",
     )
 
     assert "<script" not in page["body"]
-    assert "<script>&\"' {app} {" in unescape(page["body"])
+    assert "<script>&\"' {app} $title {" in unescape(page["body"])
     assert 'href="https://app.example.com/?a=1&amp;b=&#x27;x&#x27;"' in page["body"]
+
+
+def test_what_to_start_again_with_is_escaped() -> None:
+    page = answer("denied", start_query={"context": '"><script>', "return_to": "javascript:"})
+
+    assert "<script" not in page["body"]
+    assert 'href="/start?context=%22%3E%3Cscript%3E&amp;return_to=javascript%3A"' in page["body"]
 
 
 def test_a_reference_is_shown_where_there_is_one() -> None:
@@ -152,3 +249,7 @@ def test_granted_says_received_and_not_connected() -> None:
 
 def test_used_says_that_it_may_have_worked() -> None:
     assert "may well have worked" in answer("used")["body"]
+
+
+def test_a_language_that_we_do_not_speak_gets_english() -> None:
+    assert '<html lang="en">' in answer("granted", language="pt-PT, pl;q=0.8")["body"]
