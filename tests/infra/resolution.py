@@ -1,7 +1,6 @@
 """The template as CloudFormation resolves it for one deployer's parameters."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from demo.template import Json, Template
@@ -63,8 +62,12 @@ class Resolution:
                 return re.sub(r"\$\{([^}]+)\}", lambda it: self({"Ref": it[1]}), text)
             case {"Fn::If": [condition, then, otherwise]}:
                 return self(then if self({"Condition": condition}) else otherwise)
-            case {"Condition": str(condition)} if len(value) == 1:
-                return self(self._template["Conditions"][condition])
+            case {"Condition": str(name)} if len(value) == 1:
+                return self(self._template["Conditions"][name])
+        return self._condition(value)
+
+    def _condition(self, value: dict[str, Any]) -> Json:
+        match value:
             case {"Fn::Equals": [one, other]}:
                 return self(one) == self(other)
             case {"Fn::Not": [condition]}:

@@ -198,9 +198,10 @@ def test_a_role_has_one_policy_and_each_function_a_role(plain: Template) -> None
         if resource["Type"] == "AWS::Lambda::Function"
     }
 
-    assert roles == dict.fromkeys(
-        ("StartRole", "CallbackRole"), ["AssumeRolePolicyDocument", "Description"]
-    )
+    assert roles == {
+        "StartRole": ["AssumeRolePolicyDocument", "Description"],
+        "CallbackRole": ["AssumeRolePolicyDocument", "Description"],
+    }
     assert of_functions == {
         "StartFunction": "StartRole.Arn",
         "CallbackFunction": "CallbackRole.Arn",
@@ -241,8 +242,10 @@ def test_checkov_finds_what_there_is_a_reason_for_and_nothing_else(
     (tmp_path / "template.json").write_text(translated)
 
     run = subprocess.run(
-        [checkov, "--file", "template.json", "--framework", "cloudformation"]
-        + ["--output", "json", "--quiet", "--compact", "--skip-download"],
+        [
+            *(checkov, "--file", "template.json", "--framework", "cloudformation"),
+            *("--output", "json", "--quiet", "--compact", "--skip-download"),
+        ],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         capture_output=True,

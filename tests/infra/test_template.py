@@ -164,7 +164,7 @@ def test_timeouts_leave_room_for_the_slowest_calls(
 
 
 def test_a_flood_of_starts_leaves_the_quota_to_the_callbacks(template: Template) -> None:
-    """The callbacks have no throttle of their own, and by default start a hundredth of the quota."""
+    """They have no throttle of their own; start has, by default, a hundredth of the quota."""
     stage = template["Resources"]["HttpApiStage"]
     start = {"Ref": "StartThrottle"}
 
@@ -573,10 +573,10 @@ def test_each_function_writes_json_to_a_log_group_of_its_own(
 
 
 def test_every_log_group_forgets(template: Template) -> None:
-    assert _properties(template, "AWS::Logs::LogGroup") == dict.fromkeys(
-        ("StartLogGroup", "CallbackLogGroup", "AccessLogGroup"),
-        {"RetentionInDays": {"Ref": "LogRetentionDays"}},
-    )
+    assert _properties(template, "AWS::Logs::LogGroup") == {
+        logical_id: {"RetentionInDays": {"Ref": "LogRetentionDays"}}
+        for logical_id in ("StartLogGroup", "CallbackLogGroup", "AccessLogGroup")
+    }
 
 
 def test_the_access_log_holds_nothing_that_could_be_a_code_or_a_state(template: Template) -> None:
