@@ -156,18 +156,24 @@ def test_refusals_are_many_by_number_and_by_share(
 
 
 def _state(alarm: dict[str, Any], counts: dict[str, int]) -> str:
-    """Return the state of *alarm* at *counts*, by its expression read as Python's."""
+    """Return the state of *alarm* at *counts*, by its expressions read as Python's."""
     queries = {query["Id"]: query for query in alarm["Metrics"]}
-    expression = queries.pop("result")["Expression"]
-    filled = re.sub(r"FILL\((\w+), 0\)", r"\1", expression)
-    assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == set(queries)
-    assert all(query["ReturnData"] is False for query in queries.values())
-    function = filled.replace("IF(", "choose(").replace(" AND ", " and ")
-    values = dict.fromkeys(queries, 0) | counts
-    value = eval(  # noqa: S307 - the template's own text
-        function, {"choose": lambda condition, yes, no: yes if condition else no}, dict(values)
-    )
-    return "ALARM" if value > alarm["Threshold"] else "OK"
+    expressions = {
+        it: query["Expression"] for it, query in queries.items() if "Expression" in query
+    }
+    counted = queries.keys() - expressions.keys()
+    # Without FILL, one count that is missing makes the whole expression missing.
+    assert set(re.findall(r"FILL\((\w+), 0\)", " ".join(expressions.values()))) == counted
+    assert [it for it, query in queries.items() if query.get("ReturnData", True)] == ["result"]
+    values: dict[str, Any] = dict.fromkeys(counted, 0) | counts
+    for name in reversed(expressions):  # the result stands first
+        expression = expressions[name].replace("IF(", "choose(").replace(" AND ", " and ")
+        functions = {
+            "FILL": lambda count, _: count,
+            "choose": lambda condition, then, otherwise: then if condition else otherwise,
+        }
+        values[name] = eval(expression, functions, values)  # noqa: S307 - the template's own text
+    return "ALARM" if values["result"] > alarm["Threshold"] else "OK"
 
 
 def test_slow_is_what_waits_for_a_call_that_times_out(resolution: Resolution) -> None:

@@ -552,6 +552,8 @@ def test_the_table_holds_states_until_they_expire(template: Template) -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["SSESpecification"] == {"SSEEnabled": True}
+    # A ceiling for writes would throttle the deletes of callback too.
+    assert "OnDemandThroughput" not in table
 
 
 # -------------------------------------------------------------------------- logs
