@@ -39,10 +39,10 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(scope="session", params=["here", "aws"])
+@pytest.fixture(scope="session", params=["local", "aws"])
 def deployed(request: pytest.FixtureRequest) -> Deployed:
     """A stack that was deployed."""
-    stack: Deployed = request.getfixturevalue(f"_in_{request.param}")
+    stack: Deployed = request.getfixturevalue(f"_deployed_{request.param}")
     return stack
 
 
@@ -54,7 +54,7 @@ def browser(deployed: Deployed) -> Iterator[httpx2.Client]:
 
 
 @pytest.fixture(scope="session")
-def _in_here(
+def _deployed_local(
     packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
     if not sam.SAM.exists():
@@ -101,7 +101,7 @@ def _in_here(
 
 
 @pytest.fixture(scope="session")
-def _in_aws() -> Iterator[Deployed]:
+def _deployed_aws() -> Iterator[Deployed]:
     if not os.environ.get("STACK_NAME"):
         pytest.skip("tests a stack in AWS if STACK_NAME names one: see tests/e2e/conftest.py")
     stack = describe(boto3.client("cloudformation"), os.environ["STACK_NAME"])
