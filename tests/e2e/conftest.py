@@ -4,7 +4,7 @@ The one here lives in the embedded AWS; its functions run from packages built fo
 the environment that the deployed functions have. The one in AWS is tested only on demand, with the
 credentials and the region of the shell, and never by `make test`:
 
-    STACK_NAME=qonto-connect .venv/bin/pytest tests/e2e
+    STACK_NAME=qonto-connect-staging .venv/bin/pytest tests/e2e
 
 Never name a stack that serves people: its subscribers get an event for each granted and failed
 authorization, with a code that is good nowhere. It needs cloudformation:DescribeStacks for the
