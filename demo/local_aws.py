@@ -254,9 +254,13 @@ class LocalAws:
         return Stack(table_name, topic_arn, environment, drift.not_honoured(self, name, data))
 
     def subscribe_queue(
-        self, topic_arn: str, filter_policy: Mapping[str, list[Json]] | None = None
+        self,
+        topic_arn: str,
+        filter_policy: Mapping[str, list[Json]] | None = None,
+        *,
+        raw: bool = True,
     ) -> str:
-        """Return the URL of a new queue that gets, raw, what is published to *topic_arn*."""
+        """Return the URL of a new queue that gets what is published to *topic_arn*."""
         url = self.sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
         queue = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         arn = queue["Attributes"]["QueueArn"]
@@ -273,7 +277,7 @@ class LocalAws:
             ],
         }
         self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-        attributes = {"RawMessageDelivery": "true"}
+        attributes = {"RawMessageDelivery": str(raw).lower()}
         if filter_policy:
             attributes["FilterPolicy"] = json.dumps(filter_policy)
         self.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
