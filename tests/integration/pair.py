@@ -227,7 +227,8 @@ class WatchedAws(LocalAws):
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
         """Deploy, and subscribe before anybody publishes."""
         stack = super().deploy(parameters, template)
-        self._subscribers.append(Subscriber(self, stack))
+        if "AuthorizationTopic" in stack.resources:
+            self._subscribers.append(Subscriber(self, stack))
         return stack
 
     def check(self) -> None:
