@@ -3,7 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from aws_lambda_powertools.utilities.parser import BaseModel
 from aws_lambda_powertools.utilities.parser.envelopes import SqsEnvelope
@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
+from demo.event_source import lambda_event
 from demo.template import Json
 from tests.contract import schemas
 
@@ -51,31 +52,12 @@ def check(message: "MessageTypeDef") -> None:
     assert read.get_data() == event["data"]
     assert JSONFormat().write(read) == json.dumps(event).encode()
 
-    [received] = SqsEnvelope().parse(sqs_event(message), Received)
+    [received] = SqsEnvelope().parse(lambda_event([message], "queue"), Received)
     assert received
     assert received.model_dump() == {name: event[name] for name in Received.model_fields}
 
     attribute = {"DataType": "String", "StringValue": event["type"]}
     assert message["MessageAttributes"] == {"type": attribute}
-
-
-def sqs_event(message: "MessageTypeDef") -> dict[str, Any]:
-    """Return the event of a function whose event source is the queue of *message*."""
-    record = {
-        "messageId": message["MessageId"],
-        "receiptHandle": message["ReceiptHandle"],
-        "body": message["Body"],
-        "attributes": message["Attributes"],
-        "messageAttributes": {
-            name: {"dataType": it["DataType"], "stringValue": it["StringValue"]}
-            for name, it in message.get("MessageAttributes", {}).items()
-        },
-        "md5OfBody": message["MD5OfBody"],
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-west-3:123456789012:subscriber",
-        "awsRegion": "eu-west-3",
-    }
-    return {"Records": [record]}
 
 
 @cache

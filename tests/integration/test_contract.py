@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aws_lambda_powertools.utilities.parser.envelopes import SnsSqsEnvelope
 
+from demo.event_source import lambda_event
 from demo.local_aws import LocalAws, Stack
 from tests.contract import delivered
 from tests.contract.examples import ANSWERS, FOLDER, examples
@@ -31,7 +32,7 @@ def test_an_enveloped_example_holds_the_raw_one(name: str) -> None:
         },
     }
 
-    [received] = SnsSqsEnvelope().parse(delivered.sqs_event(message), delivered.Received)
+    [received] = SnsSqsEnvelope().parse(lambda_event([message], "queue"), delivered.Received)
 
     assert received
     assert received.model_dump() == {name: raw[name] for name in delivered.Received.model_fields}
