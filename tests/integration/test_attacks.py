@@ -19,10 +19,10 @@ from starlette.types import ASGIApp
 
 from demo import gateway, qonto
 from demo import template as infra
-from demo.local_aws import REGION, LocalAws, Stack
+from demo.local_aws import REGION, LocalAws
 from examples.app.app import Ledgerly, create_app
 from examples.app.app import Subscriber as SubscriberStack
-from tests.integration.pair import REDIRECT_URI, RETURN_URL, Pair, Subscriber
+from tests.integration.pair import PARAMETERS, REDIRECT_URI, RETURN_URL, Pair, Subscriber
 from tests.integration.subscription import ExampleSubscriber, StandIn
 
 APP_URL = RETURN_URL.removesuffix("/connected")
@@ -108,12 +108,13 @@ type MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-def world(aws: LocalAws, stack: Stack) -> Iterator[MakeWorld]:
+def world(aws: LocalAws) -> Iterator[MakeWorld]:
     """Make a world, if need be with another app, PKCE, or the subscriber's other *parameters*."""
     stand_in = StandIn()
     stand_in.server.redirect_uris = [REDIRECT_URI]
 
     def make(app: type[Ledgerly] = Ledgerly, pkce: str = "off", **parameters: str) -> World:
+        stack = aws.deploy(PARAMETERS)
         pair = Pair(aws, stack, OAUTH_BASE_URL=stand_in.url, PKCE=pkce)
         example = ExampleSubscriber(aws, stack.topic_arn, stand_in, None, **parameters)
         connections = boto3.resource(
