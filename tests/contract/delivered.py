@@ -33,7 +33,7 @@ class Received(BaseModel):
     source: str
     subject: str
     type: str
-    data: dict[str, str]
+    data: dict[str, object]
 
 
 def check(message: "MessageTypeDef") -> None:
@@ -45,8 +45,8 @@ def check(message: "MessageTypeDef") -> None:
     body = message["Body"]
     event = json.loads(body)
     assert len(body.encode()) < MAX_BYTES
-    for validator in _validators(event["type"]):
-        validator.validate(event)
+    for each in _validators(event["type"]):
+        each.validate(event)
 
     read = JSONFormat().read(CloudEvent, body)
     assert read.get_data() == event["data"]
