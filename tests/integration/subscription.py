@@ -1,5 +1,6 @@
 """The example subscriber, its stack and its handler, between a topic and the stand-in for Qonto."""
 
+import asyncio
 import json
 import sys
 import threading
@@ -7,11 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import uvicorn
 from starlette.datastructures import FormData
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from demo import event_source, qonto
 from demo import template as infra
@@ -28,6 +31,8 @@ VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 GRANTED = "qonto-connect.authorization.granted.v1"
 
+type Breaks = Literal["before", "after"]  # the exchange
+
 
 class StandIn:
     """The stand-in for Qonto over HTTP, with a person who always allows."""
@@ -36,6 +41,10 @@ class StandIn:
         self.server = qonto.AuthorizationServer(
             CLIENT_ID, CLIENT_SECRET, [REDIRECT_URI], STAGING_TOKEN
         )
+        self.instead: Response | None = None  # of the token endpoint's own answer
+        self.breaks: Breaks | None = None  # where the token endpoint's connection does
+        self.reached = threading.Event()  # a request has come as far as that
+        self._qonto = qonto.create_app(self.server)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -43,12 +52,14 @@ class StandIn:
     def up(self) -> Iterator[None]:
         """Answer for as long as the block runs; before and after it, nobody listens."""
         config = uvicorn.Config(
-            qonto.create_app(self.server),
+            self._app,
+            interface="asgi3",
             host="127.0.0.1",
             port=self.port,
             lifespan="off",
             ws="none",
-            log_level="error",
+            log_level="critical",  # what breaks here breaks by intent
+            timeout_graceful_shutdown=0,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
@@ -60,6 +71,21 @@ class StandIn:
         finally:
             server.should_exit = True
             thread.join()
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/oauth2/token":
+            await self._qonto(scope, receive, send)
+        elif self.instead:
+            await self.instead(scope, receive, send)
+        elif self.breaks == "before":
+            await self._break()
+        else:
+            await self._qonto(scope, receive, self._break if self.breaks == "after" else send)
+
+    async def _break(self, *_: object) -> None:
+        """Be silent for ever, as to somebody who is killed while they wait."""
+        self.reached.set()
+        await asyncio.Event().wait()
 
     def allow(self, **query: str) -> str:
         """Let a person allow what the client asks for; return the code."""

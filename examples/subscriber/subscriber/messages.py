@@ -41,4 +41,6 @@ class Confirmation(_Message):
     context: Text
 
 
-MESSAGE: TypeAdapter[Granted | Confirmation] = TypeAdapter(Granted | Confirmation)
+MESSAGE: TypeAdapter[Granted | Confirmation] = TypeAdapter(
+    Granted | Confirmation, config=ConfigDict(hide_input_in_errors=True)
+)
