@@ -109,8 +109,7 @@ def _run(port: int, processes: ExitStack) -> str:
     pair["REDIRECT_URI"] = redirect_uri
     subscriber = example.environment["SubscriberFunction"]
     subscriber["RAW_QUEUE_URL"] = aws.subscribe_queue(stack.topic_arn)
-    exchanges = "CLIENT_SECRET" in client
-    if exchanges:
+    if "CLIENT_SECRET" in client:
         subscriber["QUEUE_URL"] = example.resources["Queue"]
     app = {
         "APP_URL": url["app"],
@@ -131,7 +130,7 @@ def _run(port: int, processes: ExitStack) -> str:
     if real:
         _say(f"\nThe pair talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
         _say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
-        if not exchanges:
+        if "CLIENT_SECRET" not in client:
             _say("The live page shows the code, and nobody exchanges it: that would take")
             _say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
     _say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")

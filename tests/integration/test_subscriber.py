@@ -586,7 +586,8 @@ def test_no_log_line_holds_a_secret(
     printed = "".join(capsys.readouterr())
     assert "Grant connected" in printed
     assert "ValidationError" in printed
-    assert not any(it in printed for it in ("ory_", CLIENT_SECRET, good["data"]["context"]))
+    secrets = ("ory_ac_", "ory_at_", CLIENT_SECRET, good["data"]["context"])
+    assert [it for it in (*secrets, "input_value") if it in printed] == []
 
 
 # -------------------------------------------------------------------- the whole
