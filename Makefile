@@ -29,6 +29,7 @@ lint: .venv/.ready ## check style and types
 
 build: .venv/.ready .venv-sam/.ready ## validate the template and build both packages as they are deployed
 	$(SAM) validate --lint
+	$(SAM) validate --lint --template-file examples/subscriber/template.yaml
 	$(SAM) build
 
 check: lint build test ## what CI runs

@@ -59,7 +59,7 @@ class Stack:
     """What was deployed.
 
     Attributes:
-        resources: what ``!Ref`` gives of each resource, by logical id.
+        resources: what ``!Ref`` gives of each resource that needs no condition, by logical id.
         environment: each function's environment variables, by logical id, without those that
             refer to what was not deployed here (the API's address).
         not_honoured: the template's properties that the embedded AWS does not hold.
@@ -229,7 +229,8 @@ class LocalAws:
             for name, value in infra.function(template, function)["Environment"].items()
             if all(it in known or it.startswith("AWS::") for it in infra.references(value))
         ]
-        values = [*({"Ref": it} for it in data), *(it[2] for it in variables)]
+        always = [it for it, resource in data.items() if "Condition" not in resource]
+        values = [*({"Ref": it} for it in always), *(it[2] for it in variables)]
         sections = ("Parameters", "Mappings", "Conditions")
         part = {name: template[name] for name in sections if name in template} | {
             "Resources": deployed,
@@ -251,7 +252,7 @@ class LocalAws:
             for it in self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
         }
         resolved = [outputs[f"Value{index}"] for index in range(len(values))]
-        references = dict(zip(data, resolved, strict=False))
+        references = dict(zip(always, resolved, strict=False))
 
         for logical_id in infra.resources(template, "AWS::DynamoDB::Table"):
             self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
@@ -259,7 +260,7 @@ class LocalAws:
                 TimeToLiveSpecification=data[logical_id]["Properties"]["TimeToLiveSpecification"],
             )
         environment: dict[str, dict[str, str]] = {}
-        for (function, variable, _), it in zip(variables, resolved[len(data) :], strict=True):
+        for (function, variable, _), it in zip(variables, resolved[len(always) :], strict=True):
             environment.setdefault(function, {})[variable] = it
         return Stack(references, environment, drift.not_honoured(self, name, data))
 
