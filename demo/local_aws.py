@@ -275,10 +275,14 @@ class LocalAws:
         return Stack(references, environment, drift.not_honoured(self, name, data))
 
     def subscribe_queue(
-        self, topic_arn: str, filter_policy: Mapping[str, list[Json]] | None = None
+        self,
+        topic_arn: str,
+        filter_policy: Mapping[str, list[Json]] | None = None,
+        *,
+        raw: bool = True,
     ) -> str:
-        """Return the URL of a new queue that gets, raw, what is published to *topic_arn*."""
-        return subscribe_queue(self.sns, self.sqs, topic_arn, filter_policy)[0]
+        """Return the URL of a new queue that gets what is published to *topic_arn*."""
+        return subscribe_queue(self.sns, self.sqs, topic_arn, filter_policy, raw=raw)[0]
 
 
 def subscribe_queue(
@@ -286,8 +290,10 @@ def subscribe_queue(
     sqs: "SQSClient",
     topic_arn: str,
     filter_policy: Mapping[str, list[Json]] | None = None,
+    *,
+    raw: bool = True,
 ) -> tuple[str, str]:
-    """Make a queue that gets, raw, what is published to *topic_arn* from now on.
+    """Make a queue that gets what is published to *topic_arn* from now on.
 
     Returns:
         its URL, and the subscription's ARN.
@@ -309,7 +315,7 @@ def subscribe_queue(
         ],
     }
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-    attributes = {"RawMessageDelivery": "true"}
+    attributes = {"RawMessageDelivery": str(raw).lower()}
     if filter_policy:
         attributes["FilterPolicy"] = json.dumps(filter_policy)
     subscription = sns.subscribe(

@@ -12,6 +12,7 @@ from starlette.datastructures import FormData
 
 from demo import qonto
 from demo.local_aws import subscribe_queue
+from tests.contract import delivered
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -61,11 +62,16 @@ class Queue:
         """Wait for the event that has *data*, and return it; others may come between."""
         while True:
             answer = self._sqs.receive_message(
-                QueueUrl=self._url, WaitTimeSeconds=SECONDS_TO_DELIVER, MaxNumberOfMessages=10
+                QueueUrl=self._url,
+                WaitTimeSeconds=SECONDS_TO_DELIVER,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
             )
             assert "Messages" in answer, f"no event with {data}"
             for message in answer["Messages"]:
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                delivered.check(message)
                 event: dict[str, Any] = json.loads(message["Body"])
                 if data.items() <= event["data"].items():
                     return event

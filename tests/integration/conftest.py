@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.local_aws import LocalAws, Stack, free_port, ministack
-from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber
+from demo.local_aws import LocalAws, Stack, free_port
+from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber, watched_aws
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
-    """An AWS of this test run's own."""
-    with ministack() as local_aws:
+    """An AWS of this test run's own; no event is published there without being checked."""
+    with watched_aws() as local_aws:
         yield local_aws
 
 

@@ -134,6 +134,7 @@ def granted(stand_in: StandIn, *, expires_in: int = 600, **data: str | None) -> 
         "subject": str(uuid4()),
         "time": _rfc3339(now),
         "datacontenttype": "application/json",
+        "dataschema": "urn:qonto-connect:authorization-granted:v1",
         "data": {name: value for name, value in members.items() if value is not None},
     }
 

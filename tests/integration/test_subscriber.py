@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from demo import event_source
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
+from demo.template import ROOT
 from tests.integration.faults import ANSWER_LOST, FAILED, FaultProxy, fault_proxy
 from tests.integration.forks import Answer, Fork, in_forks
 from tests.integration.subscription import (
@@ -284,7 +285,7 @@ def test_what_is_no_message_stays_in_the_queue_alone(
 
 
 def test_only_granted_events_reach_the_queue(example: ExampleSubscriber, qonto: StandIn) -> None:
-    failed = granted(qonto) | {"type": "qonto-connect.authorization.failed.v1"}
+    failed = json.loads((ROOT / "docs" / "examples" / "failed.json").read_text("utf-8"))
 
     example.publish(failed)
     example.publish(granted(qonto))
