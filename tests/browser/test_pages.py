@@ -1,0 +1,173 @@
+"""Each page as Chromium shows it: by axe, as a screen reader reads it, and for a person to look at.
+
+One language unless CI is set, and then all of them. The sheets are in build/contact-sheets.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Page, Response
+
+from demo.template import ROOT
+from tests.browser.conftest import SCREENSHOTS, screenshot
+from tests.browser.contact_sheet import compose
+from tests.browser.site import Site
+
+TEXTS: dict[str, Any] = tomllib.loads((ROOT / "functions" / "pages.toml").read_text("utf-8"))
+WORDS = TEXTS.pop("words")
+# German has the longest words.
+LANGUAGES = list(WORDS) if os.environ.get("CI") else ["de"]
+SCHEMES = ("light", "dark")
+VIEWPORTS = {"phone": (320, 640), "desktop": (1280, 800)}
+# Under which address to see a page, if not under its own name; those in IN_PLACE come in place of
+# a redirect, from a pair that cannot reach AWS.
+ADDRESSES = {
+    "not-found": "/callback/nowhere",
+    "start-invalid": "/start?return_to=https://evil.example&context=%20",
+    "start-unavailable": "/start",
+    "callback-unavailable": f"/callback?code=ory_ac_1&state={'s' * 43}",
+}
+IN_PLACE = {"start-unavailable", "callback-unavailable"}
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations", "incomplete"],
+}
+SHEETS = ROOT / "build" / "contact-sheets"
+
+
+def address(site: Site, name: str) -> str:
+    """Return where page *name* is seen."""
+    return site.pair + ADDRESSES.get(name, f"/callback/{name}?reference=1a2b3c4d")
+
+
+def reading(site: Site, name: str, language: str) -> str:
+    """Return what a screen reader finds on page *name*, in Playwright's notation."""
+    text = {key: it.format(app="Ledgerly") for key, it in TEXTS[name][language].items()}
+    words = WORDS[language]
+    small = {
+        "reference": f"{words['reference']}: 1a2b3c4d",
+        "invalid": f"{words['invalid']}: context",
+    }
+    urls = {"try_again": '""', "back": f"{site.app}/connected", "help": f"{site.app}/help"}
+    links = [
+        line
+        for way in urls
+        if way in TEXTS[name]["ways"]
+        for line in (
+            "    - paragraph:",
+            f'      - link "{words[way].format(app="Ledgerly")}":',
+            f"        - /url: {urls[way]}",
+        )
+    ]
+    lines = [
+        "- banner: Ledgerly",
+        "- main:",
+        f'  - heading "{text["title"]}" [level=1]',
+        f"  - paragraph: {text['happened']}",
+        f"  - paragraph: {text['todo']}",
+        "  - navigation:",
+        *links,
+    ]
+    if "detail" in TEXTS[name]:
+        lines.append(f'  - text: "{small[TEXTS[name]["detail"]]}"')
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A language; at its end, its contact sheets."""
+    spoken: str = request.param
+    yield spoken
+    for viewport, looks, columns in (("phone", (*SCHEMES, "unstyled"), 6), ("desktop", SCHEMES, 4)):
+        pictures = [
+            (f"{name}, {look}", file)
+            for name in TEXTS
+            for look in looks
+            if (file := SCREENSHOTS / f"{spoken}-{viewport}-{look}-{name}.png").exists()
+        ]
+        if pictures:
+            compose(SHEETS / f"{spoken}-{viewport}.png", f"{spoken}, {viewport}", pictures, columns)
+
+
+@pytest.fixture
+def open_browser(chromium: Browser, pair: Site, language: str) -> Iterator[Callable[[str], Page]]:
+    """Open a tab of a browser that speaks *language* and has been at the pair."""
+    with ExitStack() as contexts:
+
+        def open_browser(viewport: str) -> Page:
+            width, height = VIEWPORTS[viewport]
+            context = contexts.enter_context(
+                chromium.new_context(locale=language, viewport={"width": width, "height": height})
+            )
+            page = context.new_page()
+            page.goto(pair.start())  # for the cookie
+            return page
+
+        yield open_browser
+
+
+def show(page: Page, pair: Site, name: str) -> Response:
+    """Go where page *name* is seen."""
+    pair.use(reach_aws=name not in IN_PLACE)
+    response = page.goto(address(pair, name))
+    assert response
+    return response
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("viewport", VIEWPORTS)
+def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
+    open_browser: Callable[[str], Page], pair: Site, language: str, viewport: str, name: str
+) -> None:
+    page = open_browser(viewport)
+    errors: list[str] = []
+    requested: list[str] = []
+    page.on("console", lambda it: errors.append(it.text))
+    page.on("pageerror", lambda it: errors.append(str(it)))
+    page.on("request", lambda it: requested.append(it.url))
+
+    response = show(page, pair, name)
+
+    assert page.locator("html").get_attribute("lang") == language
+    assert page.locator("body").aria_snapshot() == reading(pair, name, language)
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page, options=RULES).response
+        assert [(it["id"], it["help"]) for it in found["violations"] + found["incomplete"]] == []
+        screenshot(page, f"{language}-{viewport}-{scheme}-{name}")
+    assert requested == [address(pair, name)]
+    # Chromium notes any status but 200, of the page itself too.
+    status = f"{response.status} ({response.status_text})"
+    noted = f"Failed to load resource: the server responded with a status of {status}"
+    assert errors == ([] if response.ok else [noted])
+
+
+def test_every_page_fits_a_small_phone_with_text_twice_as_large(
+    open_browser: Callable[[str], Page], pair: Site
+) -> None:
+    page = open_browser("phone")
+    for name in TEXTS:
+        show(page, pair, name)
+
+        for size in ("100%", "200%"):
+            page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
+            assert page.evaluate("document.documentElement.scrollWidth") == 320, (name, size)
+
+
+def test_every_page_makes_sense_without_its_style(
+    open_browser: Callable[[str], Page], pair: Site, language: str
+) -> None:
+    page = open_browser("phone")
+    for name in TEXTS:
+        show(page, pair, name)
+
+        page.evaluate("document.styleSheets[0].disabled = true")
+
+        tops = page.get_by_role("link").evaluate_all("all => all.map(a => a.offsetTop)")
+        assert len(set(tops)) == len(tops) > 0, name  # each on a line of its own
+        screenshot(page, f"{language}-phone-unstyled-{name}")
