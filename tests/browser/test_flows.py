@@ -33,8 +33,12 @@ def answer(page: Page, decision: str = "Allow") -> None:
 def callback_url(page: Page) -> str:
     """Allow what Qonto asks for, but go no further; return where the way back leads."""
     challenge = page.locator("[name=consent_challenge]").input_value()
-    form = {"consent_challenge": challenge, "decision": "allow", "scope": "offline_access"}
-    return page.request.post(page.url, form=form, max_redirects=0).headers["location"]
+    answered = page.request.post(
+        page.url,
+        form={"consent_challenge": challenge, "decision": "allow", "scope": "offline_access"},
+        max_redirects=0,
+    )
+    return answered.headers["location"]
 
 
 @pytest.mark.parametrize(
@@ -158,11 +162,9 @@ def test_a_browser_that_blocks_cookies_is_told_so(
     preferences = tmp_path / "Default" / "Preferences"
     preferences.parent.mkdir()
     # Cookies of the stand-in are let in: Qonto's own rules are not ours to show.
-    blocked = {"profile": {"default_content_setting_values": {"cookies": 2}}}
-    blocked["profile"]["content_settings"] = {
-        "exceptions": {"cookies": {"127.0.0.1,*": {"setting": 1}}}
-    }
-    preferences.write_text(json.dumps(blocked))
+    let_in = {"exceptions": {"cookies": {"127.0.0.1,*": {"setting": 1}}}}
+    profile = {"default_content_setting_values": {"cookies": 2}, "content_settings": let_in}
+    preferences.write_text(json.dumps({"profile": profile}))
     context = chromium.browser_type.launch_persistent_context(
         tmp_path, executable_path=CHROMIUM, args=ARGUMENTS
     )
