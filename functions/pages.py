@@ -50,6 +50,6 @@ def page(
         style=_STYLE,
         app_name=escape(deployment.app_name),
         links="".join(links),
-        detail=f"<small>{words[page['detail']]}: {escape(detail)}</small>" if detail else "",
+        detail=escape(words[page["detail"]].format(detail=detail)) if detail else "",
     )
     return page["status"], html

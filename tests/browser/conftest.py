@@ -38,16 +38,17 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="session")
-def _served(aws: LocalAws) -> Iterator[Site]:
-    with site(aws) as served:
-        yield served
+def served(aws: LocalAws) -> Iterator[Site]:
+    """The pair, the app and the stand-in."""
+    with site(aws) as it:
+        yield it
 
 
 @pytest.fixture
-def pair(_served: Site) -> Site:
+def pair(served: Site) -> Site:
     """The pair with an app to return to, asked for nothing yet."""
-    _served.use()
-    return _served
+    served.use()
+    return served
 
 
 @pytest.fixture(scope="module")  # while it runs, no other test could have an event loop

@@ -5,13 +5,14 @@ One language unless CI is set, and then all of them. The sheets are in build/con
 
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, Response
+from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from demo.template import ROOT
 from tests.browser.conftest import SCREENSHOTS, screenshot
@@ -42,13 +43,13 @@ RULES = {
 SHEETS = ROOT / "build" / "contact-sheets"
 
 
-def address(site: Site, name: str) -> str:
+def address(site: Site, name: str, reference: str = "1a2b3c4d") -> str:
     """Return where page *name* is seen."""
-    query = "?reference=1a2b3c4d" if name in OWN else ""
+    query = f"?reference={reference}" if name in OWN else ""
     return site.pair + ADDRESSES.get(name, f"/callback/{name}{query}")
 
 
-def reading(site: Site, name: str, language: str) -> str:
+def reading(site: Site, name: str, language: str, reference: str) -> str:
     """Return what a screen reader finds on page *name*, in Playwright's notation."""
     text = {key: it.format(app="Ledgerly") for key, it in TEXTS[name][language].items()}
     words = WORDS[language]
@@ -80,9 +81,9 @@ def reading(site: Site, name: str, language: str) -> str:
         *links,
     ]
     if name in OWN:
-        lines.append(f'  - text: "{words["reference"]}: 1a2b3c4d"')
+        lines.append(f'  - text: "{words["reference"].format(detail=reference)}"')
     if name == "start-invalid":
-        lines.append(f'  - text: "{words["invalid"]}: context"')
+        lines.append(f'  - text: "{words["invalid"].format(detail="context")}"')
     return "\n".join(lines)
 
 
@@ -102,29 +103,43 @@ def language(request: pytest.FixtureRequest) -> Iterator[str]:
             compose(SHEETS / f"{spoken}-{viewport}.png", f"{spoken}, {viewport}", pictures, columns)
 
 
-@pytest.fixture
-def open_browser(chromium: Browser, pair: Site, language: str) -> Iterator[Callable[[str], Page]]:
-    """Open a tab of a browser that speaks *language* and has been at the pair."""
-    with ExitStack() as contexts:
+@dataclass
+class Visitor:
+    """A browser that has been at the pair, and declined.
 
-        def open_browser(viewport: str) -> Page:
-            width, height = VIEWPORTS[viewport]
+    Attributes:
+        context: the browser.
+        reference: of that flow, whose pages can start it again.
+
+    """
+
+    context: BrowserContext
+    reference: str
+
+
+@pytest.fixture(scope="module")
+def visitors(chromium: Browser, served: Site, language: str) -> Iterator[dict[str, Visitor]]:
+    """Browsers that speak *language*, of each size."""
+    served.use(RETURN_URLS="")
+    with ExitStack() as contexts:
+        visitors = {}
+        for name, (width, height) in VIEWPORTS.items():
             context = contexts.enter_context(
                 chromium.new_context(locale=language, viewport={"width": width, "height": height})
             )
             page = context.new_page()
-            page.goto(pair.start())  # for the cookie
-            name, value = "__Host-qonto-connect-start", "1a2b3c4d.context=ctx-1"
-            context.add_cookies([{"name": name, "value": value, "url": pair.pair, "secure": True}])
-            return page
+            before = served.states()
+            page.goto(served.start(context="ctx-1"))
+            [state] = served.states() - before
+            page.goto(f"{served.pair}/callback?error=access_denied&state={state}")
+            visitors[name] = Visitor(context, page.url.partition("reference=")[2])
+        yield visitors
 
-        yield open_browser
 
-
-def show(page: Page, pair: Site, name: str) -> Response:
+def show(page: Page, pair: Site, name: str, reference: str) -> Response:
     """Go where page *name* is seen."""
     pair.use(reach_aws=name not in IN_PLACE)
-    response = page.goto(address(pair, name))
+    response = page.goto(address(pair, name, reference))
     assert response
     return response
 
@@ -132,37 +147,39 @@ def show(page: Page, pair: Site, name: str) -> Response:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("viewport", VIEWPORTS)
 def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
-    open_browser: Callable[[str], Page], pair: Site, language: str, viewport: str, name: str
+    visitors: dict[str, Visitor], pair: Site, language: str, viewport: str, name: str
 ) -> None:
-    page = open_browser(viewport)
+    reference = visitors[viewport].reference
+    page = visitors[viewport].context.new_page()
     errors: list[str] = []
     requested: list[str] = []
     page.on("console", lambda it: errors.append(it.text))
     page.on("pageerror", lambda it: errors.append(str(it)))
     page.on("request", lambda it: requested.append(it.url))
 
-    response = show(page, pair, name)
+    response = show(page, pair, name, reference)
 
     assert page.locator("html").get_attribute("lang") == language
-    assert page.locator("body").aria_snapshot() == reading(pair, name, language)
+    assert page.locator("body").aria_snapshot() == reading(pair, name, language, reference)
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page, options=RULES).response
         assert [(it["id"], it["help"]) for it in found["violations"] + found["incomplete"]] == []
         screenshot(page, f"{language}-{viewport}-{scheme}-{name}")
-    assert requested == [address(pair, name)]
+    assert requested == [address(pair, name, reference)]
     # Chromium notes any status but 200, of the page itself too.
     status = f"{response.status} ({response.status_text})"
     noted = f"Failed to load resource: the server responded with a status of {status}"
     assert errors == ([] if response.ok else [noted])
+    page.close()
 
 
 def test_every_page_fits_a_small_phone_with_text_twice_as_large(
-    open_browser: Callable[[str], Page], pair: Site
+    visitors: dict[str, Visitor], pair: Site
 ) -> None:
-    page = open_browser("phone")
+    page = visitors["phone"].context.new_page()
     for name in TEXTS:
-        show(page, pair, name)
+        show(page, pair, name, visitors["phone"].reference)
 
         for size in ("100%", "200%"):
             page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
@@ -170,11 +187,11 @@ def test_every_page_fits_a_small_phone_with_text_twice_as_large(
 
 
 def test_every_page_makes_sense_without_its_style(
-    open_browser: Callable[[str], Page], pair: Site, language: str
+    visitors: dict[str, Visitor], pair: Site, language: str
 ) -> None:
-    page = open_browser("phone")
+    page = visitors["phone"].context.new_page()
     for name in TEXTS:
-        show(page, pair, name)
+        show(page, pair, name, visitors["phone"].reference)
 
         page.evaluate("document.styleSheets[0].disabled = true")
 
