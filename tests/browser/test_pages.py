@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page, Response
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from demo.template import ROOT
 from tests.browser.conftest import SCREENSHOTS, screenshot
@@ -84,7 +84,7 @@ def reading(site: Site, name: str, language: str, reference: str) -> str:
         lines.append(f'  - text: "{words["reference"].format(detail=reference)}"')
     if name == "start-invalid":
         lines.append(f'  - text: "{words["invalid"].format(detail="context")}"')
-    return "\n".join(lines)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
@@ -171,6 +171,25 @@ def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
     status = f"{response.status} ({response.status_text})"
     noted = f"Failed to load resource: the server responded with a status of {status}"
     assert errors == ([] if response.ok else [noted])
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_keyboard_reaches_each_way_on_and_shows_where_it_is(
+    visitors: dict[str, Visitor], pair: Site, scheme: Literal["light", "dark"]
+) -> None:
+    page = visitors["phone"].context.new_page()
+    page.emulate_media(color_scheme=scheme)
+    show(page, pair, "denied", visitors["phone"].reference)
+    links = page.get_by_role("link")
+
+    for index in range(3):
+        page.keyboard.press("Tab")
+
+        expect(links.nth(index)).to_be_focused()
+        expect(links.nth(index)).to_have_css("outline-style", "solid")
+        expect(links.nth(index)).to_have_css("outline-width", "3px")
+    assert links.count() == 3
     page.close()
 
 
