@@ -1,6 +1,7 @@
 """The cookie that ties a state to one browser."""
 
 from hashlib import sha256
+from urllib.parse import urlencode
 
 import pytest
 
@@ -79,3 +80,18 @@ def test_what_was_asked_of_start_is_known_to_no_other_page(reference: str) -> No
 
     assert browser_binding.read_start_query({"cookies": cookies}, reference) == ""
     assert browser_binding.read_start_query({}, reference) == ""
+
+
+def test_what_was_asked_of_start_fits_into_a_cookie_at_its_longest() -> None:
+    query = urlencode(
+        {
+            "organization_id": "o" * 128,
+            "registration_id": "r" * 128,
+            "context": "~" * 256,
+            "return_to": "https://app.example.com/" + "(" * 488,
+        }
+    )
+
+    line = browser_binding.set_start_query("1a2b3c4d", query)
+
+    assert len(line) < 4096  # what every browser keeps (RFC 6265, section 6.1)
