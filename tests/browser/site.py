@@ -113,6 +113,11 @@ async def _app_page(request: Request) -> Response:
 def site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
     """Serve app, pair and stand-in; *tls* is uvicorn's, for the ``https`` *scheme*."""
     stack = aws.deploy(PARAMETERS)
+    # DynamoDB takes up to two days to remove what has expired, ministack a minute at most.
+    aws.dynamodb.update_time_to_live(
+        TableName=stack.table_name,
+        TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
+    )
     handlers: dict[str, Handler] = {}
     asked: list[str] = []
     redirect_uris: list[str] = []
