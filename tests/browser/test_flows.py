@@ -139,6 +139,7 @@ def test_another_browser_is_told_so_and_the_right_one_can_still_finish(
     go_to_qonto(page, pair, context="ctx-1")
     url = callback_url(page)
     stranger = chromium.new_context().new_page()
+    stranger.goto(pair.start())  # has a cookie of their own
 
     stranger.goto(url)
 
