@@ -8,12 +8,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import WebKitGTK, WebKitGTKOptions
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 from selenium.webdriver.webkitgtk.service import Service
 
 MINI_BROWSER = next(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), None)
 DRIVER = shutil.which("WebKitWebDriver")
+SECONDS = 30
 INSTALLED = MINI_BROWSER and DRIVER and shutil.which("Xvfb")
 
 
@@ -50,7 +53,11 @@ class WebKitTab:
 
     def click(self, selector: str) -> None:
         """Click the first element that *selector* matches; return once the next page is loaded."""
+        self.script("window.left = false")
         self._driver.find_element(By.CSS_SELECTOR, selector).click()
+        loaded = "window.left === undefined && document.readyState === 'complete'"
+        waiting = WebDriverWait(self._driver, SECONDS, 0.02, [WebDriverException])
+        waiting.until(lambda _: self.script(loaded))
 
     def script(self, expression: str) -> Any:  # noqa: ANN401 - JSON
         """Return the value of a JavaScript *expression*."""
