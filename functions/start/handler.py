@@ -32,7 +32,7 @@ def handler(event: Event, _context: object) -> Answer:
         query = authorization_request.parse(event["rawQueryString"], settings.return_urls)
     except browser_request.InvalidQueryError as error:
         logger.warning("Start refused", parameters=error.parameters)
-        return _page(event, "start-invalid", ", ".join(error.parameters))
+        return browser_response.page(event, settings, "start-invalid", ", ".join(error.parameters))
 
     browser = browser_binding.read(event) or browser_binding.new()
     now = browser_request.arrival(event)
@@ -57,15 +57,9 @@ def handler(event: Event, _context: object) -> Answer:
         states.issue(authorization)
     except state_store.StateStoreUnavailableError as error:
         logger.error("State not issued", authorization_id=authorization_id, error=str(error))
-        return _page(event, "start-unavailable")
+        return browser_response.page(event, settings, "start-unavailable")
 
     logger.info("Authorization started", authorization_id=authorization_id)
     count("AuthorizationStarted")
     location = authorization_request.url(settings.authorization_endpoint, authorization)
     return browser_response.redirect(302, location, browser_binding.set_cookie(browser))
-
-
-def _page(event: Event, name: str, detail: str | None = None) -> Answer:
-    import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
-
-    return pages.answer(name, event, settings, detail)
