@@ -28,7 +28,9 @@ def section(name: str) -> str:
 def _write(name: str, text: str) -> None:
     page = _PAGE.read_text("utf-8")
     marked = _MARKED.format(name=name)
-    page = re.sub(marked, lambda found: f"{found[1]}{text}\n{found[3].strip()}", page, flags=re.DOTALL)
+    page = re.sub(
+        marked, lambda found: f"{found[1]}{text}\n{found[3].strip()}", page, flags=re.DOTALL
+    )
     _PAGE.write_text(page, "utf-8")
 
 

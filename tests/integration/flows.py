@@ -74,7 +74,9 @@ def run(pair: Pair, flows: int, seed: int) -> list[Answered]:
         started = list(processes.map(_start, contexts, [now] * flows, chunksize=20))
         kinds = {"first": 1, "duplicate": 1, "wrong-browser": 2, "reload": 5}
         requests = [
-            Request(flow, kind, now + seconds) for flow in started for kind, seconds in kinds.items()
+            Request(flow, kind, now + seconds)
+            for flow in started
+            for kind, seconds in kinds.items()
         ]
         return list(processes.map(_answer, _shuffled(requests, seed), chunksize=20))
 

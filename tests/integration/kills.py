@@ -78,7 +78,7 @@ class Grave:
         with ExecutionEnvironment(
             self.packages[function],
             properties["Handler"],
-            _variables(self.stack, function) | self.proxy.endpoints,
+            variables(self.stack, function) | self.proxy.endpoints,
             name=function,
             timeout=timeout or properties["Timeout"],
         ) as environment:
@@ -130,7 +130,7 @@ class Grave:
         )
 
 
-def _variables(stack: Stack, function: str) -> dict[str, str]:
+def variables(stack: Stack, function: str) -> dict[str, str]:
     return stack.environment[function] | {"REDIRECT_URI": REDIRECT_URI}
 
 
@@ -144,7 +144,7 @@ def grave(aws: LocalAws, stack: Stack, packages: Mapping[str, Path]) -> Iterator
                 start_function(
                     function,
                     packages[function],
-                    _variables(stack, function) | {"AWS_ENDPOINT_URL": aws.endpoint_url},
+                    variables(stack, function) | {"AWS_ENDPOINT_URL": aws.endpoint_url},
                 )
             )
             for function in FUNCTIONS.values()
