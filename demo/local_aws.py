@@ -287,10 +287,9 @@ def _check(parameters: Mapping[str, str], template: Template) -> None:
         if (
             value is None
             or not re.fullmatch(rules.get("AllowedPattern", "(?s).*"), str(value))
-            or value not in rules.get("AllowedValues", [value])
+            or str(value) not in map(str, rules.get("AllowedValues", [value]))
             or not rules.get("MinLength", 0) <= len(str(value)) <= rules.get("MaxLength", 4096)
         ):
-            values = (
-                f"one of {', '.join(rules['AllowedValues'])}" if "AllowedValues" in rules else ""
-            )
+            allowed = map(str, rules.get("AllowedValues", []))
+            values = f"one of {', '.join(allowed)}" if "AllowedValues" in rules else ""
             raise ParameterError(name, rules.get("ConstraintDescription", values))

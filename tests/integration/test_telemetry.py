@@ -5,6 +5,11 @@ from typing import Any
 
 import pytest
 
+from demo import template as infra
+from demo.local_aws import LocalAws, Stack
+from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
+from tests.infra.resolution import Resolution
+from tests.integration.faults import ANSWER_LOST, REFUSED, fault_proxy
 from tests.integration.pair import CODE, NOW, Browser, Pair, Subscriber
 from tests.integration.test_faults import counts
 
@@ -62,6 +67,39 @@ def test_each_outcome_is_one_line_and_one_count(
     ]
     granted, *_ = lines(printed)
     assert granted["authorization_id"] == subscriber.messages()[0]["subject"]
+
+
+def test_alarms_and_dashboard_watch_what_is_counted(
+    aws: LocalAws, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that the functions count is shown, and no alarm waits for what nobody counts."""
+    service = stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
+    resolution = Resolution(infra.load(), **{"AWS::StackName": service})
+    shown = dashboard_metrics(resolution)
+
+    with fault_proxy(aws) as proxy:
+        browser = Browser(Pair(aws, stack, endpoint_url=proxy.endpoint_url))
+        states = [browser.started() for _ in range(4)]
+        proxy.inject("DeleteItem", ANSWER_LOST, times=1)
+        browser.granted(states[0])  # unconfirmed
+        proxy.inject("Publish", REFUSED)
+        browser.granted(states[1])  # restored
+        proxy.inject("PutItem", REFUSED)
+        browser.granted(states[1])  # not restored
+        proxy.clear()
+        browser.granted(states[2])
+        browser.granted(states[2])  # used
+        browser.granted(states[3], at=NOW + 3600)  # expired
+        browser.failed(browser.started())
+        other = Browser(browser.pair)
+        other.granted(states[3])  # no cookie
+        other.started()
+        other.granted(states[3])  # another browser's
+        other.request("callback", "code=x")  # invalid
+    counts_written = counted(capsys.readouterr().out)
+
+    assert counts_written == {it for it in shown if it.namespace == "qonto-connect"}
+    assert set().union(*alarm_metrics(resolution).values()) <= shown
 
 
 def test_the_time_of_a_line_is_rfc_3339(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
