@@ -223,6 +223,39 @@ def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
     assert subscriber.messages() == []
 
 
+@pytest.mark.parametrize("call", ["PutItem", "DeleteItem", "Publish"])
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (Fault.DENIED, "AccessDeniedException"),
+        (Fault.LOST, "ConnectionClosedError"),
+        (Fault.FAILED_LATE, None),
+    ],
+)
+def test_the_log_says_what_aws_said_or_how_its_call_ended(  # noqa: PLR0913, PLR0917 - fixtures
+    faulty_pair: Pair,
+    proxy: FaultProxy,
+    capsys: pytest.CaptureFixture[str],
+    call: str,
+    fault: Fault,
+    name: str | None,
+) -> None:
+    browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
+    proxy.clear()
+    state = browser.started()
+    proxy.inject(call, fault)
+    capsys.readouterr()
+
+    answer = browser.start() if call == "PutItem" else browser.granted(state)
+
+    proxy.clear()
+    assert_try_again(answer)
+    printed = capsys.readouterr().out
+    [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
+    # Something in between has no name for it; botocore takes the status, or nothing at all.
+    assert error["error"] in ({name} if name else {"502", "Unknown"})
+
+
 def test_all_calls_at_their_slowest_fit_into_the_time_out_of_callback() -> None:
     template = infra.load()
     pauses = ATTEMPTS - 1  # botocore's first pause is at most a second long

@@ -102,6 +102,8 @@ def test_arrival_is_the_gateways_own_time_in_whole_seconds() -> None:
         ("en;q=0, *;q=0.1", "fr"),
         ("de;q=0.001", "de"),
         ("de ; q=0.5 , fr ; q=0.4", "de"),
+        ("fr;q=1, de", "fr"),
+        ("fr-CH;q=0.9, de;q=0.5, fr;q=0.1", "fr"),
     ],
 )
 def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language: str) -> None:
