@@ -15,7 +15,7 @@ CALL_CONFIG = Config(
 )
 
 # Refused by AWS, not reached or not answered in time, answered with what is no answer: in each case
-# the call may or may not have been taken. botocore lists what it raises for all but the last: a body
+# the call may or may not have been taken. For the last of these botocore has no exception: a body
 # that is not AWS's ends in whatever its parsers stumble over, a KeyError or an AttributeError.
 AWS_FAILURES = Exception
 

@@ -3,7 +3,7 @@
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,15 +89,15 @@ def singles() -> Iterator[tuple[Call, str, str, Case]]:
         yield call, REFUSED, "every attempt", _case((call, REFUSED))
 
 
-PAIRS = {
-    f"{Call.ISSUE}: first attempt × second": lambda a, b: _case((Call.ISSUE, (a, b))),
-    f"{Call.CONSUME}: first attempt × second": lambda a, b: _case((Call.CONSUME, (a, b))),
-    f"{Call.PUBLISH}: first attempt × second": lambda a, b: _case((Call.PUBLISH, (a, b))),
-    f"{Call.RESTORE}: first attempt × second": lambda a, b: _case((Call.RESTORE, (a, b))),
-    f"{Call.CONSUME}, first attempt × {Call.PUBLISH}, first attempt": lambda a, b: _case(
+PAIRS: dict[str, Callable[[Fault, Fault], Case]] = {
+    f"{Call.ISSUE}: first attempt / second": lambda a, b: _case((Call.ISSUE, (a, b))),
+    f"{Call.CONSUME}: first attempt / second": lambda a, b: _case((Call.CONSUME, (a, b))),
+    f"{Call.PUBLISH}: first attempt / second": lambda a, b: _case((Call.PUBLISH, (a, b))),
+    f"{Call.RESTORE}: first attempt / second": lambda a, b: _case((Call.RESTORE, (a, b))),
+    f"{Call.CONSUME}, first attempt / {Call.PUBLISH}, first attempt": lambda a, b: _case(
         (Call.CONSUME, (a,)), (Call.PUBLISH, (b,))
     ),
-    f"{Call.PUBLISH}, every attempt × `PutItem` after it, every attempt": lambda a, b: _case(
+    f"{Call.PUBLISH}, every attempt / `PutItem` after it, every attempt": lambda a, b: _case(
         (Call.PUBLISH, (a, a)), (Call.RESTORE, (b, b))
     ),
 }
@@ -245,11 +245,8 @@ def single_tables(outcomes: Sequence[Outcome]) -> str:
 
 def table(first: str, rows: Iterable[tuple[str, Outcome]]) -> str:
     """Return a table of outcomes, its *first* column saying what happened."""
-    lines = [
-        f"| {first} | The person sees | State stored | Events | The same address again"
-        " | Events then |",
-        "|---|---|---|---|---|---|",
-    ]
+    columns = ("The person sees", "State stored", "Events", "The same address again", "Events then")
+    lines = [f"| {' | '.join((first, *columns))} |", "|---" * 6 + "|"]
     for what, outcome in rows:
         ids = ", one `id`" if outcome.ids == 1 < outcome.events_in_all else ""
         lines.append(

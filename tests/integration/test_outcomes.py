@@ -1,4 +1,4 @@
-"""Every fault at every AWS call: no failure looks like success, and docs/faults.md is what it says."""
+"""Every fault at every AWS call: no failure looks like success, and docs/faults.md says so."""
 
 import os
 import random
@@ -10,6 +10,7 @@ from demo.local_aws import LocalAws
 from tests.integration.faults import Fault
 from tests.integration.faults_page import section
 from tests.integration.outcomes import (
+    FAULTS,
     Call,
     Case,
     Outcome,
@@ -109,12 +110,6 @@ def test_every_pair_of_faults_ends_as_the_page_says(running: Outcomes) -> None:
 
 def documented(page: str, name: str, first: Fault, second: Fault) -> str:
     """Return the cell of *first* and *second* in the table *name*."""
-    numbers = {
-        line.split(". ", 1)[1]: line.split(". ")[0] for line in page.split("\n\n")[0].splitlines()
-    }
-    table = page.split(f"### {name}\n")[1].split("\n\n")[1]
-    rows = [
-        [cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()
-    ]
-    column = rows[0].index(numbers[second])
-    return next(row[column] for row in rows if row[0] == numbers[first])
+    table = page.partition(f"### {name}\n\n")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()]
+    return rows[2 + FAULTS.index(first)][1 + FAULTS.index(second)]
