@@ -106,7 +106,7 @@ ENCODERS = st.sampled_from([quote, quote_plus])
 
 
 def is_beginning(text: str, sent: str, characters: int) -> bool:
-    """Tell whether *text* is *sent*, cut to *characters* and to four times as many bytes of JSON."""
+    """Tell whether *text* is *sent*, cut to *characters* and four times as many bytes of JSON."""
     size = len(json.dumps(sent[:characters], ensure_ascii=False).encode()) - 2
     whole = size <= 4 * characters
     return text == sent[:characters] if whole else bool(text) and sent.startswith(text)
