@@ -12,7 +12,7 @@ from aws_calls import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
-from tests.integration.pair import RETURN_URL, Answer, Browser, Pair, Subscriber
+from tests.integration.pair import CODE, RETURN_URL, Answer, Browser, Pair, Subscriber
 
 NOT_TAKEN = pytest.mark.parametrize(
     "fault", [Fault.DENIED, Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
@@ -85,6 +85,22 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
     proxy.clear()
     assert browser.granted(state).parameters["outcome"] == "granted"
     assert subscriber.message()["data"]["context"] == "ctx-1"
+
+
+@pytest.mark.parametrize("call", ["DeleteItem", "Publish"])
+def test_after_try_again_the_browser_is_at_an_address_without_code_or_state(
+    browser: Browser, proxy: FaultProxy, call: str
+) -> None:
+    state = browser.started()
+    proxy.inject(call, Fault.DENIED)
+    assert_try_again(browser.granted(state))
+    proxy.clear()
+
+    answer = browser.granted(state)  # what the page's link leads to
+
+    assert answer.status == 303
+    assert CODE not in answer.location
+    assert state not in answer.location
 
 
 def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
