@@ -308,6 +308,6 @@ def fault_proxies(aws: LocalAws, number: int) -> Iterator[list[FaultProxy]]:
             environment={"PATH": os.environ["PATH"]},
             quiet=True,
         )
-        stack.enter_context(child).wait_until_ready()
+        stack.enter_context(child).wait_until_ready(120)
         microburst = f"http://{_LOCALHOST}:{port}"
         yield [stack.enter_context(FaultProxy(aws.endpoint_url, microburst)) for _ in range(number)]

@@ -6,11 +6,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from demo.gateway import MAX_HEAD
 from demo.local_aws import LocalAws, Stack
 from tests.integration.pair import (
     CODE,
-    EVENTS,
     NOW,
     PARAMETERS,
     REDIRECT_URI,
@@ -490,21 +488,6 @@ def test_a_malformed_reference_is_a_404_page(cut_off: Pair, query: str) -> None:
 
     assert answer.status == 404
     assert "script" not in answer.body
-
-
-def test_the_worst_callback_is_one_that_an_http_api_takes(browser: Browser) -> None:
-    """Every scope of Qonto's lists, a code of the longest, and as many cookies as a host may have."""
-    state = browser.started(context="~" * 256)
-    query = urlencode({"code": "c" * 2048, "scope": "s" * 1024, "state": state})
-    event = EVENTS["callback"]
-    cookies = [f"{name}={value}" for name, value in browser.cookies.items()]
-    headers = event["headers"] | {"cookie": "; ".join([*cookies, "other=" + "o" * 4090])}
-
-    head = f"GET /callback?{query} HTTP/1.1\r\n" + "".join(
-        f"{name}: {value}\r\n" for name, value in headers.items()
-    )
-
-    assert len(head) < MAX_HEAD == 10_240
 
 
 def test_the_worst_location_stays_under_8_kb(aws: LocalAws) -> None:
