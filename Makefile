@@ -29,13 +29,15 @@ lint: .venv/.ready ## check style and types
 
 build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate the template and build both packages as they are deployed
 	$(SAM) validate --lint
+	$(SAM) validate --lint --template-file examples/subscriber/template.yaml
 	$(SAM) build
 
 check: lint build test ## what CI runs
 
 lock: $(UV) ## resolve all dependencies anew into the hashed requirement files
 	$(COMPILE) pyproject.toml --output-file functions/requirements.txt
-	$(COMPILE) --constraint functions/requirements.txt pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) --constraint functions/requirements.txt --group subscriber --output-file examples/subscriber/requirements.txt
+	$(COMPILE) --constraint functions/requirements.txt --constraint examples/subscriber/requirements.txt pyproject.toml --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
 	$(COMPILE) --group checkov --output-file requirements/checkov.txt
 	$(COMPILE) --group uv --output-file requirements/uv.txt

@@ -1,13 +1,14 @@
 """Runs the pair for real on this machine: ``make demo``.
 
-A process each for the example app, the pair, the stand-in for Qonto, the subscriber and the
-embedded AWS, on five ports in a row. They stop together.
+A process each for the example app, the pair, the stand-in for Qonto, the example subscriber with
+its live page and the embedded AWS, on five ports in a row. They stop together.
 
 Variables, all optional: ``PORT``, the first of the five. ``QONTO_ENVIRONMENT`` and ``CLIENT_ID``
 (and ``SCOPE``) lead to Qonto itself instead of the stand-in; with ``CLIENT_SECRET``, in the sandbox
-``STAGING_TOKEN`` as well, the subscriber exchanges the code rather than showing it.
+``STAGING_TOKEN`` as well, the subscriber exchanges the code; without, the live page shows it.
 """
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ import sys
 from contextlib import ExitStack, suppress
 from tempfile import TemporaryDirectory
 
+from demo import live
+from demo import template as infra
 from demo.child import Child, ChildError
 from demo.local_aws import LocalAws, ParameterError, Stack, scrubbed_environment, start_ministack
 
@@ -35,6 +38,8 @@ STAND_IN = {
     "CLIENT_SECRET": "in-the-demo-only",
     "STAGING_TOKEN": "in-the-demo-only",
 }
+# Nobody's: what is embedded asks nobody who they are.
+APP_ROLE_ARN = "arn:aws:iam::000000000000:role/ledgerly"
 # What the person may set: the variable, and the template's parameter.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
 
@@ -87,8 +92,6 @@ def _run(port: int, processes: ExitStack) -> str:
     _say("Starting the embedded AWS (ministack) …")
     directory = processes.enter_context(TemporaryDirectory())
     ministack = add(start_ministack(ports["aws"], directory))
-    app = {"APP_URL": url["app"], "PAIR_URL": url["pair"], "SUBSCRIBER_URL": url["subscriber"]}
-    serve("the example app", "app", app, "examples.app.app:app")
     if not real:
         qonto = client | {"REDIRECT_URI": redirect_uri}
         serve("the stand-in for Qonto", "qonto", qonto, "demo.qonto:app")
@@ -99,23 +102,36 @@ def _run(port: int, processes: ExitStack) -> str:
     stack = _deploy(aws, client, f"{url['app']}/connected")
     if stack.not_honoured:
         _say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
+    _say("Deploying queue, tables and secret from examples/subscriber/template.yaml …")
+    example = _deploy_example(aws, client, stack.topic_arn)
 
     pair = stack.environment["StartFunction"] | stack.environment["CallbackFunction"]
     pair["REDIRECT_URI"] = redirect_uri
-    secrets = {name: client[name] for name in ("CLIENT_SECRET", "STAGING_TOKEN") if name in client}
-    subscriber = secrets | {"QUEUE_URL": aws.subscribe_queue(stack.topic_arn)}
+    subscriber = example.environment["SubscriberFunction"]
+    subscriber["RAW_QUEUE_URL"] = aws.subscribe_queue(stack.topic_arn)
+    if "CLIENT_SECRET" in client:
+        subscriber["QUEUE_URL"] = example.resources["Queue"]
+    app = {
+        "APP_URL": url["app"],
+        "PAIR_URL": url["pair"],
+        "FOOTER_URL": url["subscriber"],
+        "QUEUE_URL": example.resources["Queue"],
+        "CONNECTION_TABLE_NAME": example.resources["ConnectionTable"],
+    }
     if not real:
-        pair["OAUTH_BASE_URL"] = subscriber["QONTO_API_URL"] = url["qonto"]
+        pair["OAUTH_BASE_URL"] = subscriber["API_URL"] = url["qonto"]
+        subscriber["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
+    serve("the example app", "app", app, "--factory", "examples.app.app:create")
     serve("the pair", "pair", pair, "demo.gateway:create", *GATEWAY)
-    serve("the subscriber", "subscriber", subscriber, "demo.subscriber:app")
+    serve("the subscriber", "subscriber", subscriber, "--factory", "demo.live:create")
     for child in children.values():
         child.wait_until_ready()
 
     if real:
         _say(f"\nThe pair talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
         _say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
-        if not secrets:
-            _say("The subscriber shows the code rather than exchanging it, which would take")
+        if "CLIENT_SECRET" not in client:
+            _say("The live page shows the code, and nobody exchanges it: that would take")
             _say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
     _say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     _say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
@@ -154,6 +170,21 @@ def _deploy(aws: LocalAws, client: dict[str, str], return_url: str) -> Stack:
     except ParameterError as error:
         names = {it: name for name, it in PARAMETERS.items()}
         sys.exit(f"demo: {names.get(error.name, error.name)} must be {error.constraint}.")
+
+
+def _deploy_example(aws: LocalAws, client: dict[str, str], topic_arn: str) -> Stack:
+    """Deploy the subscriber, and put the client secret in, if there is one."""
+    environment = client["QONTO_ENVIRONMENT"]
+    example = aws.deploy(
+        {"TopicArn": topic_arn, "QontoEnvironment": environment, "AppRoleArn": APP_ROLE_ARN},
+        infra.load(live.EXAMPLE),
+    )
+    names = ("CLIENT_SECRET", "STAGING_TOKEN")
+    aws.secrets.put_secret_value(
+        SecretId=example.resources["ClientSecret"],
+        SecretString=json.dumps({name.lower(): client[name] for name in names if name in client}),
+    )
+    return example
 
 
 def _say(line: str) -> None:

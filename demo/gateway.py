@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
@@ -70,10 +71,12 @@ def routes(template: Template) -> dict[str, str]:
     return found
 
 
-def load_handler(template: Template, logical_id: str) -> Handler:
-    """Import a function's handler from its code root, as Lambda does."""
+def load_handler(
+    template: Template, logical_id: str, folder: Path = infra.TEMPLATE.parent
+) -> Handler:
+    """Import a function's handler from its code root, which stands to *folder*, as Lambda does."""
     function = infra.function(template, logical_id)
-    code_root = str((infra.TEMPLATE.parent / function["CodeUri"]).resolve())
+    code_root = str((folder / function["CodeUri"]).resolve())
     if code_root not in sys.path:
         sys.path.insert(0, code_root)
     module, _, name = function["Handler"].rpartition(".")

@@ -1,4 +1,4 @@
-"""An AWS on this machine: DynamoDB, SNS and SQS by ministack, from infra/template.yaml.
+"""An AWS on this machine: DynamoDB, SNS and SQS by ministack, from the templates of this project.
 
 Nothing here reads the developer's own AWS settings, and nothing started with
 `scrubbed_environment` does: neither demo nor tests can touch a real account.
@@ -28,11 +28,12 @@ from demo.template import Json, Template
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
 REGION = "eu-west-3"
-_DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SNS::")
+_DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::", "AWS::SNS::", "AWS::SQS::")
 _NAMED_BY_DATA = ("AWS::IAM::Role",)  # in policies
 _NOT_SET = (None, None, None, None)  # botocore: no file, no variable, no default
 
@@ -58,18 +59,26 @@ class Stack:
     """What was deployed.
 
     Attributes:
-        table_name: of StateTable.
-        topic_arn: of AuthorizationTopic.
+        resources: what ``!Ref`` gives of each resource that needs no condition, by logical id.
         environment: each function's environment variables, by logical id, without those that
             refer to what was not deployed here (the API's address).
         not_honoured: the template's properties that the embedded AWS does not hold.
 
     """
 
-    table_name: str
-    topic_arn: str
+    resources: dict[str, str]
     environment: dict[str, dict[str, str]]
     not_honoured: list[str]
+
+    @property
+    def table_name(self) -> str:
+        """The pair's table of states."""
+        return self.resources["StateTable"]
+
+    @property
+    def topic_arn(self) -> str:
+        """The pair's topic."""
+        return self.resources["AuthorizationTopic"]
 
 
 def free_port() -> int:
@@ -184,6 +193,11 @@ class LocalAws:
         return self._session.client("kms", endpoint_url=self.endpoint_url)
 
     @cached_property
+    def secrets(self) -> "SecretsManagerClient":
+        """A Secrets Manager client."""
+        return self._session.client("secretsmanager", endpoint_url=self.endpoint_url)
+
+    @cached_property
     def sns(self) -> "SNSClient":
         """An SNS client."""
         return self._session.client("sns", endpoint_url=self.endpoint_url)
@@ -194,7 +208,7 @@ class LocalAws:
         return self._session.client("sqs", endpoint_url=self.endpoint_url)
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
-        """Create the template's table and topic, with a name of their own, by CloudFormation.
+        """Create what the template stores data in, with names of their own, by CloudFormation.
 
         Args:
             parameters: the template's parameters; the others have their defaults.
@@ -215,11 +229,8 @@ class LocalAws:
             for name, value in infra.function(template, function)["Environment"].items()
             if all(it in known or it.startswith("AWS::") for it in infra.references(value))
         ]
-        values = [
-            {"Ref": "StateTable"},
-            {"Ref": "AuthorizationTopic"},
-            *(it[2] for it in variables),
-        ]
+        always = [it for it, resource in data.items() if "Condition" not in resource]
+        values = [*({"Ref": it} for it in always), *(it[2] for it in variables)]
         sections = ("Parameters", "Mappings", "Conditions")
         part = {name: template[name] for name in sections if name in template} | {
             "Resources": deployed,
@@ -240,23 +251,27 @@ class LocalAws:
             it["OutputKey"]: it["OutputValue"]
             for it in self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
         }
-        table_name, topic_arn, *resolved = (
-            outputs[f"Value{index}"] for index in range(len(values))
-        )
+        resolved = [outputs[f"Value{index}"] for index in range(len(values))]
+        references = dict(zip(always, resolved, strict=False))
 
-        self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
-            TableName=table_name,
-            TimeToLiveSpecification=data["StateTable"]["Properties"]["TimeToLiveSpecification"],
-        )
+        for logical_id in infra.resources(template, "AWS::DynamoDB::Table"):
+            self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
+                TableName=references[logical_id],
+                TimeToLiveSpecification=data[logical_id]["Properties"]["TimeToLiveSpecification"],
+            )
         environment: dict[str, dict[str, str]] = {}
-        for (function, variable, _), it in zip(variables, resolved, strict=True):
+        for (function, variable, _), it in zip(variables, resolved[len(always) :], strict=True):
             environment.setdefault(function, {})[variable] = it
-        return Stack(table_name, topic_arn, environment, drift.not_honoured(self, name, data))
+        return Stack(references, environment, drift.not_honoured(self, name, data))
 
     def subscribe_queue(
-        self, topic_arn: str, filter_policy: Mapping[str, list[Json]] | None = None
+        self,
+        topic_arn: str,
+        filter_policy: Mapping[str, list[Json]] | None = None,
+        *,
+        raw: bool = True,
     ) -> str:
-        """Return the URL of a new queue that gets, raw, what is published to *topic_arn*."""
+        """Return the URL of a new queue that gets what is published to *topic_arn*."""
         url = self.sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
         queue = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         arn = queue["Attributes"]["QueueArn"]
@@ -273,7 +288,7 @@ class LocalAws:
             ],
         }
         self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-        attributes = {"RawMessageDelivery": "true"}
+        attributes = {"RawMessageDelivery": str(raw).lower()}
         if filter_policy:
             attributes["FilterPolicy"] = json.dumps(filter_policy)
         self.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from demo.local_aws import free_port
+from demo.local_aws import LocalAws, Stack, free_port
 from demo.template import ROOT
+from tests.integration.pair import Subscriber
 
 DEMO = [sys.executable, "-m", "demo"]
 SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
@@ -52,3 +53,13 @@ def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[st
             yield process, lines
         finally:
             process.terminate()
+
+
+@contextmanager
+def checked(port: int) -> Iterator[None]:
+    """Check all that the demo at *port* publishes while the block runs."""
+    aws = LocalAws(f"http://127.0.0.1:{port + 4}")
+    [topic] = aws.sns.list_topics()["Topics"]
+    subscriber = Subscriber(aws, Stack({"AuthorizationTopic": topic["TopicArn"]}, {}, []))
+    yield
+    assert subscriber.bodies()

@@ -6,14 +6,19 @@ the pair (authorization_id, context) to the subscriber, which exchanges no other
 """
 
 import hmac
+import json
 import os
+import re
 import secrets
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
-import httpx2
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -22,50 +27,75 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-HERE = Path(__file__).parent
-MAX_CONTEXTS = 5  # so many tabs may be connecting at a time
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.service_resource import Table
+    from mypy_boto3_sqs import SQSClient
 
-templates = Jinja2Templates(HERE / "templates")
+MAX_CONTEXTS = 5  # so many tabs may be connecting at a time
+CODE_LIFETIME = 600  # seconds; after them, nothing can come of a connection that is still pending
+AUTHORIZATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+templates = Jinja2Templates(Path(__file__).parent / "templates")
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """The two things that the app does with the subscriber's stack, and all that it may do."""
+
+    sqs: "SQSClient"
+    queue_url: str
+    connections: "Table"
+
+    def confirm(self, pair: dict[str, str]) -> None:
+        """Confirm that this app's own session asked for what this browser finished."""
+        self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(pair))
+
+    def connection(self, pair: dict[str, str]) -> dict[str, str | None]:
+        """Return the pair's `status`, and its `organization` where that is known."""
+        item = self.connections.get_item(Key=dict(pair)).get("Item", {})
+        return {name: str(item[name]) for name in ("status", "organization") if item.get(name)}
 
 
 @dataclass(frozen=True)
 class Ledgerly:
-    """The app's pages; `subscriber` is a client whose base URL is the subscriber's."""
+    """The app's pages; `footer_url` leads to where the demo shows what goes on behind."""
 
     app_url: str
     pair_url: str
-    subscriber: httpx2.AsyncClient
+    subscriber: Subscriber
+    footer_url: str = ""
 
-    async def home(self, request: Request) -> Response:
+    def home(self, request: Request) -> Response:
         """Show the button."""
         return self._page(request, "home")
 
-    async def connect(self, request: Request) -> Response:
+    def connect(self, request: Request) -> Response:
         """Send the browser to the pair with a fresh context, kept in the session that asks."""
         context = secrets.token_urlsafe(32)
         request.session["contexts"] = [*_contexts(request), context][-MAX_CONTEXTS:]
         query = urlencode({"context": context, "return_to": f"{self.app_url}/connected"})
         return RedirectResponse(f"{self.pair_url}/start?{query}", HTTPStatus.FOUND)
 
-    async def connected(self, request: Request) -> Response:
+    def connected(self, request: Request) -> Response:
         """Take the browser back from the pair, and confirm only what this session asked for."""
         authorization_id = request.query_params.get("authorization_id", "")
         context = request.query_params.get("context", "")
         outcome = request.query_params.get("outcome", "")
-        if not any(_same(context, asked) for asked in _contexts(request)):
+        asked = any(_same(context, each) for each in _contexts(request))
+        if not asked or not AUTHORIZATION_ID.fullmatch(authorization_id):
             return self._page(request, "not-asked", HTTPStatus.FORBIDDEN)
+        pair = {"authorization_id": authorization_id, "context": context}
         if outcome == "granted":
-            pair = {"authorization_id": authorization_id, "context": context}
             try:
-                (await self.subscriber.post("/confirmations", json=pair)).raise_for_status()
-            except httpx2.HTTPError:
+                self.subscriber.confirm(pair)
+            except (BotoCoreError, ClientError):
                 # The context stays in the session: the same address can be tried again.
                 return self._page(request, "unconfirmed", HTTPStatus.SERVICE_UNAVAILABLE)
         request.session["contexts"] = [c for c in _contexts(request) if not _same(context, c)]
-        request.session["connection"] = {"id": authorization_id, "outcome": outcome}
+        request.session["connection"] = {"pair": pair, "outcome": outcome, "at": int(time.time())}
         return RedirectResponse("/connection", HTTPStatus.SEE_OTHER)
 
-    async def connection(self, request: Request) -> Response:
+    def connection(self, request: Request) -> Response:
         """Say how the connection stands; it stands when the subscriber has the tokens."""
         connection = request.session.get("connection")
         if connection is None:
@@ -74,11 +104,13 @@ class Ledgerly:
             denied_or_expired = connection["outcome"] in {"denied", "expired"}
             return self._page(request, connection["outcome"] if denied_or_expired else "failed")
         try:
-            path = f"/connections/{quote(connection['id'], safe='')}"
-            answer = (await self.subscriber.get(path)).raise_for_status().json()
-        except (httpx2.HTTPError, ValueError):
-            answer = {"status": "pending"}
-        return self._page(request, answer["status"], organization=answer.get("organization"))
+            found = self.subscriber.connection(connection["pair"])
+        except (BotoCoreError, ClientError):
+            found = {}
+        status = found.get("status") or "pending"
+        if status == "pending" and time.time() > connection["at"] + CODE_LIFETIME:
+            status = "expired"  # the event never came
+        return self._page(request, status, organization=found.get("organization"))
 
     def _page(
         self,
@@ -87,7 +119,7 @@ class Ledgerly:
         status: HTTPStatus = HTTPStatus.OK,
         organization: str | None = None,
     ) -> Response:
-        context = {"page": name, "organization": organization, "live": self.subscriber.base_url}
+        context = {"page": name, "organization": organization, "footer_url": self.footer_url}
         headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         return templates.TemplateResponse(request, "page.html", context, status, headers)
 
@@ -122,13 +154,19 @@ def _same(given: str, kept: str) -> bool:
     return hmac.compare_digest(given.encode(), kept.encode())
 
 
-app = create_app(
-    Ledgerly(
-        app_url=os.environ.get("APP_URL", "http://localhost:8000"),
-        pair_url=os.environ.get("PAIR_URL", "http://localhost:8001"),
-        subscriber=httpx2.AsyncClient(
-            base_url=os.environ.get("SUBSCRIBER_URL", "http://localhost:8003")
+def create() -> Starlette:
+    """Return the app that the environment describes (a factory for uvicorn)."""
+    subscriber = Subscriber(
+        boto3.client("sqs"),
+        os.environ["QUEUE_URL"],
+        boto3.resource("dynamodb").Table(os.environ["CONNECTION_TABLE_NAME"]),
+    )
+    return create_app(
+        Ledgerly(
+            os.environ["APP_URL"],
+            os.environ["PAIR_URL"],
+            subscriber,
+            os.environ.get("FOOTER_URL", ""),
         ),
-    ),
-    session_secret=os.environ.get("SESSION_SECRET") or secrets.token_urlsafe(32),
-)
+        session_secret=os.environ.get("SESSION_SECRET") or secrets.token_urlsafe(32),
+    )

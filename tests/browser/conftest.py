@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from demo.template import ROOT
-from tests.demo_process import five_free_ports, running
+from tests.demo_process import checked, five_free_ports, running
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -45,7 +45,7 @@ def demo(chromium: Browser) -> Iterator[Demo]:
     """The whole demo, on ports of its own, if there is a browser to visit it."""
     assert chromium.is_connected()
     port = five_free_ports()
-    with running(PORT=str(port)):
+    with running(PORT=str(port)), checked(port):
         yield Demo(app=f"http://localhost:{port}", live=f"http://localhost:{port + 3}")
 
 

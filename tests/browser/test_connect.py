@@ -27,7 +27,7 @@ def test_allow_ends_connected_with_a_granted_event_and_tokens(page: Page, demo: 
     event = page.get_by_role("article").first
     expect(event.get_by_role("heading")).to_have_text("A code arrived")
     expect(event).to_contain_text("qonto-connect.authorization.granted.v1")
-    expect(event).to_contain_text("Exchanged: connected to Atelier Martin")
+    expect(event).to_contain_text("Confirmed and exchanged: connected")
     expect(event).to_contain_text(re.compile(r"ory_at_.+ory_rt_", re.DOTALL))
     expect(event).not_to_contain_text(re.compile(r"ory_[a-z]{2}_[\w-]{20}"))  # shortened
     screenshot(page, "allow-live")

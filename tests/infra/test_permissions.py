@@ -12,7 +12,7 @@ import pytest
 from demo.template import ROOT, Template
 from tests.infra.resolution import Resolution
 
-TABLE = "arn:aws:dynamodb:eu-west-3:123456789012:table/*"
+TABLE = "arn:aws:dynamodb:eu-west-3:123456789012:table/connect-states"
 IN_THE_CLEAR = "Bool aws:SecureTransport=false"
 
 # Where it stands, effect, whose, on what, under which condition: which actions.
@@ -40,7 +40,6 @@ PERMISSIONS = {
     ("StateTable", "Deny", "*", TABLE, IN_THE_CLEAR): {
         "dynamodb:BatchGetItem",
         "dynamodb:BatchWriteItem",
-        "dynamodb:ConditionCheckItem",
         "dynamodb:DeleteItem",
         "dynamodb:GetItem",
         "dynamodb:PartiQLDelete",

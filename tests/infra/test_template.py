@@ -46,7 +46,7 @@ def test_what_sam_makes_of_the_template_has_no_finding(translated: str) -> None:
 
 
 def test_two_stacks_can_live_in_one_account(template: Template) -> None:
-    """Names that an account can hold but once are left to CloudFormation."""
+    """Names that an account can hold but once come from CloudFormation, or hold the stack's."""
     named = {
         (resource["Type"], name)
         for resource in template["Resources"].values()
@@ -60,6 +60,7 @@ def test_two_stacks_can_live_in_one_account(template: Template) -> None:
         ("AWS::ApiGatewayV2::DomainName", "DomainName"),
         ("AWS::ApiGatewayV2::Stage", "StageName"),
         ("AWS::CloudWatch::Alarm", "MetricName"),
+        ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::IAM::Policy", "PolicyName"),
         ("AWS::Lambda::Permission", "FunctionName"),
     }
@@ -547,6 +548,7 @@ def test_the_longest_environment_fits_into_lambda(template: Template, logical_id
 def test_the_table_holds_states_until_they_expire(template: Template) -> None:
     (table,) = _properties(template, "AWS::DynamoDB::Table").values()
 
+    assert table["TableName"] == {"Fn::Sub": "${AWS::StackName}-states"}
     assert table["KeySchema"] == [{"AttributeName": "state", "KeyType": "HASH"}]
     assert table["AttributeDefinitions"] == [{"AttributeName": "state", "AttributeType": "S"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from demo.local_aws import LocalAws, Stack, free_port, ministack
-from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber
+from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber, WatchedAws
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
-    """An AWS of this test run's own."""
+    """An AWS of this test run's own; no event is published there without being checked."""
     with ministack() as local_aws:
-        yield local_aws
+        watched = WatchedAws(local_aws.endpoint_url)
+        yield watched
+        watched.check()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, scrubbed_environment
+from demo.template import Template
+from tests.contract import delivered
 
 ROOT = Path(__file__).parents[2]
 EVENTS = {
@@ -25,6 +27,7 @@ FUNCTION_MODULES = {path.stem for path in (ROOT / "functions").iterdir()}
 REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
 RETURN_URL = "https://app.example.com/connected"
 NOW = 1_700_000_000  # the time of the events in tests/events/
+MARKER = "read up to here: "
 CODE = "ory_ac_" + "c" * 87
 PARAMETERS = {
     "QontoEnvironment": "sandbox",
@@ -173,7 +176,7 @@ class Browser:
 
 
 class Subscriber:
-    """A queue subscribed to the topic, with raw delivery."""
+    """A queue subscribed to the topic, with raw delivery; it checks all that comes."""
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
         """Subscribe."""
@@ -187,21 +190,48 @@ class Subscriber:
 
     def bodies(self) -> list[str]:
         """Return all that was published until now: what comes before a marker of our own."""
-        marker = str(uuid4())
+        marker = f"{MARKER}{uuid4()}"
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
         while marker not in bodies:
             answer = self._aws.sqs.receive_message(
-                QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=5
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=["All"],
+                WaitTimeSeconds=5,
             )
             for message in answer["Messages"]:
-                bodies.append(message["Body"])
                 self._aws.sqs.delete_message(
                     QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )
-        return [body for body in bodies if body != marker]
+                bodies.append(message["Body"])
+                if not message["Body"].startswith(MARKER):
+                    delivered.check(message)
+        return [body for body in bodies if not body.startswith(MARKER)]
 
     def message(self) -> dict[str, Any]:
         """Return the one message that was published."""
         [message] = self.messages()
         return message
+
+
+class WatchedAws(LocalAws):
+    """An AWS where whatever is published to a stack's topic is checked, if only at the end."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        """Take the address that ministack listens on."""
+        super().__init__(endpoint_url)
+        self._subscribers: list[Subscriber] = []
+
+    def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
+        """Deploy, and subscribe before anybody publishes."""
+        stack = super().deploy(parameters, template)
+        if "AuthorizationTopic" in stack.resources:
+            self._subscribers.append(Subscriber(self, stack))
+        return stack
+
+    def check(self) -> None:
+        """Check all that was published until now."""
+        for subscriber in self._subscribers:
+            subscriber.bodies()

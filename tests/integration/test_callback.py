@@ -5,10 +5,15 @@ from html import unescape
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from starlette.testclient import TestClient
 
+from demo import gateway
+from demo import template as infra
 from demo.local_aws import LocalAws, Stack
+from demo.qonto import SCOPES
 from tests.integration.pair import (
     CODE,
+    EVENTS,
     NOW,
     PARAMETERS,
     REDIRECT_URI,
@@ -499,3 +504,20 @@ def test_the_worst_location_stays_under_8_kb(aws: LocalAws) -> None:
 
     assert answer.parameters["context"] == "~" * 256
     assert len(answer.location) < 8192
+
+
+def test_the_worst_real_callback_is_one_that_the_gateway_takes(pair: Pair) -> None:
+    handlers = {"StartFunction": pair.start, "CallbackFunction": pair.callback}
+    application = gateway.application(gateway.routes(infra.load()), handlers)
+    headers = {name: it for name, it in EVENTS["callback"]["headers"].items() if name != "host"}
+    origin = REDIRECT_URI.removesuffix("/callback")
+    browser = TestClient(application, origin, headers=headers, follow_redirects=False)
+    longest = {"context": "~" * 256, "organization_id": "o" * 128, "registration_id": "r" * 128}
+    location = browser.get("/start", params=longest).headers["Location"]
+    [state] = parse_qs(urlsplit(location).query)["state"]
+
+    scope = " ".join(sorted(SCOPES))
+    answer = browser.get("/callback", params={"code": CODE, "scope": scope, "state": state})
+
+    assert answer.status_code == 303
+    assert "&outcome=granted&" in answer.headers["Location"]

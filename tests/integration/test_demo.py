@@ -70,7 +70,7 @@ def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
         [pid] = [
             int(line.split()[0])
             for line in processes.stdout.splitlines()
-            if line.split()[1] == str(process.pid) and "demo.subscriber:app" in line
+            if line.split()[1] == str(process.pid) and "demo.live:create" in line
         ]
         os.kill(pid, signal.SIGKILL)
         assert process.stdout

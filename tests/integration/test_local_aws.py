@@ -99,23 +99,29 @@ def test_a_parameter_without_a_default_must_be_given(aws: LocalAws) -> None:
         aws.deploy({})
 
 
-def test_a_queue_gets_what_is_published_just_as_it_was_published(
-    aws: LocalAws, stack: Stack
-) -> None:
-    queue_url = aws.subscribe_queue(stack.topic_arn)
+@pytest.fixture
+def any_topic(aws: LocalAws) -> Stack:
+    """A stack whose topic may carry what is no event."""
+    return LocalAws(aws.endpoint_url).deploy(PARAMETERS)
 
-    aws.sns.publish(TopicArn=stack.topic_arn, Message='{"a": 1}')
+
+def test_a_queue_gets_what_is_published_just_as_it_was_published(
+    aws: LocalAws, any_topic: Stack
+) -> None:
+    queue_url = aws.subscribe_queue(any_topic.topic_arn)
+
+    aws.sns.publish(TopicArn=any_topic.topic_arn, Message='{"a": 1}')
 
     [message] = aws.sqs.receive_message(QueueUrl=queue_url, WaitTimeSeconds=10)["Messages"]
     assert message["Body"] == '{"a": 1}'
 
 
-def test_a_filter_policy_keeps_out_the_rest(aws: LocalAws, stack: Stack) -> None:
-    queue_url = aws.subscribe_queue(stack.topic_arn, {"type": ["wanted"]})
+def test_a_filter_policy_keeps_out_the_rest(aws: LocalAws, any_topic: Stack) -> None:
+    queue_url = aws.subscribe_queue(any_topic.topic_arn, {"type": ["wanted"]})
 
     for each in ("other", "wanted"):
         aws.sns.publish(
-            TopicArn=stack.topic_arn,
+            TopicArn=any_topic.topic_arn,
             Message=each,
             MessageAttributes={"type": {"DataType": "String", "StringValue": each}},
         )
@@ -157,10 +163,10 @@ def test_the_shells_settings_do_not_reach_our_own_clients(aws: LocalAws, stack: 
 
 
 @pytest.mark.usefixtures("leading_elsewhere")
-def test_the_shells_settings_do_not_reach_what_is_started(aws: LocalAws, stack: Stack) -> None:
+def test_the_shells_settings_do_not_reach_what_is_started(aws: LocalAws, any_topic: Stack) -> None:
     environment = scrubbed_environment(aws.endpoint_url)
     program = (
-        f"import boto3; print(boto3.client('sns').publish(TopicArn='{stack.topic_arn}', "
+        f"import boto3; print(boto3.client('sns').publish(TopicArn='{any_topic.topic_arn}', "
         "Message='from a process of its own')['ResponseMetadata']['HTTPStatusCode'])"
     )
 

@@ -1,6 +1,7 @@
 """What an operator reads: one log line and one count an outcome, and no secret in either."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -99,6 +100,29 @@ def test_alarms_and_dashboard_watch_what_is_counted(
 
     assert counts_written == {it for it in shown if it.namespace == "qonto-connect"}
     assert set().union(*alarm_metrics(resolution).values()) <= shown
+
+
+def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
+    pair: Pair, cut_off: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each field of the queries in docs/operations.md is in a line of a function's or the API's."""
+    manual = (infra.ROOT / "docs" / "operations.md").read_text("utf-8")
+    [section] = re.findall(r"^## Follow one flow$(.*?)^## ", manual, re.MULTILINE | re.DOTALL)
+    queries = re.findall(r"^    .+", section, re.MULTILINE)
+    asked_for = set(re.findall(r"[a-z_A-Z]+(?=,|$| =| like)", "\n".join(queries), re.MULTILINE))
+    stage = infra.load()["Resources"]["HttpApiStage"]["Properties"]
+    browser = Browser(pair.anew())
+
+    browser.granted(browser.started())
+    browser.request("callback")
+    Browser(cut_off.anew()).start()
+
+    written = set().union(*lines(capsys.readouterr().out))
+    assert "authorization_id" in asked_for
+    assert (
+        asked_for - {"timestamp"}
+        <= written | json.loads(stage["AccessLogSettings"]["Format"]).keys()
+    )
 
 
 def test_the_time_of_a_line_is_rfc_3339(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

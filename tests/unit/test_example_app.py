@@ -1,37 +1,46 @@
 """The example app confirms what this session asked for, and nothing else."""
 
 import json
+import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from starlette.testclient import TestClient
 
-from examples.app.app import Ledgerly, create_app
+from examples.app.app import CODE_LIFETIME, Ledgerly, Subscriber, create_app
 
 APP_URL = "http://localhost:8000"
 PAIR_URL = "http://localhost:8001"
+QUEUE_URL = "https://sqs.eu-west-3.amazonaws.com/000000000000/subscriber"
 AUTHORIZATION_ID = "5b0f5a0e-0000-4000-8000-000000000001"
 
 
 class SubscriberStandIn:
-    """Keeps the confirmed pairs, and answers what a test says."""
+    """Both of the clients that the app has: keeps confirmed pairs, and answers what a test says."""
 
     def __init__(self) -> None:
         self.confirmed: list[dict[str, str]] = []
-        self.connection: dict[str, str] = {"status": "pending"}
+        self.connection: dict[str, str | None] = {"status": "pending"}
+        self.asked: dict[str, str] = {}
         self.down = False
 
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+    def send_message(self, **call: str) -> None:
+        self._answer()
+        assert call["QueueUrl"] == QUEUE_URL
+        self.confirmed.append(json.loads(call["MessageBody"]))
+
+    def get_item(self, **call: dict[str, str]) -> dict[str, dict[str, str | None]]:
+        self._answer()
+        self.asked = call["Key"]
+        return {"Item": self.connection} if self.connection else {}
+
+    def _answer(self) -> None:
         if self.down:
-            return httpx2.Response(503)
-        if request.method == "POST":
-            assert request.url.path == "/confirmations"
-            self.confirmed.append(json.loads(request.content))
-            return httpx2.Response(202)
-        assert request.url.path == f"/connections/{AUTHORIZATION_ID}"
-        return httpx2.Response(200, json=self.connection)
+            raise EndpointConnectionError(endpoint_url="https://sqs")
 
 
 @pytest.fixture
@@ -46,10 +55,9 @@ def browser(subscriber: SubscriberStandIn) -> Iterator[TestClient]:
 
 
 def new_browser(subscriber: SubscriberStandIn) -> TestClient:
-    client = httpx2.AsyncClient(
-        base_url="http://localhost:8003", transport=httpx2.MockTransport(subscriber)
-    )
-    app = create_app(Ledgerly(APP_URL, PAIR_URL, client), session_secret="a-secret-of-the-test")
+    clients: Any = subscriber
+    ledgerly = Ledgerly(APP_URL, PAIR_URL, Subscriber(clients, QUEUE_URL, clients))
+    app = create_app(ledgerly, session_secret="a-secret-of-the-test")
     return TestClient(app, APP_URL, follow_redirects=False)
 
 
@@ -188,21 +196,52 @@ def test_a_confirmation_that_did_not_arrive_can_be_tried_again(
         ({"status": "connected", "organization": "Martin & <b>"}, "to Martin &amp; &lt;b&gt;"),
         ({"status": "failed"}, "That did not work"),
         ({"status": "expired"}, "That took too long"),
+        ({"status": "lost"}, "We did not hear back"),
+        ({"status": "failed", "organization": None}, "That did not work"),
+        ({}, "Finishing…"),
     ],
 )
 def test_the_page_says_connected_only_when_the_subscriber_does(
     browser: TestClient,
     subscriber: SubscriberStandIn,
-    connection: dict[str, str],
+    connection: dict[str, str | None],
     sentence: str,
 ) -> None:
-    come_back(browser, connect(browser))
+    context = connect(browser)
+    come_back(browser, context)
     subscriber.connection = connection
 
     page = browser.get("/connection")
 
     assert sentence in page.text
-    assert ("Connected to" in page.text) == (connection["status"] == "connected")
+    assert ("Connected to" in page.text) == (connection.get("status") == "connected")
+    assert subscriber.asked == {"authorization_id": AUTHORIZATION_ID, "context": context}
+
+
+def test_a_connection_whose_event_never_comes_is_given_up(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come_back(browser, connect(browser))
+
+    before = browser.get("/connection")
+    later = time.time() + CODE_LIFETIME + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    after = browser.get("/connection")
+
+    assert "Finishing…" in before.text
+    assert "That took too long" in after.text
+
+
+@pytest.mark.parametrize("authorization_id", ["", "made-up", AUTHORIZATION_ID + "0"])
+def test_what_is_no_authorization_id_is_not_confirmed(
+    browser: TestClient, subscriber: SubscriberStandIn, authorization_id: str
+) -> None:
+    query = {"authorization_id": authorization_id, "context": connect(browser)}
+
+    response = browser.get("/connected", params=query | {"outcome": "granted"})
+
+    assert response.status_code == 403
+    assert subscriber.confirmed == []
 
 
 def test_a_subscriber_that_does_not_answer_leaves_the_page_waiting(

@@ -1,0 +1,75 @@
+"""What every event is put through that a test receives: all that was promised of it."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from aws_lambda_powertools.utilities.parser import BaseModel
+from aws_lambda_powertools.utilities.parser.envelopes import SqsEnvelope
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+
+from demo.event_source import lambda_event
+from demo.template import Json
+from tests.contract import schemas
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
+
+CLOUDEVENTS = Path(__file__).parent / "cloudevents-1.0.json"
+FORMATS = Draft202012Validator.FORMAT_CHECKER
+MAX_BYTES = 8192
+
+
+class Received(BaseModel):
+    """The event as a subscriber that writes its own model reads it."""
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    subject: str
+    type: str
+    data: dict[str, object]
+
+
+def check(message: "MessageTypeDef") -> None:
+    """Assert that *message*, from a queue with raw delivery, is an event as it was promised.
+
+    By the schemas, today's and the first, and by CloudEvents' own; by CloudEvents' SDK; and by
+    Powertools' parser, as a function behind the queue has it.
+    """
+    body = message["Body"]
+    event = json.loads(body)
+    assert len(body.encode()) < MAX_BYTES
+    for each in _validators(event["type"]):
+        each.validate(event)
+
+    read = JSONFormat().read(CloudEvent, body)
+    assert read.get_data() == event["data"]
+    assert JSONFormat().write(read) == json.dumps(event).encode()
+
+    [received] = SqsEnvelope().parse(lambda_event([message], "queue"), Received)
+    assert received
+    assert received.model_dump() == {name: event[name] for name in Received.model_fields}
+
+    attribute = {"DataType": "String", "StringValue": event["type"]}
+    assert message["MessageAttributes"] == {"type": attribute}
+
+
+@cache
+def _validators(event_type: str) -> list[Validator]:
+    """Return what an event of *event_type* must satisfy."""
+    name = f"{event_type.removeprefix('qonto-connect.').replace('.', '-', 1)}.json"
+    files = (schemas.FOLDER / name, schemas.FIRST / name, CLOUDEVENTS)
+    return [validator(json.loads(file.read_text("utf-8"))) for file in files]
+
+
+def validator(schema: Json) -> Validator:
+    """Return what checks by *schema*, the formats of its strings included."""
+    kind = validator_for(schema)
+    kind.check_schema(schema)
+    return kind(schema, format_checker=FORMATS)

@@ -1,0 +1,58 @@
+"""The example messages, as an SNS delivered them of a real run of the pair."""
+
+import json
+from urllib.parse import urlencode
+
+from demo.local_aws import LocalAws, Stack
+from demo.template import ROOT
+from tests.integration.pair import CODE, Browser, Pair
+
+FOLDER = ROOT / "docs" / "examples"
+STARTED_AT = 1_795_496_090  # 2026-11-24T04:54:50Z
+AUTHORIZATION_ID = "e32e2d63-3f9a-48b6-8c62-3461da972e68"
+CLIENT_ID = "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21"
+CONTEXT = "pQMD-QcRxGG63LbSr1VGpa-GM-8nVAwAWGvOwlwJK0A"
+ANSWERS = {
+    "granted": {"code": CODE, "scope": "offline_access organization.read"},
+    "failed": {
+        "error": "access_denied",
+        "error_description": "The resource owner denied the request.",
+    },
+}
+# What SNS makes itself, and makes anew each time.
+OF_SNS = {
+    "MessageId": "5c0f2e81-9d7a-5b46-8e13-7f4a6b2c9d05",
+    "TopicArn": "arn:aws:sns:eu-west-3:123456789012:qonto-connect-AuthorizationTopic-1A2B3C4D5E6F",
+    "Timestamp": "2026-11-24T04:54:51.347Z",
+    "Signature": "EXAMPLEw6JRN…",
+    "SigningCertURL": "https://sns.eu-west-3.amazonaws.com/SimpleNotificationService-example.pem",
+    "UnsubscribeURL": "https://sns.eu-west-3.amazonaws.com/?Action=Unsubscribe&SubscriptionArn=…",
+}
+
+
+def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
+    """Run the pair of *stack* once for each answer; return each example by its file's name."""
+    queues = {
+        suffix: aws.subscribe_queue(stack.topic_arn, raw=not suffix)
+        for suffix in ("", ".enveloped")
+    }
+    pair = Pair(aws, stack, CLIENT_ID=CLIENT_ID)
+    files = {}
+    for name, answer in ANSWERS.items():
+        browser = Browser(pair)
+        state = browser.started(at=STARTED_AT, context=CONTEXT)
+        # The one random value that everybody sees.
+        aws.dynamodb.update_item(
+            TableName=stack.table_name,
+            Key={"state": {"S": state}},
+            UpdateExpression="SET authorization_id = :it",
+            ExpressionAttributeValues={":it": {"S": AUTHORIZATION_ID}},
+        )
+        browser.request("callback", urlencode(answer | {"state": state}), at=STARTED_AT + 1)
+        for suffix, queue in queues.items():
+            [message] = aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=10)["Messages"]
+            aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            body = json.loads(message["Body"])
+            body |= {member: value for member, value in OF_SNS.items() if member in body}
+            files[f"{name}{suffix}.json"] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    return files

@@ -1,0 +1,96 @@
+"""The JSON Schemas of the message: their form from the models, their words from docs/events.md."""
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from callback.authorization_event import AuthorizationFailed, AuthorizationGranted
+from demo.template import ROOT, Json
+
+FOLDER = ROOT / "docs" / "schemas"
+FIRST = Path(__file__).parent / "first"
+MODELS: tuple[type[BaseModel], ...] = (AuthorizationGranted, AuthorizationFailed)
+
+_ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| `(.+?)` \| (.+?) \| .+ \|$", re.MULTILINE)
+
+
+class Member(NamedTuple):
+    """A row of the tables in docs/events.md."""
+
+    name: str
+    type: str
+    meaning: str
+    example: str
+    absent: str
+
+
+def documented() -> dict[str, Member]:
+    """Return the members that docs/events.md describes; those of ``data`` as ``data.…``."""
+    rows = _ROW.findall((ROOT / "docs" / "events.md").read_text("utf-8"))
+    assert len({name for name, *_ in rows}) == len(rows)
+    return {row[0]: Member(*row) for row in rows}
+
+
+def schemas() -> dict[str, Json]:
+    """Return each schema by the name of its file."""
+    return {
+        f"{urn.removeprefix('urn:qonto-connect:').replace(':', '.')}.json": _schema(model, urn)
+        for model in MODELS
+        for urn in [str(model.model_fields["dataschema"].default)]
+    }
+
+
+def members(schema: Json) -> dict[str, tuple[Json, bool]]:
+    """Return each member that *schema* has, with its own schema and whether it is always there."""
+    [data] = schema["$defs"].values()
+    return {
+        f"{prefix}{name}": (member, name in part["required"])
+        for prefix, part in (("", schema), ("data.", data))
+        for name, member in part["properties"].items()
+    }
+
+
+def text(schema: Json) -> str:
+    """Return a schema as its file has it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+class _AsSent(GenerateJsonSchema):
+    """A member without a value is left out, never null; one with a constant value is there."""
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,  # noqa: ARG002, FBT001 - pydantic's signature
+    ) -> bool:
+        return field["schema"].get("default", ...) is not None
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - likewise
+        return False
+
+
+def _schema(model: type[BaseModel], urn: str) -> Json:
+    message = model.model_json_schema(mode="serialization", schema_generator=_AsSent)
+    [data] = message["$defs"].values()
+    # CloudEvents' dataschema names the schema of data alone: a schema of its own in the message's.
+    data["$id"] = urn
+    message["properties"]["data"] = {"$ref": urn}
+    words = documented()
+    for name, (member, _) in members(message).items():
+        member["description"] = words[name].meaning
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": f"{urn}:message",
+        **message,
+    }
