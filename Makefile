@@ -3,6 +3,7 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
+unexport STACK_NAME # of a stack in AWS: tests/e2e goes there on demand alone
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
