@@ -24,7 +24,7 @@ from tests.integration.pair import PARAMETERS
 
 LONG = os.environ.get("FIRE") == "long"
 SEED = 20_261_124
-AT_ANY_TIME = 150
+AT_ANY_TIME = 100
 # Shorter than the template's, for what is seen is the same.
 SHORT_TIMEOUT = 2.0  # seconds
 
