@@ -28,7 +28,7 @@ lint: .venv/.ready ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-build: .venv/.ready .venv-sam/.ready ## validate the template and build both packages as they are deployed
+build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate the template and build both packages as they are deployed
 	$(SAM) validate --lint
 	$(SAM) validate --lint --template-file examples/subscriber/template.yaml
 	$(SAM) build
@@ -63,6 +63,15 @@ clean: ## remove all that was installed or built here
 	@$(UV) venv --quiet --allow-existing .venv-checkov
 	@$(LOCKED) .venv-checkov requirements/checkov.txt
 	@touch $@
+
+# What is in both packages, with licences: from an environment that holds just that.
+.aws-sam/sbom.cdx.json: functions/requirements.txt pyproject.toml .python-version | .venv/.ready
+	@mkdir -p .aws-sam
+	@$(UV) venv --quiet --clear build/packed
+	@$(LOCKED) build/packed functions/requirements.txt
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --short-PURLs \
+		--output-file $@ build/packed
+	@rm -rf build/packed
 
 .tools/bin/uv: requirements/uv.txt
 	@echo "Installing uv into .tools (once) …"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aws_calls import AWS_FAILURES, failure_name
 from deployment import Deployment
@@ -122,9 +122,7 @@ class StateStore:
             raise self._refusal(dict(error.response), browser_hash) from error
         except AWS_FAILURES as error:
             raise StateStoreUnavailableError(failure_name(error)) from error
-        if "Attributes" not in answer:  # an answer that was damaged on its way
-            raise StateRefusedError("unconfirmed")
-        return _authorization(answer["Attributes"])
+        return _authorization(answer.get("Attributes", {}))
 
     def _refusal(self, response: dict[str, Any], browser_hash: str) -> StateRefusedError:
         if "Item" not in response:
@@ -140,6 +138,9 @@ class StateStore:
 
 
 def _authorization(item: dict[str, Any]) -> PendingAuthorization:
-    return PendingAuthorization.model_validate(
-        {name: value for name, typed in item.items() for value in typed.values()}
-    )
+    try:
+        return PendingAuthorization.model_validate(
+            {name: value for name, typed in item.items() for value in typed.values()}
+        )
+    except ValidationError:  # an answer that was damaged on its way
+        raise StateRefusedError("unconfirmed") from None

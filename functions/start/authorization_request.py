@@ -60,7 +60,7 @@ def url(authorization_endpoint: str, authorization: PendingAuthorization) -> str
         parameters["code_challenge"] = _s256(authorization.code_verifier)
         parameters["code_challenge_method"] = "S256"
     given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{authorization_endpoint}?{urlencode(given, quote_via=quote, safe='')}"
+    return f"{authorization_endpoint}?{urlencode(given, quote_via=quote)}"
 
 
 def _s256(code_verifier: str) -> str:

@@ -17,8 +17,16 @@ def aws() -> Iterator[LocalAws]:
 
 @pytest.fixture(scope="session")
 def stack(aws: LocalAws) -> Stack:
-    """Table and topic from infra/template.yaml."""
-    return aws.deploy(PARAMETERS)
+    """Table and topic from infra/template.yaml.
+
+    Nothing is removed once it has expired: all that tests put there has, for their time is past.
+    """
+    deployed = aws.deploy(PARAMETERS)
+    aws.dynamodb.update_time_to_live(
+        TableName=deployed.table_name,
+        TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
+    )
+    return deployed
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,73 +1,313 @@
-"""A proxy before the embedded AWS that makes its calls fail as the real ones do."""
+"""A proxy before the embedded AWS, in which calls fail as the real ones do.
+
+What AWS itself says comes from microburst, which knows each service's own words for it; what
+happens to a connection happens here, where each attempt of a call can have a fault of its own.
+"""
 
 import http.client
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import queue
+import re
+import socket
+import struct
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from enum import StrEnum
+from io import BufferedIOBase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
 
 from demo.child import Child
 from demo.local_aws import LocalAws, free_port
 
-# What AWS says before it takes a call, and what happens to a connection.
-REFUSED = {"error": {"code": "AccessDeniedException", "status": 403}}
-THROTTLED = {"error": {"code": "ThrottlingException", "status": 400}}
-FAILED = {"error": {"code": "InternalServerError", "status": 500}}
-RESET = {"reset": True}
-HANGING = {"timeout_ms": 60_000}
-# The call is taken, and its answer gets lost on the way.
-ANSWER_LOST = {"response": {"abort_bytes": 0}}
-ANSWER_TRUNCATED = {"response": {"truncate_frac": 0.5}}
-# Without DynamoDB's checksum, the client takes what is left for the answer.
-ANSWER_DAMAGED = {"response": {"truncate_frac": 0.5, "strip_headers": ["x-amz-crc32"]}}
+
+class Fault(StrEnum):
+    """What happens to an attempt of a call; each value is how documents name it."""
+
+    # The call is not taken.
+    DENIED = "access denied"
+    THROTTLED = "throttled"
+    FAILED = "500"
+    RESET = "reset before the call was taken"
+    HANGING = "no answer, the call not taken"
+    # The call is taken.
+    FAILED_LATE = "502 of something in between, the call taken"
+    LOST = "reset before the answer"
+    SILENT = "no answer, the call taken"
+    CUT_OFF = "half an answer, then the end of the connection"
+    SHORTENED = "half an answer that says that it is whole"
+    MALFORMED = "an answer that is none"
+    DRIPPING = "an answer byte by byte"
+    HELD = "an answer when it is released"
+    LAST = "an answer, and after it DynamoDB takes no connection"
+
+
+# Until the client has given up, or is gone.
+WITHOUT_AN_END = {Fault.HANGING, Fault.SILENT}
+_OF_SOMETHING_ELSE = {Fault.FAILED_LATE, Fault.MALFORMED}
+# What AWS says; the last one of an answer that was taken, without DynamoDB's checksum.
+_BY_MICROBURST: dict[Fault, dict[str, object]] = {
+    Fault.DENIED: {"error": {"code": "AccessDeniedException", "status": 403}},
+    Fault.THROTTLED: {"error": {"code": "ThrottlingException", "status": 400}},
+    Fault.FAILED: {"error": {"code": "InternalServerError", "status": 500}},
+    Fault.SHORTENED: {"response": {"truncate_frac": 0.5, "strip_headers": ["x-amz-crc32"]}},
+}
+_CHECKSUM = "x-amz-crc32"
+_HEADER = "x-fault"
+_NO_ANSWER = b"<html><body>a page of something in between</body></html>"
+_DRIP = 0.2  # seconds a byte: far below any read time-out
+_LOCALHOST = "127.0.0.1"
+
+
+class _Call:
+    """A request as it came in."""
+
+    def __init__(self, lines: BufferedIOBase) -> None:
+        self.method, self.path, _ = lines.readline().decode().split(" ")
+        self.headers = dict(http.client.parse_headers(lines))
+        self.body = lines.read(int(self.headers.get("Content-Length", 0)))
+        action = re.search(rb"(?:^|&)Action=(\w+)", self.body)  # SNS; DynamoDB has a header
+        target = self.headers.get("X-Amz-Target", "")
+        self.operation = action[1].decode() if action else target.rpartition(".")[2]
 
 
 class FaultProxy:
-    """The calls of all clients whose endpoint it is."""
+    """The calls of all clients whose endpoints are this one's, of one service each."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.endpoint_url = f"http://127.0.0.1:{port}"
+    def __init__(self, upstream: str, microburst: str) -> None:
+        """Open both endpoints; calls go to *upstream*, or to *microburst* for its faults."""
+        self._upstream, self._microburst = (
+            url.removeprefix("http://") for url in (upstream, microburst)
+        )
+        self._rules: dict[str, deque[tuple[Fault, int | None]]] = {}
+        self._lock = threading.Lock()
+        self._attempts: Counter[str] = Counter()
+        self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.released = threading.Event()
+        self.dynamodb = _Endpoint(self._serve)
+        self.sns = _Endpoint(self._serve)
+        self.endpoints = {
+            "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.url,
+            "AWS_ENDPOINT_URL_SNS": self.sns.url,
+        }
 
-    def inject(self, operation: str, fault: dict[str, Any], *, times: int | None = None) -> None:
-        """Let *fault* happen to each call of *operation*, or to the next *times* attempts."""
-        rule = {"operation": operation, **fault}
-        if times is not None:
-            rule["times"] = times
-        self._control("PATCH", "rules", [rule])
+    def __enter__(self) -> Self:
+        """Return the proxy, to be closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both endpoints and all connections."""
+        self.dynamodb.close()
+        self.sns.close()
+
+    def inject(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
+        """Let *fault* happen to each attempt of *operation*, or to the next *times*.
+
+        A second one happens when the times of the first are over.
+        """
+        with self._lock:
+            self._rules.setdefault(operation, deque()).append((fault, times))
 
     def clear(self) -> None:
         """Let all calls through."""
-        self._control("POST", "rules", [])
-        self._control("DELETE", "fired")
+        with self._lock:
+            self._rules.clear()
+            self._attempts.clear()
+        self._reached = queue.SimpleQueue()
+        self.released.clear()
+        self.dynamodb.accept()
+        self.sns.accept()
 
     def attempts(self, operation: str) -> int:
         """Return to how many attempts of *operation* a fault has happened."""
-        fired = self._control("GET", f"fired?operation={operation}")
-        return len(fired["fired"] if isinstance(fired, dict) else fired)
+        return self._attempts[operation]
 
-    def _control(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+    def wait_for(self, operation: str, seconds: float = 30) -> None:
+        """Return once a fault has come to an attempt of *operation* since the last time.
+
+        Raises:
+            queue.Empty: none has, in *seconds*.
+
+        """
+        while self._reached.get(timeout=seconds) != operation:
+            pass
+
+    def _next_fault(self, operation: str) -> Fault | None:
+        with self._lock:
+            rules = self._rules.get(operation)
+            if not rules:
+                return None
+            fault, times = rules.popleft()
+            if times is None or times > 1:
+                rules.appendleft((fault, times and times - 1))
+            self._attempts[operation] += 1
+            return fault
+
+    def _serve(self, client: socket.socket) -> None:
+        with client.makefile("rb") as lines:
+            call = _Call(lines)
+        fault = self._next_fault(call.operation)
+        if fault is Fault.RESET:
+            _abort(client)
+        if fault is Fault.LAST:
+            self.dynamodb.refuse()
+        if fault not in {Fault.RESET, Fault.HANGING}:
+            answer = self._forwarded(call, fault)
+            if fault is Fault.HELD:
+                self._reached.put(call.operation)
+                while not self.released.wait(0.02):
+                    if _is_gone(client):
+                        return
+            self._answer(client, fault, *answer)
+        if fault:
+            self._reached.put(call.operation)
+        if fault in WITHOUT_AN_END:
+            client.recv(1)
+
+    def _forwarded(self, call: _Call, fault: Fault | None) -> tuple[int, dict[str, str], bytes]:
+        to_microburst = fault in _BY_MICROBURST
+        connection = http.client.HTTPConnection(
+            self._microburst if to_microburst else self._upstream, timeout=30
+        )
+        headers = call.headers | ({_HEADER: fault.name} if fault and to_microburst else {})
         try:
-            headers = {"Content-Type": "application/json"}
-            connection.request(method, f"/_microburst/{path}", json.dumps(body), headers)
+            connection.request(call.method, call.path, call.body, headers)
             answer = connection.getresponse()
-            text = answer.read()
+            return answer.status, dict(answer.getheaders()), answer.read()
         finally:
             connection.close()
-        assert answer.status < 300, text
-        return json.loads(text) if text else None
+
+    def _answer(
+        self,
+        client: socket.socket,
+        fault: Fault | None,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+    ) -> None:
+        kept = {
+            name: value
+            for name, value in headers.items()
+            if name.lower() not in {"connection", "content-length", "transfer-encoding"}
+            and not (fault in _OF_SOMETHING_ELSE and name.lower() == _CHECKSUM)
+        }
+        if fault is Fault.FAILED_LATE:
+            status = 502
+        if fault in _OF_SOMETHING_ELSE:
+            body = _NO_ANSWER
+        length = len(body)
+        if fault is Fault.CUT_OFF:
+            body = body[: length // 2]
+        # Each attempt has a connection of its own, as a service does it that is going away.
+        head = [f"HTTP/1.1 {status} -", f"Content-Length: {length}", "Connection: close"]
+        head += [f"{name}: {value}" for name, value in kept.items()]
+        answer = "\r\n".join([*head, "", ""]).encode() + body
+        match fault:
+            case Fault.LOST:
+                _abort(client)
+            case Fault.SILENT:
+                pass
+            case Fault.DRIPPING:
+                for byte in answer:
+                    client.sendall(bytes([byte]))
+                    time.sleep(_DRIP)
+            case _:
+                client.sendall(answer)
+
+
+class _Endpoint:
+    """A port of 127.0.0.1 that can refuse connections and stays this one's all the while."""
+
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        self._serve = serve
+        self._holder = self._bound(0)
+        self._port: int = self._holder.getsockname()[1]
+        self._listener: socket.socket | None = None
+        self._clients: set[socket.socket] = set()
+        self.url = f"http://{_LOCALHOST}:{self._port}"
+        self.accept()
+
+    @staticmethod
+    def _bound(port: int) -> socket.socket:
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((_LOCALHOST, port))
+        return bound
+
+    def accept(self) -> None:
+        """Accept connections."""
+        if self._listener is None:
+            self._listener = self._bound(self._port)
+            self._listener.listen(64)
+            threading.Thread(target=self._run, args=[self._listener], daemon=True).start()
+
+    def refuse(self) -> None:
+        """Refuse connections from now on."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+
+    def close(self) -> None:
+        """Give the port back, and end what is still open."""
+        self.refuse()
+        self._holder.close()
+        for client in self._clients.copy():
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _run(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:  # refused from now on
+                return
+            threading.Thread(target=self._connection, args=[client], daemon=True).start()
+
+    def _connection(self, client: socket.socket) -> None:
+        self._clients.add(client)
+        with client, suppress(OSError):  # the client is gone, which is no fault of this one
+            self._serve(client)
+        self._clients.discard(client)
+
+
+def _is_gone(client: socket.socket) -> bool:
+    try:
+        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:  # it waits for its answer
+        return False
+
+
+def _abort(client: socket.socket) -> None:
+    """End the connection by a reset: without a word of what was sent on it."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
 
 
 @contextmanager
-def fault_proxy(aws: LocalAws) -> Iterator[FaultProxy]:
-    """Run a proxy before *aws* for as long as the block runs."""
+def fault_proxies(aws: LocalAws, number: int) -> Iterator[list[FaultProxy]]:
+    """Run *number* proxies before *aws* for as long as the block runs."""
+    rules = [
+        {"service": "*", "headers": {_HEADER: fault.name}, **effect}
+        for fault, effect in _BY_MICROBURST.items()
+    ]
     port = free_port()
-    arguments = ["--upstream", aws.endpoint_url, "--port", str(port), "--host", "127.0.0.1"]
-    environment = {"PATH": os.environ["PATH"]}
-    with Child(
-        "the fault proxy", port, "microburst", *arguments, environment=environment, quiet=True
-    ) as child:
-        child.wait_until_ready()
-        yield FaultProxy(port)
+    with ExitStack() as stack:
+        config = Path(stack.enter_context(TemporaryDirectory())) / "microburst.json"
+        config.write_text(json.dumps({"rules": rules}))  # JSON is YAML
+        arguments = ["--upstream", aws.endpoint_url, "--host", _LOCALHOST, "--port", str(port)]
+        child = Child(
+            "microburst",
+            port,
+            *("microburst", "--config", str(config), *arguments),
+            environment={"PATH": os.environ["PATH"]},
+            quiet=True,
+        )
+        stack.enter_context(child).wait_until_ready(120)
+        microburst = f"http://{_LOCALHOST}:{port}"
+        yield [stack.enter_context(FaultProxy(aws.endpoint_url, microburst)) for _ in range(number)]

@@ -44,7 +44,7 @@ def in_forks(
 
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as parent:
-        return parent.submit(_parent, processes, load, environment, work, event).result(timeout=120)
+        return parent.submit(_parent, processes, load, environment, work, event).result(timeout=600)
 
 
 def _parent(
@@ -54,7 +54,7 @@ def _parent(
     fork = Fork(load(environment), context.Barrier(processes))
     with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
         results = [pool.apply_async(_child, (work, event)) for _ in range(processes)]
-        return [answer for result in results for answer in result.get(timeout=60)]
+        return [answer for result in results for answer in result.get(timeout=500)]
 
 
 def _inherit(fork: Fork) -> None:

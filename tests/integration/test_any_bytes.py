@@ -1,10 +1,14 @@
 """Whatever a browser sends, it gets a designed answer, never a stack trace."""
 
+import json
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus, urlencode
+
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.pair import Browser, Pair
+from tests.integration.pair import Browser, Pair, Subscriber
 
 # An HTTP API hands on what it cannot decode as it is, so any text can arrive.
 ANYTHING = st.text(alphabet=st.characters(codec=None, categories=None), max_size=400)
@@ -81,3 +85,90 @@ def test_any_path_and_query_give_a_page(visitor: Browser, outcome: str, query: s
 
     assert answer.status in {200, 400, 403, 404, 410, 503}
     assert "Traceback" not in answer.body
+
+
+# Each example goes all the way, which takes a while.
+through_the_queue = settings(fuzzed, max_examples=60)
+# What Qonto can send: any text. Each of these is one that something on the way could take apart.
+TEXTS = st.text(min_size=1, max_size=1500) | st.sampled_from(
+    [
+        "denied, by the owner, twice",
+        "a+b %2B c%20d %",
+        "<script>alert(1)</script> & \"'",
+        "é € 🏦 \u202e",
+        "\x00\x01\x1f\x7f\r\n\t",
+        "x" * 5000,
+        "\x01" * 5000,
+        "🏦" * 5000,
+    ]
+)
+ENCODERS = st.sampled_from([quote, quote_plus])
+
+
+def is_beginning(text: str, sent: str, characters: int) -> bool:
+    """Tell whether *text* is *sent*, cut to *characters* and four times as many bytes of JSON."""
+    size = len(json.dumps(sent[:characters], ensure_ascii=False).encode()) - 2
+    whole = size <= 4 * characters
+    return text == sent[:characters] if whole else bool(text) and sent.startswith(text)
+
+
+@through_the_queue
+@given(error=TEXTS, description=TEXTS, encoder=ENCODERS)
+def test_the_error_that_qonto_sent_is_what_subscribers_get(
+    visitor: Browser,
+    subscriber: Subscriber,
+    error: str,
+    description: str,
+    encoder: Callable[[str], str],
+) -> None:
+    state = visitor.started()
+    query = f"error={encoder(error)}&error_description={encoder(description)}&state={state}"
+
+    answer = visitor.request("callback", query)
+
+    data = subscriber.message()["data"]
+    assert is_beginning(data["error"], error, 128)
+    assert is_beginning(data["error_description"], description, 1024)
+    assert answer.parameters["outcome"] == ("denied" if error == "access_denied" else "failed")
+
+
+@through_the_queue
+@given(
+    code=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=2048),
+    scope=st.lists(st.from_regex(r"[!#-\[\]-~]{1,20}", fullmatch=True), min_size=1, max_size=40),
+    encoder=ENCODERS,
+)
+@example(code="a+b%2Bc,d e", scope=["organization.read", "offline_access"], encoder=quote_plus)
+def test_the_code_that_qonto_sent_is_what_subscribers_get(
+    visitor: Browser,
+    subscriber: Subscriber,
+    code: str,
+    scope: list[str],
+    encoder: Callable[[str], str],
+) -> None:
+    state = visitor.started()
+    granted = " ".join(scope)
+
+    visitor.request("callback", f"code={encoder(code)}&scope={encoder(granted)}&state={state}")
+
+    data = subscriber.message()["data"]
+    assert (data["code"], data["granted_scope"]) == (code, granted)
+
+
+@through_the_queue
+@given(
+    context=st.from_regex(r"[A-Za-z0-9._~-]{1,256}", fullmatch=True),
+    organization_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True),
+    registration_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True),
+)
+def test_what_the_app_asked_for_is_what_subscribers_get(
+    visitor: Browser, subscriber: Subscriber, **asked: str
+) -> None:
+    state = visitor.request("start", urlencode(asked)).parameters["state"]
+
+    visitor.granted(state)
+
+    data = subscriber.message()["data"]
+    assert data["context"] == asked["context"]
+    assert data["requested_organization_id"] == asked["organization_id"]
+    assert data["requested_registration_id"] == asked["registration_id"]

@@ -292,6 +292,22 @@ def test_without_an_app_expired_is_a_clean_page(without_app: Browser) -> None:
     assert without_app.request("outcome", outcome="expired").status == 410
 
 
+def test_an_item_that_is_no_whole_authorization_means_start_again(
+    browser: Browser, subscriber: Subscriber
+) -> None:
+    state = browser.started()
+    browser.pair.aws.dynamodb.update_item(
+        TableName=browser.pair.stack.table_name,
+        Key={"state": {"S": state}},
+        UpdateExpression="REMOVE redirect_uri",
+    )
+
+    answer = browser.granted(state)
+
+    assert (answer.status, answer.location) == (303, "/callback/start-again")
+    assert subscriber.messages() == []
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_two_tabs_both_finish_in_either_order(
     browser: Browser, subscriber: Subscriber, order: tuple[int, int]

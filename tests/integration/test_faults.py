@@ -13,41 +13,28 @@ import pytest
 from aws_calls import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
-from tests.integration.faults import (
-    ANSWER_DAMAGED,
-    ANSWER_LOST,
-    ANSWER_TRUNCATED,
-    FAILED,
-    HANGING,
-    REFUSED,
-    RESET,
-    THROTTLED,
-    FaultProxy,
-    fault_proxy,
-)
-from tests.integration.pair import RETURN_URL, Answer, Browser, Pair, Subscriber
+from tests.integration.faults import Fault, FaultProxy, fault_proxies
+from tests.integration.pair import CODE, RETURN_URL, Answer, Browser, Pair, Subscriber
 
 NOT_TAKEN = pytest.mark.parametrize(
-    "fault",
-    [REFUSED, THROTTLED, FAILED, RESET, HANGING],
-    ids=["refused", "throttled", "failed", "reset", "hanging"],
+    "fault", [Fault.DENIED, Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
 )
 FIRST_ATTEMPT = pytest.mark.parametrize(
-    "fault", [THROTTLED, FAILED, RESET, HANGING], ids=["throttled", "failed", "reset", "hanging"]
+    "fault", [Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
 )
 
 
 @pytest.fixture(scope="module")
 def proxy(aws: LocalAws) -> Iterator[FaultProxy]:
     """A proxy of this module's own."""
-    with fault_proxy(aws) as running:
+    with fault_proxies(aws, 1) as [running]:
         yield running
 
 
 @pytest.fixture(scope="module")
 def faulty_pair(aws: LocalAws, stack: Stack, proxy: FaultProxy) -> Pair:
     """A pair whose calls go through the proxy."""
-    return Pair(aws, stack, endpoint_url=proxy.endpoint_url)
+    return Pair(aws, stack, **proxy.endpoints)
 
 
 @pytest.fixture
@@ -83,7 +70,7 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
     proxy: FaultProxy,
     subscriber: Subscriber,
     capsys: pytest.CaptureFixture[str],
-    fault: dict[str, object],
+    fault: Fault,
 ) -> None:
     state = browser.started(context="ctx-1")
     before = browser.pair.item(state)
@@ -93,7 +80,7 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
     failed = browser.granted(state)
 
     assert_try_again(failed)
-    assert proxy.attempts("Publish") == (1 if fault is REFUSED else 2)
+    assert proxy.attempts("Publish") == (1 if fault is Fault.DENIED else 2)
     assert browser.pair.item(state) == before is not None
     assert counts(capsys.readouterr().out) == [("PublishFailed", None), ("StateRestored", None)]
     assert subscriber.messages() == []
@@ -102,11 +89,27 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
     assert subscriber.message()["data"]["context"] == "ctx-1"
 
 
+@pytest.mark.parametrize("call", ["DeleteItem", "Publish"])
+def test_after_try_again_the_browser_is_at_an_address_without_code_or_state(
+    browser: Browser, proxy: FaultProxy, call: str
+) -> None:
+    state = browser.started()
+    proxy.inject(call, Fault.DENIED)
+    assert_try_again(browser.granted(state))
+    proxy.clear()
+
+    answer = browser.granted(state)  # what the page's link leads to
+
+    assert answer.status == 303
+    assert CODE not in answer.location
+    assert state not in answer.location
+
+
 def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
     browser: Browser, proxy: FaultProxy, subscriber: Subscriber
 ) -> None:
     state = browser.started()
-    proxy.inject("Publish", ANSWER_LOST)
+    proxy.inject("Publish", Fault.LOST)
 
     assert_try_again(browser.granted(state))
     proxy.clear()
@@ -119,7 +122,7 @@ def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
 
 @FIRST_ATTEMPT
 def test_a_publish_whose_first_attempt_fails_is_one_event(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: dict[str, object]
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
     proxy.inject("Publish", fault, times=1)
@@ -128,13 +131,13 @@ def test_a_publish_whose_first_attempt_fails_is_one_event(
     assert len(subscriber.messages()) == 1
 
 
-@pytest.mark.parametrize("fault", [REFUSED, RESET], ids=["refused", "reset"])
+@pytest.mark.parametrize("fault", [Fault.DENIED, Fault.RESET])
 def test_a_state_that_cannot_be_restored_means_start_again(
     faulty_pair: Pair,
     proxy: FaultProxy,
     subscriber: Subscriber,
     capsys: pytest.CaptureFixture[str],
-    fault: dict[str, object],
+    fault: Fault,
 ) -> None:
     browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
     proxy.clear()
@@ -164,7 +167,7 @@ def test_a_state_that_cannot_be_restored_means_start_again(
 
 @NOT_TAKEN
 def test_a_start_whose_state_is_not_stored_is_a_503_and_sets_no_cookie(
-    browser: Browser, proxy: FaultProxy, fault: dict[str, object]
+    browser: Browser, proxy: FaultProxy, fault: Fault
 ) -> None:
     before = browser.pair.states()
     proxy.inject("PutItem", fault)
@@ -179,7 +182,7 @@ def test_a_start_whose_state_is_not_stored_is_a_503_and_sets_no_cookie(
 
 def test_a_start_whose_answer_is_lost_once_succeeds(browser: Browser, proxy: FaultProxy) -> None:
     before = browser.pair.states()
-    proxy.inject("PutItem", ANSWER_LOST, times=1)
+    proxy.inject("PutItem", Fault.LOST, times=1)
 
     state = browser.started()
 
@@ -190,7 +193,7 @@ def test_a_start_whose_answer_is_lost_once_succeeds(browser: Browser, proxy: Fau
 
 @NOT_TAKEN
 def test_a_state_that_is_not_consumed_is_a_503_and_the_same_address_then_works(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: dict[str, object]
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
     before = browser.pair.item(state)
@@ -207,7 +210,7 @@ def test_a_state_that_is_not_consumed_is_a_503_and_the_same_address_then_works(
 
 @FIRST_ATTEMPT
 def test_a_delete_whose_first_attempt_fails_consumes_the_state(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: dict[str, object]
+    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
     proxy.inject("DeleteItem", fault, times=1)
@@ -216,17 +219,13 @@ def test_a_delete_whose_first_attempt_fails_consumes_the_state(
     assert len(subscriber.messages()) == 1
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [ANSWER_LOST, ANSWER_TRUNCATED, ANSWER_DAMAGED],
-    ids=["lost", "truncated", "damaged"],
-)
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.CUT_OFF, Fault.SHORTENED, Fault.MALFORMED])
 def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
     browser: Browser,
     proxy: FaultProxy,
     subscriber: Subscriber,
     capsys: pytest.CaptureFixture[str],
-    fault: dict[str, object],
+    fault: Fault,
 ) -> None:
     state = browser.started()
     proxy.inject("DeleteItem", fault, times=1)
@@ -239,6 +238,39 @@ def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
     assert counts(capsys.readouterr().out) == [("CallbackRefused", "unconfirmed")]
     assert browser.pair.item(state) is None
     assert subscriber.messages() == []
+
+
+@pytest.mark.parametrize("call", ["PutItem", "DeleteItem", "Publish"])
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (Fault.DENIED, "AccessDeniedException"),
+        (Fault.LOST, "ConnectionClosedError"),
+        (Fault.FAILED_LATE, None),
+    ],
+)
+def test_the_log_says_what_aws_said_or_how_its_call_ended(  # noqa: PLR0913, PLR0917 - fixtures
+    faulty_pair: Pair,
+    proxy: FaultProxy,
+    capsys: pytest.CaptureFixture[str],
+    call: str,
+    fault: Fault,
+    name: str | None,
+) -> None:
+    browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
+    proxy.clear()
+    state = browser.started()
+    proxy.inject(call, fault)
+    capsys.readouterr()
+
+    answer = browser.start() if call == "PutItem" else browser.granted(state)
+
+    proxy.clear()
+    assert_try_again(answer)
+    printed = capsys.readouterr().out
+    [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
+    # Something in between has no name for it; botocore takes the status, or nothing at all.
+    assert error["error"] in ({name} if name else {"502", "Unknown"})
 
 
 def test_all_calls_at_their_slowest_fit_into_the_time_out_of_callback() -> None:

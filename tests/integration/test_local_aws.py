@@ -22,8 +22,9 @@ from demo.local_aws import (
 from tests.integration.pair import PARAMETERS
 
 
-def test_the_table_has_the_templates_key_and_time_to_live(aws: LocalAws, stack: Stack) -> None:
+def test_the_table_has_the_templates_key_and_time_to_live(aws: LocalAws) -> None:
     asked_for = infra.load()["Resources"]["StateTable"]["Properties"]
+    stack = aws.deploy(PARAMETERS)
 
     table = aws.dynamodb.describe_table(TableName=stack.table_name)["Table"]
     lifetime = aws.dynamodb.describe_time_to_live(TableName=stack.table_name)

@@ -203,6 +203,12 @@ def test_an_invalid_start_is_a_400_page_and_reaches_no_aws_service(
     assert answer.cookies == []
 
 
+def test_an_invalid_start_names_the_parameters_at_fault(browser: Browser) -> None:
+    answer = browser.request("start", "context=a&context=b")
+
+    assert "<small>Not valid: context</small>" in answer.body
+
+
 def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Pair) -> None:
     answer = Browser(cut_off).start()
 

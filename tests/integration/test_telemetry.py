@@ -10,17 +10,9 @@ from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
 from tests.infra.resolution import Resolution
-from tests.integration.faults import ANSWER_LOST, REFUSED, fault_proxy
-from tests.integration.pair import CODE, NOW, Browser, Pair, Subscriber
+from tests.integration.faults import Fault, fault_proxies
+from tests.integration.pair import NOW, Browser, Pair, Subscriber
 from tests.integration.test_faults import counts
-
-LOUDEST = {
-    "POWERTOOLS_LOGGER_LOG_EVENT": "true",
-    "POWERTOOLS_LOG_LEVEL": "DEBUG",
-    "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
-    "POWERTOOLS_DEBUG": "true",
-    "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "true",
-}
 
 
 def lines(printed: str) -> list[dict[str, Any]]:
@@ -34,6 +26,7 @@ def test_each_outcome_is_one_line_and_one_count(
 ) -> None:
     browser = Browser(pair.anew())
     state, other, late = browser.started(), browser.started(), browser.started()
+    late_id = (pair.item(late) or {})["authorization_id"]
     started = capsys.readouterr().out
     browser.granted(state)
     browser.failed(other)
@@ -66,6 +59,12 @@ def test_each_outcome_is_one_line_and_one_count(
         ("Callback refused", "no_cookie"),
         ("Callback refused", "invalid_request"),
     ]
+    blobs = [json.loads(line) for line in printed.splitlines() if '"_aws"' in line]
+    for blob in blobs:
+        [metric] = blob["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+        assert (metric["Unit"], blob[metric["Name"]]) == ("Count", [1.0])
+    [expired] = [line for line in lines(printed) if line.get("reason") == "expired"]
+    assert expired["authorization_id"] == late_id
     granted, *_ = lines(printed)
     assert granted["authorization_id"] == subscriber.messages()[0]["subject"]
 
@@ -78,14 +77,14 @@ def test_alarms_and_dashboard_watch_what_is_counted(
     resolution = Resolution(infra.load(), **{"AWS::StackName": service})
     shown = dashboard_metrics(resolution)
 
-    with fault_proxy(aws) as proxy:
-        browser = Browser(Pair(aws, stack, endpoint_url=proxy.endpoint_url))
+    with fault_proxies(aws, 1) as [proxy]:
+        browser = Browser(Pair(aws, stack, **proxy.endpoints))
         states = [browser.started() for _ in range(4)]
-        proxy.inject("DeleteItem", ANSWER_LOST, times=1)
+        proxy.inject("DeleteItem", Fault.LOST, times=1)
         browser.granted(states[0])  # unconfirmed
-        proxy.inject("Publish", REFUSED)
+        proxy.inject("Publish", Fault.DENIED)
         browser.granted(states[1])  # restored
-        proxy.inject("PutItem", REFUSED)
+        proxy.inject("PutItem", Fault.DENIED)
         browser.granted(states[1])  # not restored
         proxy.clear()
         browser.granted(states[2])
@@ -149,26 +148,3 @@ def test_a_refusal_names_the_parameters_and_never_their_values(
     assert start["parameters"] == ["context"]
     assert callback["parameters"] == ["state"]
     assert "evil" not in json.dumps([start, callback])
-
-
-def test_at_its_loudest_a_flow_writes_no_secret(
-    pair: Pair,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    for name, value in LOUDEST.items():
-        monkeypatch.setenv(name, value)
-    browser = Browser(pair.anew(PKCE="S256", **LOUDEST))
-    start = browser.start()
-    state = start.parameters["state"]
-    item = pair.item(state)
-
-    browser.granted(state)
-    browser.granted(state)
-
-    printed = "".join(capfd.readouterr())
-    assert item is not None
-    assert item["authorization_id"] in printed
-    secrets = [state, CODE, item["code_verifier"], item["browser_hash"], start.location]
-    for secret in [*secrets, *browser.cookies.values()]:
-        assert secret not in printed

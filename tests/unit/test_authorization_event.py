@@ -100,10 +100,11 @@ def test_another_answer_has_another_id() -> None:
         message({"code": CODE})["id"],
         message({"code": CODE + "x"})["id"],
         message({"error": CODE})["id"],
+        message({"error": "access_denied"})["id"],
         message({"code": CODE}, other)["id"],
     }
 
-    assert len(ids) == 4
+    assert len(ids) == 5
 
 
 def test_neither_state_nor_cookie_is_in_the_event() -> None:

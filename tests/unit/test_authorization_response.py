@@ -96,6 +96,16 @@ def test_over_long_texts_are_cut_without_breaking_a_character() -> None:
     assert response.error_description == "🏦" * 1024
 
 
+def test_control_characters_are_cut_to_four_bytes_of_json_a_character() -> None:
+    """They take six bytes each, and nothing else takes more than four."""
+    response = parse(
+        urlencode({"error": "\x01" * 128, "error_description": "\x01" * 1024, "state": STATE})
+    )
+
+    assert response.error == "\x01" * (4 * 128 // 6)
+    assert response.error_description == "\x01" * (4 * 1024 // 6)
+
+
 @given(st.text(max_size=2000))
 def test_a_description_is_a_beginning_of_what_was_sent_and_bounded_in_json(text: str) -> None:
     response = parse(
@@ -110,6 +120,18 @@ def test_a_description_is_a_beginning_of_what_was_sent_and_bounded_in_json(text:
 @pytest.mark.parametrize("scope", ['quo"te', "a  b", "é", "s" * 1025])
 def test_a_scope_that_is_none_is_as_if_not_sent(scope: str) -> None:
     assert parse(urlencode({"code": "c", "scope": scope, "state": STATE})).scope is None
+
+
+def test_the_longest_scope_is_taken() -> None:
+    assert parse(urlencode({"code": "c", "scope": "s" * 1024, "state": STATE})).scope == "s" * 1024
+
+
+@pytest.mark.parametrize("answer", ["", "code=c&error=e"])
+def test_code_and_error_are_named_when_one_of_them_must_be_there(answer: str) -> None:
+    with pytest.raises(InvalidQueryError) as refused:
+        parse(f"state={STATE}&{answer}")
+
+    assert refused.value.parameters == ("code", "error")
 
 
 def test_an_empty_scope_says_that_nothing_was_granted() -> None:

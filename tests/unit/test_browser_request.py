@@ -105,6 +105,8 @@ def test_arrival_is_the_gateways_own_time_in_whole_seconds() -> None:
         ("de\t;\tq=0.5\t,\tfr;q=0.6", "fr"),
         ("en;q=0.999, it;q=1.000", "it"),
         ("fr;q=1.5, de;q=0.1", "de"),
+        ("fr;q=1, de", "fr"),
+        ("fr-CH;q=0.9, de;q=0.5, fr;q=0.1", "fr"),
     ],
 )
 def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language: str) -> None:

@@ -1,6 +1,8 @@
 """What the stack may tell the functions, and what stops them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from callback.settings import Settings as CallbackSettings
@@ -155,3 +157,44 @@ def test_settings_cannot_be_changed() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.client_id = "another"  # type: ignore[misc] # just what must not work
+
+
+VARIABLES = [*START, "RETURN_URLS", "PKCE", "APP_NAME", "SUPPORT_URL", "OAUTH_BASE_URL"]
+# Near misses say more than noise.
+NEARLY = st.sampled_from(
+    [
+        "https://app.example.com",
+        "http://127.0.0.1:80",
+        "/callback",
+        "@",
+        "#",
+        "?",
+        " ",
+        "\r\n",
+        "S256",
+    ]
+)
+VALUES = st.text() | st.lists(NEARLY | st.text(max_size=3), max_size=6).map("".join)
+
+
+def settings_or_refusal(variable: str, value: str) -> StartSettings | str:
+    """Start the function with *value*: its settings, or what it says when it stops."""
+    try:
+        return StartSettings.model_validate(START | {variable: value})
+    except ValidationError as error:
+        return str(error)
+
+
+@given(variable=st.sampled_from(VARIABLES), value=VALUES)
+def test_any_value_is_taken_as_it_is_or_stops_the_function_with_its_name_alone(
+    variable: str, value: str
+) -> None:
+    for given_value in (value, f"{value}s3cr3t-s3cr3t"):
+        found = settings_or_refusal(variable, given_value)
+
+        if isinstance(found, str):
+            assert f"\n{variable}" in found
+            assert "s3cr3t" not in found
+            continue
+        as_it_is = tuple(given_value.split()) if variable == "RETURN_URLS" else given_value
+        assert getattr(found, variable.lower()) == as_it_is

@@ -1,0 +1,47 @@
+"""docs/faults.md: its tables are what a run saw.
+
+To write them anew: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`.
+"""
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from demo.local_aws import ministack
+from tests.integration.kills import KILLS, drip_table, grave, kill_table, killed, timed_out
+from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
+from tests.integration.pair import PARAMETERS, ROOT
+from tests.packages import FOLDERS, pack
+
+_PAGE = ROOT / "docs" / "faults.md"
+_MARKED = r"(<!-- begin {name} -->\n\n)(.*?)(\n*<!-- end {name} -->)"
+
+
+def section(name: str) -> str:
+    """Return what a run wrote under *name*."""
+    found = re.search(_MARKED.format(name=name), _PAGE.read_text("utf-8"), re.DOTALL)
+    assert found, name
+    return found[2] + "\n"
+
+
+def _write(name: str, text: str) -> None:
+    page = _PAGE.read_text("utf-8")
+    marked = _MARKED.format(name=name)
+    page = re.sub(
+        marked, lambda found: f"{found[1]}{text}\n{found[3].strip()}", page, flags=re.DOTALL
+    )
+    _PAGE.write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    with ExitStack() as block:
+        aws = block.enter_context(ministack())
+        found = block.enter_context(outcomes(aws))
+        _write("singles", single_tables(found.of([case for *_, case in singles()])))
+        _write("pairs", pair_tables(found.of([case for *_, case in pairs()])))
+        folder = Path(block.enter_context(TemporaryDirectory()))
+        packages = {name: pack(name, folder / name) for name in FOLDERS}
+        victims = block.enter_context(grave(aws, aws.deploy(PARAMETERS), packages))
+        _write("kills", kill_table([killed(victims, *moment) for moment in KILLS]))
+        _write("time-outs", drip_table([timed_out(victims, call, None) for call in Call]))

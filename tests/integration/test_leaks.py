@@ -1,0 +1,250 @@
+"""All that a run of every outcome writes, searched for every secret of that run."""
+
+import copy
+import json
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from secrets import token_urlsafe
+from time import time
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+
+from demo import template as infra
+from demo.gateway import LambdaContext
+from demo.local_aws import LocalAws, Stack
+from tests.integration.faults import Fault, FaultProxy, fault_proxies
+from tests.integration.kills import FUNCTIONS, variables
+from tests.integration.pair import EVENTS, PARAMETERS, Browser, Pair
+from tests.lambda_runtime import ExecutionEnvironment, FunctionError, InitError, start_function
+
+LOUDEST = {
+    "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
+    "LOG_LEVEL": "DEBUG",
+    "POWERTOOLS_DEBUG": "true",
+    "POWERTOOLS_DEV": "true",
+    "POWERTOOLS_LOGGER_LOG_EVENT": "true",
+    "POWERTOOLS_LOGGER_SAMPLE_RATE": "1",
+    "POWERTOOLS_LOG_LEVEL": "DEBUG",
+    "POWERTOOLS_TRACER_CAPTURE_ERROR": "true",
+    "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "true",
+}
+EVERY_OUTCOME = {
+    "200 ",
+    "302 https://oauth-sandbox.staging.qonto.co/oauth2/auth",
+    "303 /callback/invalid-request",
+    "303 /callback/other-browser",
+    "303 /callback/start-again",
+    "303 /callback/used",
+    "303 https://app.example.com/connected",
+    "400 ",
+    "500 ",
+    "503 ",
+}
+
+
+class Run(Pair):
+    """The packages at their loudest behind an API Gateway, seen as their operator sees them."""
+
+    def __init__(self, aws: LocalAws, stack: Stack) -> None:
+        """Take the stack; start each function with `run`."""
+        self.aws, self.stack = aws, stack
+        self.processes: dict[str, ExecutionEnvironment] = {}
+        self.access_log: list[str] = []
+        self.secrets: set[str] = set()
+        self.locations: set[str] = set()
+        self.visited: list[str] = []
+        self.start = self.callback = self._invoke
+
+    def _invoke(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
+        function = "StartFunction" if event["routeKey"] == "GET /start" else "CallbackFunction"
+        error = "-"
+        try:
+            answer: dict[str, Any] = self.processes[function].invoke(event)
+        except FunctionError as failed:
+            answer = {"statusCode": 500, "headers": {}, "body": ""}
+            error = str(failed)
+        self.access_log.append(access_log_line(event, answer, error))
+        location = answer["headers"].get("Location", "")
+        self.locations |= {location} if "?" in location else set()
+        self.visited.append(f"{answer['statusCode']} {location.partition('?')[0]}")
+        return answer
+
+    def started(self, browser: Browser, now: int) -> str:
+        """Follow the link to /start and return the state."""
+        state = browser.started(at=now, context=f"context-{token_urlsafe(8)}")
+        item = self.item(state)
+        assert item
+        self.secrets |= {state, item["code_verifier"], item["browser_hash"]}
+        self.secrets |= set(browser.cookies.values())
+        return state
+
+    def code(self) -> str:
+        """Return a code, some of whose characters are written in another way somewhere."""
+        self.secrets.add(code := f"ory_ac_{token_urlsafe(32)} +/\"\\&%<'>{token_urlsafe(32)}")
+        return code
+
+    def written(self) -> str:
+        """Return all that was written."""
+        processes = self.processes.values()
+        return "\n".join([*(it.stdout + it.stderr for it in processes), *self.access_log])
+
+
+def access_log_line(event: dict[str, Any], answer: dict[str, Any], error: str) -> str:
+    """Return what the template's access log has of a request."""
+    [stage] = infra.resources(infra.load(), "AWS::ApiGatewayV2::Stage").values()
+    context = event["requestContext"]
+    known = {
+        "error.responseType": "-",
+        "httpMethod": context["http"]["method"],
+        "identity.sourceIp": context["http"]["sourceIp"],
+        "identity.userAgent": context["http"]["userAgent"],
+        "integration.integrationStatus": "200",
+        "integration.latency": "10",
+        "integration.requestId": "d0a1b2c3",
+        "integrationErrorMessage": error,
+        "path": event["rawPath"],
+        "protocol": context["http"]["protocol"],
+        "requestId": context["requestId"],
+        "requestTime": context["time"],
+        "responseLatency": "12",
+        "responseLength": str(len(answer.get("body", ""))),
+        "routeKey": event["routeKey"],
+        "status": str(answer["statusCode"]),
+    }
+    line: str = stage["Properties"]["AccessLogSettings"]["Format"]
+    return re.sub(r"\$context\.([A-Za-z.]+)", lambda found: known[found[1]], line)
+
+
+def encodings(text: str) -> Iterator[str]:
+    """Yield *text* as it may be written somewhere."""
+    yield text
+    yield quote(text, safe="")
+    yield quote_plus(text)
+    yield quote(quote(text, safe=""), safe="")
+    yield "".join(f"%{byte:02X}" for byte in text.encode())
+    yield "".join(f"%{byte:02x}" for byte in text.encode())
+    yield text.encode().hex()
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(json.dumps(text)[1:-1])[1:-1]
+    yield "".join(f"\\u{ord(character):04x}" for character in text)
+    yield repr(text)[1:-1]
+    for before in range(3):
+        raw = b"\0" * before + text.encode()
+        for encode in (b64encode, urlsafe_b64encode):
+            # Without the characters in which its neighbours have a part.
+            yield encode(raw).decode()[-(-before * 8 // 6) : len(raw) * 8 // 6]
+
+
+def leaks(written: str, secrets: Iterable[str]) -> set[str]:
+    """Return what of *secrets* stands in *written*, in whatever encoding."""
+    return {it for it in secrets if any(encoded in written for encoded in encodings(it))}
+
+
+@pytest.fixture
+def run(aws: LocalAws, packages: dict[str, Path], proxy: FaultProxy) -> Iterator[Run]:
+    """A run that has not begun."""
+    found = Run(aws, aws.deploy({**PARAMETERS, "Pkce": "S256"}))
+    with ExitStack() as block:
+        for function in FUNCTIONS.values():
+            environment = variables(found.stack, function) | proxy.endpoints | LOUDEST
+            found.processes[function] = block.enter_context(
+                start_function(function, packages[function], environment)
+            )
+        yield found
+
+
+@pytest.fixture
+def proxy(aws: LocalAws) -> Iterator[FaultProxy]:
+    """What makes calls fail."""
+    with fault_proxies(aws, 1) as [found]:
+        yield found
+
+
+def test_whatever_happens_nothing_that_is_written_holds_a_secret(
+    run: Run, proxy: FaultProxy
+) -> None:
+    now = int(time())  # the embedded AWS removes what has expired once a minute
+    browser = Browser(run)
+
+    state = run.started(browser, now)
+    code = run.code()
+    browser.granted(state, code=code, at=now)
+    browser.granted(state, code=code, at=now)  # used
+    browser.failed(run.started(browser, now), error_description="a, b", at=now)
+    browser.failed(run.started(browser, now), error="server_error", at=now)
+    browser.granted(run.started(browser, now), code=run.code(), at=now + 3600)  # expired
+    state = run.started(browser, now)
+    run.started(other := Browser(run), now)
+    other.granted(state, code=run.code(), at=now)
+    Browser(run).granted(state, code=run.code(), at=now)  # no cookie
+    browser.request("callback", f"state={state}&code={quote(run.code())}&error=x", at=now)
+    browser.request("callback", f"state={state}&state={state}", at=now)
+    browser.start(at=now, context=run.code())  # refused
+    browser.request("start", f"return_to={quote(run.code())}", at=now)
+    browser.request("outcome", "reference=0123abcd", outcome="granted")
+    for call in ("DeleteItem", "Publish", "PutItem"):
+        for fault in (
+            Fault.DENIED,
+            Fault.LOST,
+            Fault.SHORTENED,
+            Fault.MALFORMED,
+            Fault.FAILED_LATE,
+        ):
+            state = run.started(browser, now)
+            proxy.inject(call, fault)
+            if call == "PutItem":
+                browser.start(at=now)
+                proxy.inject("Publish", Fault.DENIED)
+            browser.granted(state, code=run.code(), at=now)
+            proxy.clear()
+    # No event that API Gateway sends: an exception, as a mistake of ours would raise one.
+    event = copy.deepcopy(EVENTS["callback"])
+    event["rawQueryString"] = f"state={run.started(browser, now)}&code={quote(run.code())}"
+    del event["requestContext"]["timeEpoch"]
+    event["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
+    run.callback(event, LambdaContext("callback"))
+
+    written = run.written()
+    assert set(run.visited) >= EVERY_OUTCOME
+    assert "Authorization granted" in written
+    assert "KeyError" in written
+    assert len(run.access_log) == len(run.visited)
+    parts = {part for it in run.secrets for part in (it, it[:16], it[-16:])}
+    assert leaks(written, parts | run.locations) == set()
+
+
+def test_a_wrong_setting_is_named_without_its_value(
+    aws: LocalAws, packages: dict[str, Path]
+) -> None:
+    stack = aws.deploy(PARAMETERS)
+    secret = f"https://user:{token_urlsafe(32)}@app.example/"
+    wrong = variables(stack, "StartFunction") | LOUDEST | {"RETURN_URLS": secret}
+
+    with start_function("StartFunction", packages["StartFunction"], wrong) as process:
+        with pytest.raises(InitError) as refused:
+            process.wait_until_initialised()
+        written = process.stdout + process.stderr + str(refused.value)
+
+    assert "RETURN_URLS" in written
+    assert leaks(written, {secret}) == set()
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+def test_a_secret_is_found_inside_what_is_encoded(before: str) -> None:
+    secret = 'sec+ret "of this" run/0123456789'
+
+    text = f"{before}{secret} and more"
+
+    for written in (
+        b64encode(text.encode()).decode(),
+        json.dumps({"message": text}),
+        urlencode({"code": text}),
+        text.encode().hex(),
+        repr({"code": text}),
+    ):
+        assert leaks(written, {secret}) == {secret}

@@ -1,0 +1,53 @@
+"""Mutation testing of functions/, by hand: `.venv/bin/python -m tests.mutation`, about an hour.
+
+Its arguments are those of `mutmut run`; `mutmut results` and `mutmut show` work in build/mutation.
+mutmut knows a module again only if its source lies in a folder `src`, so it runs in a copy of this
+project in which functions/ is also that. tests/mutation.md lists what survives, and why it may.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.pair import ROOT
+
+# What the tests below read; their own modules are in src/ and, unchanged, in functions/.
+NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
+TESTS = [
+    "tests/unit",
+    *(
+        f"tests/integration/test_{name}.py"
+        for name in ("start", "callback", "telemetry", "imports", "faults")
+    ),
+]
+
+
+def copy_to(folder: Path) -> None:
+    """Lay the project out in *folder* as mutmut wants it."""
+    for name in NEEDED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "functions", folder / "src", dirs_exist_ok=True)
+    project = (folder / "pyproject.toml").read_text("utf-8")
+    project = re.sub(r'(?m)^pythonpath = \["functions", ', 'pythonpath = ["src", ', project)
+    settings = {
+        "source_paths": ["src"],
+        "also_copy": NEEDED,
+        "pytest_add_cli_args_test_selection": TESTS,
+        # Its subject is how long the sources are, and mutants are longer.
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--deselect", "tests/unit/test_size.py"],
+    }
+    lines = [f"{name} = {value!r}" for name, value in settings.items()]
+    (folder / "pyproject.toml").write_text("\n".join([project, "[tool.mutmut]", *lines, ""]))
+
+
+if __name__ == "__main__":
+    scratch = ROOT / "build" / "mutation"
+    scratch.mkdir(parents=True, exist_ok=True)
+    copy_to(scratch)
+    mutmut = Path(sys.executable).with_name("mutmut")
+    sys.exit(subprocess.run([mutmut, "run", *sys.argv[1:]], cwd=scratch, check=False).returncode)
