@@ -19,7 +19,7 @@ from demo import event_source
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
 from demo.template import ROOT
-from tests.integration.faults import ANSWER_LOST, FAILED, FaultProxy, fault_proxy
+from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.forks import Answer, Fork, in_forks
 from tests.integration.subscription import (
     CHALLENGE,
@@ -492,10 +492,8 @@ def test_without_the_client_secret_nothing_is_attempted(
 @pytest.fixture
 def faults(example: ExampleSubscriber) -> Iterator[FaultProxy]:
     """What may happen to the function's calls of DynamoDB."""
-    with fault_proxy(example.aws) as proxy:
-        example.handler = load(
-            example.environment | {"AWS_ENDPOINT_URL_DYNAMODB": proxy.endpoint_url}
-        )
+    with fault_proxies(example.aws, 1) as [proxy]:
+        example.handler = load(example.environment | proxy.endpoints)
         yield proxy
 
 
@@ -506,7 +504,7 @@ def test_an_attempt_that_may_not_be_on_record_is_not_made(
     event = granted(qonto)
     example.confirm(event)
     example.poll()
-    faults.inject("UpdateItem", ANSWER_LOST, times=1)
+    faults.inject("UpdateItem", Fault.LOST, times=1)
 
     example.publish(event)
     example.poll()
@@ -521,7 +519,7 @@ def test_an_attempt_that_may_not_be_on_record_is_not_made(
 def test_tokens_that_could_not_be_kept_are_lost(
     example: ExampleSubscriber, qonto: StandIn, faults: FaultProxy
 ) -> None:
-    qonto.meanwhile = lambda: faults.inject("UpdateItem", FAILED)
+    qonto.meanwhile = lambda: faults.inject("UpdateItem", Fault.FAILED)
     event = confirmed(example, granted(qonto))
     faults.clear()
     let_pass(example, event, FAR)
