@@ -2,9 +2,6 @@
 
 import importlib.util
 import marshal
-import os
-import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,47 +10,12 @@ from types import CodeType
 
 import pytest
 
-from demo.template import ROOT, function, load
+from demo.template import function, load
+from tests.packages import FOLDERS, MAKEFILE_FOLDER, make
 
-MAKEFILE_FOLDER = ROOT / "functions"
-ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
-FOLDERS = {"StartFunction": "start", "CallbackFunction": "callback"}
 OTHERS = {"StartFunction": "callback", "CallbackFunction": "start"}
 # With nothing but the package and the standard library, and warnings as errors.
 IN_ISOLATION = [sys.executable, "-I", "-S", "-W", "error", "-c"]
-
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="the packages hold Linux libraries: they run on Linux alone"
-)
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Pack both functions for this machine's processor, as SAM does: in a copy of the folder."""
-    source = tmp_path_factory.mktemp("scratch") / "functions"
-    shutil.copytree(MAKEFILE_FOLDER, source)
-    packed = {name: tmp_path_factory.mktemp(name) for name in FOLDERS}
-    for name, package in packed.items():
-        make = _make(
-            f"build-{name}",
-            f"ARTIFACTS_DIR={package}",
-            f"ARCHITECTURE={ARCHITECTURES[platform.machine()]}",
-            folder=source,
-        )
-        assert make.returncode == 0, make.stderr
-    shutil.rmtree(source)
-    return packed
-
-
-def _make(*arguments: str, folder: Path = MAKEFILE_FOLDER) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    return subprocess.run(
-        ["make", "--directory", folder, *arguments],  # noqa: S607 - from the path, as SAM does
-        env=environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _environment(name: str) -> dict[str, str]:
@@ -180,11 +142,11 @@ def test_any_user_can_read_a_package(packages: dict[str, Path], name: str) -> No
 def test_the_packages_are_made_for_the_templates_processor(name: str, tmp_path: Path) -> None:
     architectures = function(load(), name)["Architectures"]
 
-    make = _make("--dry-run", f"build-{name}", f"ARTIFACTS_DIR={tmp_path}")
+    made = make("--dry-run", f"build-{name}", f"ARTIFACTS_DIR={tmp_path}")
 
     assert architectures == ["arm64"]
-    assert "--platform manylinux2014_aarch64" in make.stdout
-    assert "x86_64" not in make.stdout
+    assert "--platform manylinux2014_aarch64" in made.stdout
+    assert "x86_64" not in made.stdout
 
 
 @pytest.mark.parametrize(
@@ -196,8 +158,8 @@ def test_the_packages_are_made_for_the_templates_processor(name: str, tmp_path: 
     ],
 )
 def test_a_wrong_call_is_refused_in_one_line(arguments: tuple[str, ...], complaint: str) -> None:
-    make = _make("build-StartFunction", *arguments)
+    made = make("build-StartFunction", *arguments)
 
-    assert make.returncode != 0
-    assert complaint in make.stderr
-    assert len(make.stderr.splitlines()) == 1
+    assert made.returncode != 0
+    assert complaint in made.stderr
+    assert len(made.stderr.splitlines()) == 1

@@ -1,0 +1,203 @@
+"""The tests' own Lambda: what it does to a function, Lambda does."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.lambda_runtime import (
+    ExecutionEnvironment,
+    ExitedError,
+    FunctionError,
+    InitError,
+    TimedOutError,
+)
+
+HANDLERS = """
+import os, signal, sys
+
+def environment(event, context):
+    return dict(os.environ) | {"path": sys.path, "modules": sorted(sys.modules)}
+
+def remaining(event, context):
+    return context.get_remaining_time_in_millis()
+
+def echo(event, context):
+    return event
+
+def fail(event, context):
+    raise LookupError(f"no {event}")
+
+def leave(event, context):
+    print("going")
+    print("gone", file=sys.stderr)
+    os._exit(3)
+
+def hang(event, context):
+    if event:
+        open(event, "w").close()  # tells whoever reads there
+    signal.pause()
+"""
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="Lambda's run-time client is for Linux alone"
+)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "package"
+    folder.mkdir()
+    (folder / "handlers.py").write_text(HANDLERS, "utf-8")
+    return folder
+
+
+def _function(package: Path, handler: str, *, timeout: float = 30) -> ExecutionEnvironment:
+    return ExecutionEnvironment(package, f"handlers.{handler}", {"GIVEN": "1"}, timeout=timeout)
+
+
+def _is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def _open_files() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_function_sees_what_lambda_sets_what_is_given_and_nothing_else(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "of-the-developer")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+
+    with _function(package, "environment") as function:
+        seen = function.invoke({})
+
+    first, runtime, *library = seen.pop("path")
+    modules = seen.pop("modules")
+    assert first == seen["LAMBDA_TASK_ROOT"] == str(package)
+    assert runtime == seen["PYTHONPATH"] == seen["LAMBDA_RUNTIME_DIR"]
+    assert not [path for path in library if "site-packages" in path]
+    assert "site" not in modules
+    assert (seen["GIVEN"], seen["_HANDLER"]) == ("1", "handlers.environment")
+    assert seen.keys().isdisjoint({"AWS_PROFILE", "HOME", "PYTHONWARNINGS", "VIRTUAL_ENV"})
+
+
+def test_a_function_cannot_compile_to_disk(package: Path) -> None:
+    with _function(package, "echo") as function:
+        function.wait_until_initialised()
+
+    assert [path.name for path in package.iterdir()] == ["handlers.py"]
+
+
+def test_one_process_answers_event_after_event(package: Path) -> None:
+    events = [{"text": "é" * 200_000}, ["x"], None]
+
+    with _function(package, "echo") as function:
+        answers = [function.invoke(event) for event in events]
+
+    assert answers == events
+    assert function.initialised_at is not None
+    times = [function.spawned_at, function.initialised_at, *function.answered_at]
+    assert len(function.answered_at) == 3
+    assert times == sorted(times)
+
+
+def test_parallel_events_are_handled_one_after_the_other(package: Path) -> None:
+    answers: list[object] = []
+
+    with _function(package, "echo") as function:
+        threads = [
+            threading.Thread(
+                target=lambda event: answers.append(function.invoke(event)), args=(it,)
+            )
+            for it in range(20)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert sorted(answers, key=str) == sorted(range(20), key=str)
+
+
+def test_a_function_knows_how_much_time_is_left(package: Path) -> None:
+    with _function(package, "remaining", timeout=20) as function:
+        assert 15_000 < function.invoke({}) <= 20_000
+
+
+def test_what_a_handler_raises_is_reported_and_the_process_goes_on(package: Path) -> None:
+    with _function(package, "fail") as function:
+        for event in ("first", "second"):
+            with pytest.raises(FunctionError, match=f"LookupError: no {event}"):
+                function.invoke(event)
+
+        assert '"errorType": "LookupError"' in function.stdout
+
+
+@pytest.mark.parametrize(
+    ("handler", "error_type"),
+    [("missing", "Runtime.HandlerNotFound"), ("environment.x", "Runtime.ImportModuleError")],
+)
+def test_a_handler_that_cannot_be_imported_is_reported(
+    package: Path, handler: str, error_type: str
+) -> None:
+    with _function(package, handler) as function:
+        with pytest.raises(InitError) as reported:
+            function.invoke({})
+        with pytest.raises(ExitedError, match="exit status 1"):
+            function.invoke({})
+
+    assert reported.value.type == error_type
+
+
+def test_a_process_that_leaves_is_reported_with_all_it_said(package: Path) -> None:
+    with _function(package, "leave") as function:
+        with pytest.raises(ExitedError) as reported:
+            function.invoke({})
+
+        assert (reported.value.returncode, function.stdout, function.stderr) == (
+            3,
+            "going\n",
+            "gone\n",
+        )
+
+
+def test_a_function_that_takes_too_long_is_killed(package: Path) -> None:
+    with _function(package, "hang", timeout=0.5) as function:
+        with pytest.raises(TimedOutError, match=r"timed out after 0\.50 seconds"):
+            function.invoke(None)
+
+        assert _is_gone(function.pid)
+
+
+def test_a_function_can_be_killed_while_it_runs(package: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    with _function(package, "hang") as function:
+
+        def kill_when_it_hangs() -> None:
+            fifo.read_text("utf-8")
+            function.kill()
+
+        killer = threading.Thread(target=kill_when_it_hangs)
+        killer.start()
+        with pytest.raises(ExitedError) as reported:
+            function.invoke(str(fifo))
+        killer.join()
+
+    assert reported.value.returncode == -signal.SIGKILL
+
+
+def test_nothing_is_left_of_it(package: Path) -> None:
+    before = _open_files()
+    function = _function(package, "echo")
+    function.invoke({})
+
+    function.stop()
+
+    assert _is_gone(function.pid)
+    assert _open_files() == before
