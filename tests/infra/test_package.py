@@ -1,28 +1,49 @@
 """What `sam build` deploys: each function's package, made by functions/Makefile."""
 
 import importlib.util
+import json
 import marshal
+import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
 
-from demo.template import function, load
-from tests.packages import FOLDERS, MAKEFILE_FOLDER, make
+import browser_binding
+from demo.template import ROOT, Json, function, load
+from tests.lambda_runtime import start_function
+from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, make
+from tests.unit import flow
 
-OTHERS = {"StartFunction": "callback", "CallbackFunction": "start"}
-# With nothing but the package and the standard library, and warnings as errors.
-IN_ISOLATION = [sys.executable, "-I", "-S", "-W", "error", "-c"]
+# The processors that Lambda has, and what an ELF header calls them (e_machine).
+MACHINES = {"x86_64": 62, "arm64": 183}
+# Sources and what was compiled of them, libraries, botocore's data and certificates, our pages.
+SUFFIXES = {".css", ".gz", ".html", ".json", ".pem", ".py", ".pyc", ".so", ".toml"}
+EVENTS = ROOT / "tests" / "events"
+CLIENT_ID = "client-1"
+# What the flows of _flows() call.
+CALLS = {
+    "StartFunction": ["PutItem"],
+    "CallbackFunction": [
+        *("DeleteItem", "Publish"),  # granted
+        *("DeleteItem", "Publish", "PutItem"),  # not published, restored
+        "DeleteItem",  # expired
+    ],
+}
 
 
 def _environment(name: str) -> dict[str, str]:
     """Return the variables that the template gives the function, and the region as Lambda does."""
     values = {
         "QONTO_ENVIRONMENT": "sandbox",
-        "CLIENT_ID": "client",
+        "CLIENT_ID": CLIENT_ID,
         "SCOPE": "organization.read",
         "REDIRECT_URI": "https://connect.example/callback",
         "PKCE": "off",
@@ -41,54 +62,62 @@ def _compiled(package: Path) -> Iterator[tuple[Path, bytes]]:
         yield source.relative_to(package), Path(pyc).read_bytes()
 
 
+def _locked() -> set[str]:
+    """Return the locked packages, each as name==version, named as its files are."""
+    lines = (MAKEFILE_FOLDER / "requirements.txt").read_text("utf-8").splitlines()
+    names = (line.split(" ")[0] for line in lines)
+    return {name.replace("-", "_") for name in names if "==" in name}
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_handler_runs_on_its_package_alone(packages: dict[str, Path], name: str) -> None:
-    """It answers the one request that needs no AWS, and its pages are there."""
-    program = f"""
-import sys
-sys.path.insert(0, {str(packages[name])!r})
-from {FOLDERS[name]}.handler import handler, settings
-import pages
+    """As Lambda runs it; a page is the one thing that is imported later."""
+    event = {
+        "routeKey": "GET /callback/{outcome}",
+        "rawQueryString": "context=%0A",
+        "pathParameters": {"outcome": "no-such"},
+        "headers": {},
+    }
+    with start_function(
+        name, packages[name], _environment(name) | {"PYTHONWARNINGS": "error"}
+    ) as function:
+        answer = function.invoke(event)
 
-class Context:
-    function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "x"
-
-answer = handler({{"headers": {{"sec-purpose": "prefetch"}}}}, Context())
-print(answer["statusCode"], pages.__name__)
-"""
-    run = subprocess.run(
-        [*IN_ISOLATION, program],
-        env=_environment(name),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (run.returncode, run.stdout, run.stderr) == (0, "503 pages\n", "")
+        assert "<!doctype html>" in answer["body"].lower()
+        assert function.stderr == ""
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_package_holds_its_own_function_and_not_the_other(
+def test_a_package_holds_its_own_function_the_locked_packages_and_nothing_else(
     packages: dict[str, Path], name: str
 ) -> None:
-    ours = {path.name for path in MAKEFILE_FOLDER.glob("*.py")} | {"pages.toml", FOLDERS[name]}
-    packed = {path.name for path in packages[name].iterdir()}
+    """No code of the other function, no metadata, no tests, no tools."""
+    ours = {path.name for path in MAKEFILE_FOLDER.glob("*.py")} | {
+        *(path.name for path in MAKEFILE_FOLDER.glob("pages.*")),
+        FOLDERS[name],
+    }
+    theirs = {
+        file.parts[0]
+        for it in _locked()
+        for file in distribution(it.partition("==")[0]).files or ()
+        if not file.parts[0].endswith(("..", ".dist-info"))
+    }
+    added = {"__pycache__", "licenses"}
+    packed = [path for path in packages[name].rglob("*") if "licenses" not in path.parts]
 
-    assert ours <= packed
-    assert packed.isdisjoint({OTHERS[name], "Makefile", "requirements.txt", "tests", "bin"})
+    assert {path.name for path in packages[name].iterdir()} == ours | theirs | added
+    assert {path.suffix for path in packed if path.is_file()} <= SUFFIXES
+    assert not [path for path in packed if path.name in {"examples", "test", "tests"}]
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_package_holds_exactly_the_locked_distributions(
-    packages: dict[str, Path], name: str
-) -> None:
-    """Their metadata stay: scanners read from them which versions run."""
-    lock = (MAKEFILE_FOLDER / "requirements.txt").read_text("utf-8").splitlines()
-    locked = {line.split(" ")[0].replace("-", "_") for line in lock if "==" in line.split(" ")[0]}
+def test_every_locked_package_brings_its_licence(packages: dict[str, Path], name: str) -> None:
+    """Of its metadata that alone: nothing else is read at run time."""
+    licences = packages[name] / "licenses"
 
-    assert {
-        path.stem.replace("-", "==", 1) for path in packages[name].glob("*.dist-info")
-    } == locked
+    assert {path.name.replace("-", "==", 1) for path in licences.iterdir()} == _locked()
+    for folder in licences.iterdir():
+        assert [path for path in folder.iterdir() if path.name.startswith("LICENSE")], folder
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -149,6 +178,37 @@ def test_the_packages_are_made_for_the_templates_processor(name: str, tmp_path: 
     assert "x86_64" not in made.stdout
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_package_is_small(packages: dict[str, Path], name: str, tmp_path: Path) -> None:
+    """Zipped as `sam deploy` does it: Lambda loads and unpacks that before anything else."""
+    files = [path for path in packages[name].rglob("*") if path.is_file()]
+    zipped = Path(shutil.make_archive(str(tmp_path / name), "zip", packages[name]))
+
+    assert sum(path.stat().st_size for path in files) <= 30_000_000
+    assert zipped.stat().st_size <= 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "region"),
+    [
+        ("StartFunction", "eu-west-3"),
+        ("CallbackFunction", "eu-west-3"),
+        ("CallbackFunction", "us-gov-west-1"),
+        ("CallbackFunction", "cn-north-1"),
+    ],
+)
+def test_what_a_package_sends_to_aws_is_what_the_whole_botocore_sends(
+    packages: dict[str, Path], name: str, region: str
+) -> None:
+    """Byte for byte, signature included; and AWS's answers are understood alike."""
+    whole = [str(MAKEFILE_FOLDER), sysconfig.get_path("purelib")]
+
+    sent = _sent(name, region, [str(packages[name])])
+
+    assert re.findall(r"(?:DynamoDB_20120810\.|Action=)(\w+)", json.dumps(sent)) == CALLS[name]
+    assert sent == _sent(name, region, whole)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -163,3 +223,88 @@ def test_a_wrong_call_is_refused_in_one_line(arguments: tuple[str, ...], complai
     assert made.returncode != 0
     assert complaint in made.stderr
     assert len(made.stderr.splitlines()) == 1
+
+
+def test_without_python_3_13_the_build_says_so(tmp_path: Path) -> None:
+    (tmp_path / "make").symlink_to(str(shutil.which("make")))
+
+    made = make(
+        "build-StartFunction",
+        f"ARTIFACTS_DIR={tmp_path / 'package'}",
+        environment={"PATH": str(tmp_path)},
+    )
+
+    assert made.returncode != 0
+    assert made.stderr.startswith("python3.13 with pip is missing: ")
+    assert len(made.stderr.splitlines()) == 2  # make's own "Error 1" follows
+
+
+def test_a_package_without_a_wheel_for_the_processor_is_named(tmp_path: Path) -> None:
+    """None is published for a C library so old."""
+    made = make("build-StartFunction", f"ARTIFACTS_DIR={tmp_path}", "GLIBCS=manylinux_2_5")
+
+    assert made.returncode != 0
+    assert "No matching distribution found for pydantic-core==" in made.stderr
+    assert "a package could not be installed for arm64; pip says why above" in made.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as the packages fixture")
+def test_the_other_processors_package_is_built_here_too(
+    packages: dict[str, Path], tmp_path: Path
+) -> None:
+    """From x86-64 for arm64 and the other way round, without a container."""
+    [other] = MACHINES.keys() - {ARCHITECTURE}
+
+    made = make("build-StartFunction", f"ARTIFACTS_DIR={tmp_path}", f"ARCHITECTURE={other}")
+
+    assert made.returncode == 0, made.stderr
+    assert _machines(tmp_path) == {MACHINES[other]}
+    assert _machines(packages["StartFunction"]) == {MACHINES[ARCHITECTURE]}
+
+
+def _machines(package: Path) -> set[int]:
+    headers = [library.read_bytes()[:20] for library in package.rglob("*.so")]
+    return {int.from_bytes(header[18:20], "little") for header in headers}
+
+
+def _sent(name: str, region: str, path: list[str]) -> list[Any]:
+    """Return what signed_requests.py prints of a function whose modules come from *path*."""
+    run = subprocess.run(
+        [sys.executable, "-P", "-S", Path(__file__).with_name("signed_requests.py")],
+        input=json.dumps({"path": path, "folder": FOLDERS[name], "flows": _flows(name)}),
+        env=_environment(name)
+        | {
+            "PYTHONHASHSEED": "0",  # the user agent has a set in it
+            "AWS_DEFAULT_REGION": region,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "TOPIC_ARN": f"arn:aws:sns:{region}:000000000000:topic",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    sent: list[Any] = json.loads(run.stdout)
+    return sent
+
+
+def _flows(name: str) -> list[Json]:
+    """Return each event, and what AWS answers to each call in turn."""
+    event = json.loads((EVENTS / f"{FOLDERS[name]}.json").read_text("utf-8"))
+    if name == "StartFunction":
+        return [{"event": event, "answers": [[200, "{}"]]}]
+    browser_hash = browser_binding.fingerprint(browser_binding.read(event) or "")
+    pending = flow.pending(browser_hash=browser_hash)
+    fields = pending.model_dump(mode="json", exclude_none=True).items()
+    item = {name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in fields}
+    taken = [200, json.dumps({"Attributes": item})]
+    failed = {"__type": "ConditionalCheckFailedException", "message": "no", "Item": item}
+    published = "<PublishResponse><PublishResult/></PublishResponse>"
+    denied = "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>"
+    return [
+        {"event": event, "answers": [taken, [200, published]]},
+        {"event": event, "answers": [taken, [403, denied], [200, "{}"]]},
+        {"event": event, "answers": [[400, json.dumps(failed)]]},
+    ]

@@ -1,0 +1,54 @@
+"""Prints, as JSON, what a function sends to AWS and answers: each request signed, byte for byte.
+
+A program of its own, so that it can run on a package alone. On standard input it takes the import
+path, the function's folder, and flows: an event, and what AWS answers to each call. Nothing is
+sent. The time and all random values stand still.
+"""
+
+import json
+import os
+import sys
+from datetime import datetime
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+os.urandom = lambda size: b"r" * size  # before anything takes it from there
+given = json.load(sys.stdin)
+sys.path[:0] = given["path"]
+printed, sys.stdout = sys.stdout, sys.stderr  # the functions log
+
+auth: Any = import_module("botocore.auth")
+awsrequest: Any = import_module("botocore.awsrequest")
+httpsession: Any = import_module("botocore.httpsession")
+requests: list[dict[str, object]] = []
+answers: list[tuple[int, str]] = []
+
+
+def send(_session: object, request: Any) -> object:  # noqa: ANN401 - of that path's botocore
+    """Keep the request, and return what AWS answers."""
+    requests.append(
+        {
+            "method": request.method,
+            "url": request.url,
+            "headers": [[name, str(value)] for name, value in request.headers.items()],
+            "body": str(request.body),
+        }
+    )
+    status, text = answers.pop(0)
+    answer = awsrequest.AWSResponse(request.url, status, {}, None)
+    answer._content = text.encode()  # noqa: SLF001 - nothing is left to be read
+    return answer
+
+
+httpsession.URLLib3Session.send = send
+auth.get_current_datetime = lambda: datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001
+context = SimpleNamespace(
+    function_name="f", memory_limit_in_mb=1, invoked_function_arn="arn", aws_request_id="id"
+)
+handler = import_module(f"{given['folder']}.handler").handler
+flows = []
+for flow in given["flows"]:
+    requests, answers = [], flow["answers"]
+    flows.append({"answer": handler(flow["event"], context), "requests": requests})
+json.dump(flows, printed)
