@@ -22,10 +22,10 @@ from cryptography.x509.oid import NameOID
 
 HOST = "localhost"
 PUBLISHED = (
-    '<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>'
-    "<MessageId>5f0c8f3e-0000-4000-8000-000000000000</MessageId></PublishResult>"
-    "<ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></PublishResponse>"
-).encode()
+    b'<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>'
+    b"<MessageId>5f0c8f3e-0000-4000-8000-000000000000</MessageId></PublishResult>"
+    b"<ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></PublishResponse>"
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from aws_calls import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT
+from aws_calls import CALL_CONFIG
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from tests.integration.faults import (
@@ -242,9 +242,11 @@ def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
 
 def test_all_calls_at_their_slowest_fit_into_the_time_out_of_callback() -> None:
     template = infra.load()
-    pauses = ATTEMPTS - 1  # botocore's first pause is at most a second long
+    config = vars(CALL_CONFIG)
+    attempts = config["retries"]["total_max_attempts"]
+    pauses = attempts - 1  # botocore's first pause is at most a second long
 
-    a_call = ATTEMPTS * (CONNECT_TIMEOUT + READ_TIMEOUT) + pauses
+    a_call = attempts * (config["connect_timeout"] + config["read_timeout"]) + pauses
 
     assert infra.function(template, "CallbackFunction")["Timeout"] >= 3 * a_call + 2
     assert infra.function(template, "StartFunction")["Timeout"] >= a_call + 2
