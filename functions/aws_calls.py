@@ -10,7 +10,10 @@ from botocore.parsers import ResponseParserError
 # In seconds. Callback makes three calls at the worst (delete, publish, restore), each at most
 # 2 x (1 s + 2 s) and one pause of at most 1 s: 21 s, within its time-out of 25 s.
 CALL_CONFIG = Config(
-    connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}
+    connect_timeout=1,
+    read_timeout=2,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    parameter_validation=False,  # the parameters are ours, and AWS checks them as well
 )
 
 # One for all clients of a function: they share what it has read. Not boto3's, whose own imports

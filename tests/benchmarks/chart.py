@@ -32,8 +32,8 @@ def svg(bars: Sequence[Bar]) -> str:
     scale = (WIDTH - LEFT - 60) / max(1.3, *(max(it.ratio, it.must) for it in bars))
     height = ROW * len(bars) + 40
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
-        ' font-family="system-ui, sans-serif" font-size="13" fill="#777">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        '<g font-family="system-ui, sans-serif" font-size="13" fill="#777">',
         "<title>Time against each rival: shorter is faster</title>",
     ]
     for index, bar in enumerate(bars):
@@ -51,9 +51,8 @@ def svg(bars: Sequence[Bar]) -> str:
             ),
         ]
     lines += [
-        f'<text x="{LEFT}" y="{height - 10}">1.00 is the rival;'
-        " the line is what must be, the dashes what is aimed at</text>",
-        "</svg>",
+        f'<text x="{LEFT}" y="{height - 10}">rival = 1.00; line: must, dashes: aim</text>',
+        "</g></svg>",
         "",
     ]
     return "\n".join(lines)

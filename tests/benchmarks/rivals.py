@@ -61,7 +61,7 @@ def make_rivals(folder: Path) -> dict[str, Rival]:
 
 
 def _bare(folder: Path) -> Path:
-    """Pack boto3 whole and compiled, as it is in Lambda's own run-time: the fastest plain choice."""
+    """Pack boto3 whole and compiled, as it is in Lambda's own run-time."""
     shutil.copytree(HANDLERS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in BOTO3:
         installed = distribution(name)
