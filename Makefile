@@ -3,6 +3,7 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
+unexport STACK_NAME # of a stack in AWS: tests/e2e goes there on demand alone
 
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
@@ -19,7 +20,7 @@ help: ## list these targets
 demo: .venv/.ready ## run the pair for real on this machine and print the address to open (PORT=8000)
 	@$(BIN)/python -m demo
 
-test: .venv/.ready .venv-sam/.ready ## run every test that this machine can run; say what was skipped and why
+test: .venv/.ready .venv-sam/.ready .venv-checkov/.ready ## run every test that this machine can run; say what was skipped and why
 	$(BIN)/pytest --cov
 
 bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's table and chart
@@ -44,7 +45,7 @@ lock: $(UV) ## resolve all dependencies anew into the hashed requirement files
 	$(COMPILE) --group uv --output-file requirements/uv.txt
 
 clean: ## remove all that was installed or built here
-	rm -rf .aws-sam .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv .venv-sam build
+	rm -rf .aws-sam .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv .venv-checkov .venv-sam build
 
 .venv/.ready: requirements/dev.txt .python-version | $(UV)
 	@echo "Installing the development environment into .venv (once) …"
@@ -56,6 +57,12 @@ clean: ## remove all that was installed or built here
 	@echo "Installing the AWS SAM CLI into .venv-sam (once) …"
 	@$(UV) venv --quiet --allow-existing .venv-sam
 	@$(LOCKED) .venv-sam requirements/sam.txt
+	@touch $@
+
+.venv-checkov/.ready: requirements/checkov.txt .python-version | $(UV)
+	@echo "Installing checkov into .venv-checkov (once) …"
+	@$(UV) venv --quiet --allow-existing .venv-checkov
+	@$(LOCKED) .venv-checkov requirements/checkov.txt
 	@touch $@
 
 .tools/bin/uv: requirements/uv.txt

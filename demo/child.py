@@ -34,7 +34,7 @@ class Child:
     It has a process group of its own: Ctrl-C reaches the parent alone, which then stops it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how a process is started
         self,
         name: str,
         port: int,
@@ -42,17 +42,18 @@ class Child:
         environment: dict[str, str],
         quiet: bool = False,
         seconds_to_stop: float = SECONDS_TO_STOP,
+        python: str = sys.executable,
     ) -> None:
         """Start *module* (its name, then its arguments) in *environment* and nothing else.
 
-        What a *quiet* one prints is shown only if it does not start.
+        What a *quiet* one prints is shown only if it does not start. *python* runs it.
         """
         self._seconds_to_stop = seconds_to_stop
         self.name = name
         self.port = port
         self._output = TemporaryFile() if quiet else None  # noqa: SIM115 - stop() closes it
         self._process = subprocess.Popen(  # noqa: S603 - our own modules
-            [sys.executable, "-m", "demo.child", *module],
+            [python, "-m", "demo.child", *module],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,  # its end tells the child that this process is gone

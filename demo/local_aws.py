@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from demo.template import Json, Template
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
@@ -108,8 +110,8 @@ def scrubbed_environment(endpoint_url: str) -> dict[str, str]:
     }
 
 
-def start_ministack(port: int, directory: str) -> Child:
-    """Start ministack on *port*, with all its files in *directory*.
+def start_ministack(port: int, directory: str, python: str = sys.executable) -> Child:
+    """Start ministack on *port*, with all its files in *directory*; *python* has it installed.
 
     Its environment is its own: some of its variables open ports on every interface, keep data on
     disk, run scripts or reap Docker containers, all of which stay off.
@@ -135,19 +137,22 @@ def start_ministack(port: int, directory: str) -> Child:
         environment=environment,
         quiet=True,
         seconds_to_stop=0,  # it would wait for its long polls, and has nothing to save
+        python=python,
     )
 
 
 @contextmanager
-def ministack(port: int | None = None) -> Iterator["LocalAws"]:
+def ministack(port: int | None = None, python: str = sys.executable) -> Iterator["LocalAws"]:
     """Run ministack on *port* (any free one if None) for as long as the block runs.
+
+    With a *python* that has aws-sam-translator, its CloudFormation takes SAM templates.
 
     Raises:
         ChildError: it did not start.
 
     """
     port = port or free_port()
-    with TemporaryDirectory() as directory, start_ministack(port, directory) as child:
+    with TemporaryDirectory() as directory, start_ministack(port, directory, python) as child:
         child.wait_until_ready()
         yield LocalAws(f"http://127.0.0.1:{port}")
 
@@ -182,6 +187,11 @@ class LocalAws:
     def kms(self) -> Json:
         """A KMS client."""
         return self._session.client("kms", endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def awslambda(self) -> "LambdaClient":
+        """A Lambda client."""
+        return self._session.client("lambda", endpoint_url=self.endpoint_url)
 
     @cached_property
     def sns(self) -> "SNSClient":
@@ -257,27 +267,48 @@ class LocalAws:
         self, topic_arn: str, filter_policy: Mapping[str, list[Json]] | None = None
     ) -> str:
         """Return the URL of a new queue that gets, raw, what is published to *topic_arn*."""
-        url = self.sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
-        queue = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        arn = queue["Attributes"]["QueueArn"]
-        policy = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "sns.amazonaws.com"},
-                    "Action": "sqs:SendMessage",
-                    "Resource": arn,
-                    "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
-                }
-            ],
-        }
-        self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-        attributes = {"RawMessageDelivery": "true"}
-        if filter_policy:
-            attributes["FilterPolicy"] = json.dumps(filter_policy)
-        self.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
-        return url
+        return subscribe_queue(self.sns, self.sqs, topic_arn, filter_policy)[0]
+
+
+def subscribe_queue(
+    sns: "SNSClient",
+    sqs: "SQSClient",
+    topic_arn: str,
+    filter_policy: Mapping[str, list[Json]] | None = None,
+) -> tuple[str, str]:
+    """Make a queue that gets, raw, what is published to *topic_arn* from now on.
+
+    Returns:
+        its URL, and the subscription's ARN.
+
+    """
+    url = sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    arn = queue["Attributes"]["QueueArn"]
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "sns.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": arn,
+                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+            }
+        ],
+    }
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    attributes = {"RawMessageDelivery": "true"}
+    if filter_policy:
+        attributes["FilterPolicy"] = json.dumps(filter_policy)
+    subscription = sns.subscribe(
+        TopicArn=topic_arn,
+        Protocol="sqs",
+        Endpoint=arn,
+        Attributes=attributes,
+        ReturnSubscriptionArn=True,
+    )
+    return url, subscription["SubscriptionArn"]
 
 
 def _check(parameters: Mapping[str, str], template: Template) -> None:
@@ -287,10 +318,9 @@ def _check(parameters: Mapping[str, str], template: Template) -> None:
         if (
             value is None
             or not re.fullmatch(rules.get("AllowedPattern", "(?s).*"), str(value))
-            or value not in rules.get("AllowedValues", [value])
+            or str(value) not in map(str, rules.get("AllowedValues", [value]))
             or not rules.get("MinLength", 0) <= len(str(value)) <= rules.get("MaxLength", 4096)
         ):
-            values = (
-                f"one of {', '.join(rules['AllowedValues'])}" if "AllowedValues" in rules else ""
-            )
+            allowed = map(str, rules.get("AllowedValues", []))
+            values = f"one of {', '.join(allowed)}" if "AllowedValues" in rules else ""
             raise ParameterError(name, rules.get("ConstraintDescription", values))

@@ -1,6 +1,7 @@
 """What several kinds of tests need."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,4 +14,6 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Both packages for this machine's processor, by the functions' logical ids."""
     if sys.platform != "linux":
         pytest.skip("the packages hold Linux libraries: they run on Linux alone")
-    return {name: pack(name, tmp_path_factory.mktemp(name)) for name in FOLDERS}
+    folders = [tmp_path_factory.mktemp(name) for name in FOLDERS]
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(FOLDERS, threads.map(pack, FOLDERS, folders), strict=True))

@@ -6,7 +6,10 @@ and nothing of this process. The package comes first on its import path; besides
 standard library and what the run-time brings along (awslambdaric), and none of this project's own
 packages. Nothing is compiled to disk: Lambda's is read-only.
 
-    variables = stack.environment["StartFunction"] | {"AWS_ENDPOINT_URL": aws.endpoint_url}
+    variables = stack.environment["StartFunction"] | {
+        "REDIRECT_URI": "https://connect.example.com/callback",
+        "AWS_ENDPOINT_URL": aws.endpoint_url,
+    }
     with start_function("StartFunction", packages["StartFunction"], variables) as start:
         answer = start.invoke(payload_2_0("GET", "/start", route_key="GET /start"))
         cold_start = start.answered_at[0] - start.spawned_at  # nanoseconds

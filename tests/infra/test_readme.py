@@ -14,7 +14,7 @@ TEMPLATE = infra.load()
 def test_each_parameter_stands_in_the_table_with_its_default(name: str) -> None:
     [default] = re.findall(rf"^\| `{name}` \| (.*?) \|", README, re.MULTILINE)
 
-    assert default.strip("`") == (TEMPLATE["Parameters"][name].get("Default") or "none")
+    assert default.strip("`") == str(TEMPLATE["Parameters"][name].get("Default") or "none")
 
 
 def test_the_table_has_no_other_parameter() -> None:
@@ -22,6 +22,6 @@ def test_the_table_has_no_other_parameter() -> None:
 
 
 def test_the_outputs_are_named() -> None:
-    [line] = re.findall(r"^Outputs: (.*)\.$", README, re.MULTILINE)
+    [outputs] = re.findall(r"^Outputs: (.*?)\.$", README, re.MULTILINE | re.DOTALL)
 
-    assert re.findall(r"`(\w+)`", line) == list(TEMPLATE["Outputs"])
+    assert re.findall(r"`(\w+)`", outputs) == list(TEMPLATE["Outputs"])

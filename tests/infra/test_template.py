@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -13,37 +11,20 @@ from pydantic import ValidationError
 import callback.settings
 import start.settings
 from aws_calls import CALL_CONFIG
-from demo.template import ROOT, Template, function, load, resources
+from demo.template import ROOT, Template, function, references
 from deployment import Deployment
+from tests.infra.resolution import Resolution
 
 SETTINGS: dict[str, type[Deployment]] = {
     "StartFunction": start.settings.Settings,
     "CallbackFunction": callback.settings.Settings,
 }
-TOPIC = {"Ref": "AuthorizationTopic"}
-CALLBACK_ROLE = {"Fn::GetAtt": ["CallbackRole", "Arn"]}
-API_URL = "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
-
-
-@pytest.fixture(scope="module")
-def template() -> Template:
-    return load()
-
-
-@pytest.fixture(scope="module")
-def translated(template: Template) -> str:
-    """Return the template as plain CloudFormation: what the stack is made of."""
-    python = ROOT / ".venv-sam" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("needs the SAM CLI: run `make build` once")
-    return subprocess.run(
-        [python, Path(__file__).with_name("sam_translation.py")],
-        input=json.dumps(template),
-        env={"AWS_DEFAULT_REGION": "eu-west-3"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+DOMAIN = {
+    "DomainName": "connect.example.com",
+    "CertificateArn": "arn:aws:acm:eu-west-3:123456789012:certificate/6f9a2b7c-0184",
+}
+# The account's, in most regions, for all its APIs together (docs/operations.md).
+REQUESTS_A_SECOND = 10_000
 
 
 def _properties(template: Template, type_: str) -> dict[str, dict[str, Any]]:
@@ -52,17 +33,6 @@ def _properties(template: Template, type_: str) -> dict[str, dict[str, Any]]:
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] == type_
     }
-
-
-def _statements(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a policy's statements by their Sid."""
-    statements = document["Statement"]
-    by_sid = {
-        statement["Sid"]: {name: value for name, value in statement.items() if name != "Sid"}
-        for statement in statements
-    }
-    assert len(by_sid) == len(statements)
-    return by_sid
 
 
 # --------------------------------------------------------------------- the whole
@@ -76,7 +46,7 @@ def test_what_sam_makes_of_the_template_has_no_finding(translated: str) -> None:
 
 
 def test_two_stacks_can_live_in_one_account(template: Template) -> None:
-    """Names that an account can hold but once are left to CloudFormation."""
+    """Names that an account can hold but once come from CloudFormation, or hold the stack's."""
     named = {
         (resource["Type"], name)
         for resource in template["Resources"].values()
@@ -86,9 +56,30 @@ def test_two_stacks_can_live_in_one_account(template: Template) -> None:
 
     assert named == {
         ("AWS::ApiGatewayV2::Api", "Name"),
+        ("AWS::ApiGatewayV2::ApiMapping", "DomainName"),  # the deployer's
+        ("AWS::ApiGatewayV2::DomainName", "DomainName"),
         ("AWS::ApiGatewayV2::Stage", "StageName"),
+        ("AWS::CloudWatch::Alarm", "MetricName"),
+        ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::IAM::Policy", "PolicyName"),
         ("AWS::Lambda::Permission", "FunctionName"),
+    }
+
+
+def test_a_deleted_stack_leaves_its_logs_and_nothing_else(template: Template) -> None:
+    """And a stack that does not come up leaves not even them."""
+    policies = {
+        logical_id: (resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
+        for logical_id, resource in template["Resources"].items()
+        if {"DeletionPolicy", "UpdateReplacePolicy"} & resource.keys()
+    }
+
+    assert policies == {
+        "StartLogGroup": ("RetainExceptOnCreate", "Retain"),
+        "CallbackLogGroup": ("RetainExceptOnCreate", "Retain"),
+        "AccessLogGroup": ("RetainExceptOnCreate", "Retain"),
+        "StateTable": ("Delete", "Delete"),
+        "AuthorizationTopicKey": ("Delete", "Delete"),
     }
 
 
@@ -129,6 +120,7 @@ def test_there_are_three_routes_and_no_other_way_in(template: Template) -> None:
         "Name",
         "Description",
         "ProtocolType",
+        "DisableExecuteApiEndpoint",
     }
     assert all(
         properties.keys().isdisjoint({"Events", "FunctionUrlConfig"})
@@ -172,6 +164,87 @@ def test_timeouts_leave_room_for_the_slowest_calls(
         assert timeout * 1000 + 1000 <= integration["TimeoutInMillis"] <= 30_000
 
 
+def test_a_flood_of_starts_leaves_the_quota_to_the_callbacks(template: Template) -> None:
+    """They have no throttle of their own; start has, by default, a hundredth of the quota."""
+    stage = template["Resources"]["HttpApiStage"]
+    start = {"Ref": "StartThrottle"}
+
+    assert stage["Properties"]["RouteSettings"] == {
+        "GET /start": {"ThrottlingRateLimit": start, "ThrottlingBurstLimit": start}
+    }
+    assert "DefaultRouteSettings" not in stage["Properties"]
+    assert template["Parameters"]["StartThrottle"]["Default"] <= REQUESTS_A_SECOND / 100
+    # API Gateway refuses the settings of a route that is not there yet.
+    assert template["Resources"][stage["DependsOn"]]["Properties"]["RouteKey"] == "GET /start"
+
+
+# ----------------------------------------------------------- the address that people see
+
+
+@pytest.mark.parametrize(
+    ("parameters", "url"),
+    [
+        ({}, "https://HttpApi.execute-api.eu-west-3.amazonaws.com"),
+        (DOMAIN, "https://connect.example.com"),
+        ({"PublicBaseUrl": "https://app.example.com:8443"}, "https://app.example.com:8443"),
+        (DOMAIN | {"PublicBaseUrl": "https://app.example.com"}, "https://app.example.com"),
+    ],
+    ids=["own host", "domain name", "something in front", "both"],
+)
+def test_the_address_that_people_see_is_told_and_sent(
+    template: Template, parameters: dict[str, str], url: str
+) -> None:
+    """The redirection URI that a deployer registers is, byte for byte, the one that is sent."""
+    resolution = Resolution(template, **parameters)
+
+    start = resolution.resources["StartFunction"]["Properties"]["Environment"]["Variables"]
+
+    assert resolution.complaints == []
+    assert resolution.outputs["StartUrl"] == f"{url}/start"
+    assert resolution.outputs["RedirectUri"] == start["REDIRECT_URI"] == f"{url}/callback"
+
+
+def test_a_domain_name_leads_to_the_api_and_is_its_one_address(template: Template) -> None:
+    resolution = Resolution(template, **DOMAIN)
+    resources = resolution.resources
+
+    [configuration] = resources["ApiDomainName"]["Properties"]["DomainNameConfigurations"]
+    assert resources["ApiDomainName"]["Properties"]["DomainName"] == DOMAIN["DomainName"]
+    assert configuration == {
+        "CertificateArn": DOMAIN["CertificateArn"],
+        "EndpointType": "REGIONAL",
+        "SecurityPolicy": "TLS_1_2",
+    }
+    assert resources["ApiMapping"]["Properties"] == {
+        "ApiId": "HttpApi",
+        "DomainName": "ApiDomainName",
+        "Stage": "HttpApiStage",
+    }
+    assert resources["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is True
+    assert resolution.outputs["DomainTarget"] == "ApiDomainName.RegionalDomainName"
+
+
+@pytest.mark.parametrize("parameters", [{}, {"PublicBaseUrl": "https://app.example.com"}])
+def test_without_a_domain_name_the_api_keeps_its_own_host(
+    template: Template, parameters: dict[str, str]
+) -> None:
+    """What stands in front reaches the API by it."""
+    resolution = Resolution(template, **parameters)
+
+    assert resolution.resources["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is False
+    assert {"ApiDomainName", "ApiMapping"}.isdisjoint(resolution.resources)
+    assert "DomainTarget" not in resolution.outputs
+
+
+@pytest.mark.parametrize("alone", DOMAIN)
+def test_a_domain_name_and_its_certificate_come_together(template: Template, alone: str) -> None:
+    [other] = DOMAIN.keys() - {alone}
+
+    [complaint] = Resolution(template, **{alone: DOMAIN[alone]}).complaints
+
+    assert complaint.startswith(f"{alone} needs {other}: ")
+
+
 # ------------------------------------------------------- parameters and settings
 
 
@@ -195,7 +268,9 @@ def test_the_metrics_of_two_stacks_stay_apart(template: Template) -> None:
 
 
 def test_parameter_and_variable_are_one_word_in_two_cases(template: Template) -> None:
-    """ClientId is CLIENT_ID, and every parameter reaches a function."""
+    """ClientId is CLIENT_ID."""
+    interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+    of_functions = [it for group in interface["ParameterGroups"][:2] for it in group["Parameters"]]
     told = {
         (name, value["Ref"])
         for logical_id in SETTINGS
@@ -205,29 +280,54 @@ def test_parameter_and_variable_are_one_word_in_two_cases(template: Template) ->
 
     assert told == {
         (re.sub(r"(?<!^)(?=[A-Z])", "_", parameter).upper(), parameter)
-        for parameter in template["Parameters"]
+        for parameter in of_functions
     }
 
 
-def test_table_topic_and_redirection_uri_are_the_stacks_own(template: Template) -> None:
+def test_every_parameter_is_described_and_has_its_place(template: Template) -> None:
+    interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [it for group in interface["ParameterGroups"] for it in group["Parameters"]]
+
+    assert grouped == list(interface["ParameterLabels"]) == list(template["Parameters"])
+    for name, parameter in template["Parameters"].items():
+        assert len(parameter["Description"]) > 40, name
+        assert "AllowedValues" in parameter or "ConstraintDescription" in parameter, name
+
+
+def test_every_parameter_has_a_use(template: Template) -> None:
+    used = references([template[section] for section in ("Conditions", "Globals", "Resources")])
+
+    assert template["Parameters"].keys() <= used
+
+
+def test_table_and_topic_are_the_stacks_own(template: Template) -> None:
     told_start = function(template, "StartFunction")["Environment"]
     told_callback = function(template, "CallbackFunction")["Environment"]
 
     assert told_start["TABLE_NAME"] == told_callback["TABLE_NAME"] == {"Ref": "StateTable"}
-    assert told_callback["TOPIC_ARN"] == TOPIC
-    assert told_start["REDIRECT_URI"] == {"Fn::Sub": f"{API_URL}/callback"}
+    assert told_callback["TOPIC_ARN"] == {"Ref": "AuthorizationTopic"}
 
 
-def test_outputs_are_what_the_functions_use(template: Template) -> None:
-    """The redirection URI that a deployer registers is, byte for byte, the one that is sent."""
-    told_start = function(template, "StartFunction")["Environment"]
-
-    assert {name: output["Value"] for name, output in template["Outputs"].items()} == {
-        "StartUrl": {"Fn::Sub": f"{API_URL}/start"},
-        "RedirectUri": told_start["REDIRECT_URI"],
-        "TopicArn": TOPIC,
-        "TableName": {"Ref": "StateTable"},
+def test_outputs_are_what_a_deployer_needs_next(template: Template) -> None:
+    assert Resolution(template).outputs.keys() == {
+        "StartUrl",
+        "RedirectUri",
+        "TopicArn",
+        "TableName",
+        "DashboardUrl",
     }
+
+
+@pytest.mark.parametrize("given", ["", "25"])
+def test_concurrency_is_reserved_for_both_functions_or_for_none(
+    template: Template, given: str
+) -> None:
+    """A reservation that nobody asked for would refuse the stack of a new account."""
+    function_defaults = Resolution(template, ReservedConcurrency=given)(template["Globals"])
+
+    reserved = function_defaults["Function"].get("ReservedConcurrentExecutions", "")
+
+    assert reserved == given
 
 
 @pytest.mark.parametrize("parameter", ["QontoEnvironment", "Pkce"])
@@ -239,8 +339,12 @@ def test_a_choice_offers_what_the_settings_take(template: Template, parameter: s
 
 
 def _template_takes(parameter: dict[str, Any], value: str) -> bool:
+    if parameter["Type"] == "Number" and not value.isdecimal():
+        return False
     return (
-        value in parameter.get("AllowedValues", [value])
+        value in map(str, parameter.get("AllowedValues", [value]))
+        and ("MinValue" not in parameter or parameter["MinValue"] <= int(value))
+        and ("MaxValue" not in parameter or int(value) <= parameter["MaxValue"])
         and len(value) <= parameter.get("MaxLength", len(value))
         and re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), value) is not None
     )
@@ -337,13 +441,77 @@ def test_a_value_that_would_stop_a_function_cannot_be_deployed(
     assert not _template_takes(template["Parameters"][parameter], value)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("DomainName", "connect.example.com"),
+        ("DomainName", "xn--caf-dma.example"),
+        ("CertificateArn", DOMAIN["CertificateArn"]),
+        ("CertificateArn", "arn:aws-us-gov:acm:us-gov-west-1:123456789012:certificate/6f9a"),
+        ("PublicBaseUrl", "https://app.example.com"),
+        ("PublicBaseUrl", "https://app.example.com:8443"),
+        ("StartThrottle", "1"),
+        ("StartThrottle", "10000"),
+        ("ReservedConcurrency", "100"),
+        ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:key/6f9a2b7c-0184"),
+        ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:key/mrk-6f9a2b7c0184"),
+        ("AlarmTopicArn", "arn:aws:sns:eu-west-3:123456789012:On_call-1"),
+        ("LogRetentionDays", "365"),
+    ],
+)
+def test_what_a_stack_can_run_with_can_be_deployed(
+    template: Template, parameter: str, value: str
+) -> None:
+    assert _template_takes(template["Parameters"][parameter], value)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [
+        ("DomainName", "https://connect.example.com"),
+        ("DomainName", "Connect.example.com"),
+        ("DomainName", "*.example.com"),
+        ("DomainName", "connect.example.com."),
+        ("DomainName", "localhost"),
+        ("CertificateArn", "6f9a2b7c-0184"),
+        ("CertificateArn", "arn:aws:iam::123456789012:server-certificate/connect"),
+        ("PublicBaseUrl", "http://app.example.com"),
+        ("PublicBaseUrl", "https://app.example.com/"),
+        ("PublicBaseUrl", "https://app.example.com/qonto"),
+        ("PublicBaseUrl", "https://me@app.example.com"),
+        ("StartThrottle", "0"),
+        ("StartThrottle", "2.5"),
+        ("ReservedConcurrency", "0"),
+        ("ReservedConcurrency", "-1"),
+        ("TopicKeyArn", "alias/aws/sns"),
+        ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:alias/mine"),
+        ("AlarmTopicArn", "arn:aws:sns:eu-west-3:123456789012:on-call.fifo"),
+        ("AlarmTopicArn", "arn:aws:sqs:eu-west-3:123456789012:on-call"),
+        ("LogRetentionDays", "31"),
+        ("LogRetentionDays", "0"),
+    ],
+)
+def test_what_a_stack_cannot_run_with_cannot_be_deployed(
+    template: Template, parameter: str, value: str
+) -> None:
+    assert not _template_takes(template["Parameters"][parameter], value)
+
+
+@pytest.mark.parametrize("url", ["https://app.example.com", "https://A-1.example.com:8443"])
+def test_a_redirection_uri_made_from_a_public_address_is_one_that_start_takes(
+    template: Template, url: str
+) -> None:
+    assert _template_takes(template["Parameters"]["PublicBaseUrl"], url)
+    assert _settings_take("REDIRECT_URI", f"{url}/callback")
+
+
 def test_every_default_can_be_deployed(template: Template) -> None:
     parameters = template["Parameters"]
 
     assert {name for name in parameters if "Default" not in parameters[name]} == {"ClientId"}
     assert parameters["QontoEnvironment"]["Default"] == "sandbox"
     for name, parameter in parameters.items():
-        assert _template_takes(parameter, parameter.get("Default", "client")), name
+        assert _template_takes(parameter, str(parameter.get("Default", "client"))), name
 
 
 @pytest.mark.parametrize("logical_id", SETTINGS)
@@ -359,8 +527,8 @@ def test_the_longest_environment_fits_into_lambda(template: Template, logical_id
         if isinstance(value, str):
             return len(value)
         assert isinstance(value, dict)
-        if "Fn::Sub" in value:
-            return 100
+        if "Fn::If" in value:  # the redirection URI
+            return int(template["Parameters"]["PublicBaseUrl"]["MaxLength"]) + len("/callback")
         parameter = template["Parameters"].get(value["Ref"])
         if parameter is None:
             return longest_names[value["Ref"]]
@@ -374,160 +542,62 @@ def test_the_longest_environment_fits_into_lambda(template: Template, logical_id
     assert sum(len(name) + longest(value) for name, value in variables.items()) <= 4096
 
 
-# ------------------------------------------------------------ who may do what
-
-
-@pytest.mark.parametrize(
-    ("role", "allowed"),
-    [
-        (
-            "StartRole",
-            {
-                "IssueStates": ("dynamodb:PutItem", {"Fn::GetAtt": ["StateTable", "Arn"]}),
-                "WriteLogs": (
-                    ["logs:CreateLogStream", "logs:PutLogEvents"],
-                    {"Fn::GetAtt": ["StartLogGroup", "Arn"]},
-                ),
-            },
-        ),
-        (
-            "CallbackRole",
-            {
-                "ConsumeAndRestoreStates": (
-                    ["dynamodb:DeleteItem", "dynamodb:PutItem"],
-                    {"Fn::GetAtt": ["StateTable", "Arn"]},
-                ),
-                "PublishAuthorizations": ("sns:Publish", TOPIC),
-                "UseTheTopicsKey": (
-                    ["kms:Decrypt", "kms:GenerateDataKey*"],
-                    {"Fn::GetAtt": ["AuthorizationTopicKey", "Arn"]},
-                ),
-                "WriteLogs": (
-                    ["logs:CreateLogStream", "logs:PutLogEvents"],
-                    {"Fn::GetAtt": ["CallbackLogGroup", "Arn"]},
-                ),
-            },
-        ),
-    ],
-)
-def test_a_role_can_do_its_work_and_nothing_else(
-    template: Template, role: str, allowed: dict[str, tuple[object, object]]
-) -> None:
-    policies = [
-        policy
-        for policy in _properties(template, "AWS::IAM::Policy").values()
-        if {"Ref": role} in policy["Roles"]
-    ]
-
-    assert [_statements(policy["PolicyDocument"]) for policy in policies] == [
-        {
-            sid: {"Effect": "Allow", "Action": action, "Resource": resource}
-            for sid, (action, resource) in allowed.items()
-        }
-    ]
-    assert template["Resources"][role]["Properties"].keys() == {
-        "Description",
-        "AssumeRolePolicyDocument",
-    }
-
-
-def test_each_function_has_a_role_of_its_own(template: Template) -> None:
-    assert {logical_id: function(template, logical_id)["Role"] for logical_id in SETTINGS} == {
-        "StartFunction": {"Fn::GetAtt": ["StartRole", "Arn"]},
-        "CallbackFunction": CALLBACK_ROLE,
-    }
-    assert resources(template, "AWS::IAM::").keys() == {
-        "StartRole",
-        "StartPolicy",
-        "CallbackRole",
-        "CallbackPolicy",
-    }
-    for role in _properties(template, "AWS::IAM::Role").values():
-        assert role["AssumeRolePolicyDocument"]["Statement"] == [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "lambda.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ]
-
-
-def test_nobody_but_callback_publishes_and_nothing_goes_in_the_clear(template: Template) -> None:
-    """Denied, not just not allowed: an allow-only topic policy does not bind its own account."""
-    policies = _properties(template, "AWS::SNS::TopicPolicy").values()
-    everybody = {"Effect": "Deny", "Principal": "*", "Resource": TOPIC}
-
-    assert [policy["Topics"] for policy in policies] == [[TOPIC]]
-    (statements,) = (_statements(policy["PolicyDocument"]) for policy in policies)
-    over_tls = statements.pop("OnlyOverTls")
-    assert statements == {
-        "OnlyCallbackPublishes": everybody
-        | {
-            "Action": "sns:Publish",
-            "Condition": {"ArnNotEquals": {"aws:PrincipalArn": CALLBACK_ROLE}},
-        },
-        "OnlyMachinesSubscribeOverEncryptedTransport": everybody
-        | {
-            "Action": "sns:Subscribe",
-            "Condition": {
-                "StringNotEquals": {"sns:Protocol": ["firehose", "https", "lambda", "sqs"]}
-            },
-        },
-    }
-    assert {"sns:Publish", "sns:Subscribe"} < set(over_tls.pop("Action"))
-    assert over_tls == everybody | {"Condition": {"Bool": {"aws:SecureTransport": "false"}}}
-
-
-def test_the_topic_is_encrypted_with_a_key_that_only_callback_can_use(template: Template) -> None:
-    ((key_id, key),) = _properties(template, "AWS::KMS::Key").items()
-    topics = _properties(template, "AWS::SNS::Topic").values()
-    statements = _statements(key["KeyPolicy"])
-    management = statements.pop("TheAccountManagesTheKey")
-
-    assert [topic["KmsMasterKeyId"] for topic in topics] == [{"Ref": key_id}]
-    assert statements == {
-        "CallbackPublishesThroughSns": {
-            "Effect": "Allow",
-            "Principal": {"AWS": CALLBACK_ROLE},
-            "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-            "Resource": "*",
-            "Condition": {
-                "StringEquals": {"kms:ViaService": {"Fn::Sub": "sns.${AWS::Region}.amazonaws.com"}}
-            },
-        }
-    }
-    using = ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom")
-    granting = ("kms:CreateGrant",)
-    for action in management["Action"]:
-        pattern = re.escape(action).replace(r"\*", ".*")
-        assert not any(re.fullmatch(pattern, forbidden) for forbidden in (*using, *granting))
-
-
 # ------------------------------------------------------------------------ states
 
 
 def test_the_table_holds_states_until_they_expire(template: Template) -> None:
     (table,) = _properties(template, "AWS::DynamoDB::Table").values()
 
+    assert table["TableName"] == {"Fn::Sub": "${AWS::StackName}-states"}
     assert table["KeySchema"] == [{"AttributeName": "state", "KeyType": "HASH"}]
     assert table["AttributeDefinitions"] == [{"AttributeName": "state", "AttributeType": "S"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["SSESpecification"] == {"SSEEnabled": True}
+    # A ceiling for writes would throttle the deletes of callback too.
+    assert "OnDemandThroughput" not in table
 
 
 # -------------------------------------------------------------------------- logs
 
 
 @pytest.mark.parametrize("logical_id", SETTINGS)
-def test_each_function_writes_json_to_a_log_group_that_forgets(
+def test_each_function_writes_json_to_a_log_group_of_its_own(
     template: Template, logical_id: str
 ) -> None:
-    log_group = logical_id.replace("Function", "LogGroup")
     logging = (
         template["Globals"]["Function"]["LoggingConfig"]
         | (template["Resources"][logical_id]["Properties"]["LoggingConfig"])
     )
 
-    assert logging == {"LogFormat": "JSON", "LogGroup": {"Ref": log_group}}
-    assert _properties(template, "AWS::Logs::LogGroup")[log_group] == {"RetentionInDays": 30}
+    assert logging == {
+        "LogFormat": "JSON",
+        "LogGroup": {"Ref": logical_id.replace("Function", "LogGroup")},
+    }
+
+
+def test_every_log_group_forgets(template: Template) -> None:
+    assert _properties(template, "AWS::Logs::LogGroup") == {
+        logical_id: {"RetentionInDays": {"Ref": "LogRetentionDays"}}
+        for logical_id in ("StartLogGroup", "CallbackLogGroup", "AccessLogGroup")
+    }
+
+
+def test_the_access_log_holds_nothing_that_could_be_a_code_or_a_state(template: Template) -> None:
+    """No query, path, header or cookie; the route is the template's own text."""
+    settings = template["Resources"]["HttpApiStage"]["Properties"]["AccessLogSettings"]
+    line = json.loads(settings["Format"])
+
+    assert settings["DestinationArn"] == {"Fn::GetAtt": ["AccessLogGroup", "Arn"]}
+    assert set(line.values()) == {
+        "$context.requestId",
+        "$context.integration.requestId",
+        "$context.routeKey",
+        "$context.status",
+        "$context.identity.sourceIp",
+        "$context.responseLatency",
+        "$context.integration.latency",
+        "$context.integration.integrationStatus",
+        "$context.integrationErrorMessage",
+        "$context.error.responseType",
+    }

@@ -81,6 +81,7 @@ def test_two_stacks_share_nothing(aws: LocalAws, stack: Stack) -> None:
         ("ClientId", ""),
         ("ReturnUrls", "http://app.example.com/"),
         ("AppName", "a" * 65),
+        ("LogRetentionDays", "31"),
     ],
 )
 def test_a_parameter_that_cloudformation_refuses_is_refused(

@@ -1,10 +1,16 @@
 """What an operator reads: one log line and one count an outcome, and no secret in either."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from demo import template as infra
+from demo.local_aws import LocalAws, Stack
+from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
+from tests.infra.resolution import Resolution
+from tests.integration.faults import ANSWER_LOST, REFUSED, fault_proxy
 from tests.integration.pair import CODE, NOW, Browser, Pair, Subscriber
 from tests.integration.test_faults import counts
 
@@ -62,6 +68,62 @@ def test_each_outcome_is_one_line_and_one_count(
     ]
     granted, *_ = lines(printed)
     assert granted["authorization_id"] == subscriber.messages()[0]["subject"]
+
+
+def test_alarms_and_dashboard_watch_what_is_counted(
+    aws: LocalAws, stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that the functions count is shown, and no alarm waits for what nobody counts."""
+    service = stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
+    resolution = Resolution(infra.load(), **{"AWS::StackName": service})
+    shown = dashboard_metrics(resolution)
+
+    with fault_proxy(aws) as proxy:
+        browser = Browser(Pair(aws, stack, endpoint_url=proxy.endpoint_url))
+        states = [browser.started() for _ in range(4)]
+        proxy.inject("DeleteItem", ANSWER_LOST, times=1)
+        browser.granted(states[0])  # unconfirmed
+        proxy.inject("Publish", REFUSED)
+        browser.granted(states[1])  # restored
+        proxy.inject("PutItem", REFUSED)
+        browser.granted(states[1])  # not restored
+        proxy.clear()
+        browser.granted(states[2])
+        browser.granted(states[2])  # used
+        browser.granted(states[3], at=NOW + 3600)  # expired
+        browser.failed(browser.started())
+        other = Browser(browser.pair)
+        other.granted(states[3])  # no cookie
+        other.started()
+        other.granted(states[3])  # another browser's
+        other.request("callback", "code=x")  # invalid
+    counts_written = counted(capsys.readouterr().out)
+
+    assert counts_written == {it for it in shown if it.namespace == "qonto-connect"}
+    assert set().union(*alarm_metrics(resolution).values()) <= shown
+
+
+def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
+    pair: Pair, cut_off: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each field of the queries in docs/operations.md is in a line of a function's or the API's."""
+    manual = (infra.ROOT / "docs" / "operations.md").read_text("utf-8")
+    [section] = re.findall(r"^## Follow one flow$(.*?)^## ", manual, re.MULTILINE | re.DOTALL)
+    queries = re.findall(r"^    .+", section, re.MULTILINE)
+    asked_for = set(re.findall(r"[a-z_A-Z]+(?=,|$| =| like)", "\n".join(queries), re.MULTILINE))
+    stage = infra.load()["Resources"]["HttpApiStage"]["Properties"]
+    browser = Browser(pair.anew())
+
+    browser.granted(browser.started())
+    browser.request("callback")
+    Browser(cut_off.anew()).start()
+
+    written = set().union(*lines(capsys.readouterr().out))
+    assert "authorization_id" in asked_for
+    assert (
+        asked_for - {"timestamp"}
+        <= written | json.loads(stage["AccessLogSettings"]["Format"]).keys()
+    )
 
 
 def test_the_time_of_a_line_is_rfc_3339(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

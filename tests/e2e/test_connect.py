@@ -1,0 +1,108 @@
+"""A whole flow through a deployed stack, from the link to a subscriber's queue."""
+
+import re
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from tests.e2e.deployed_stack import Deployed
+
+COOKIE = r"__Host-qonto-connect=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
+HOSTS = {"production": "oauth.qonto.com", "sandbox": "oauth-sandbox.staging.qonto.co"}
+
+
+def _come_back(browser: httpx2.Client, deployed: Deployed, decision: str) -> httpx2.Response:
+    """Start, decide at Qonto and come back."""
+    started = browser.get("/start")
+    return browser.get(deployed.qonto.decide(started.headers["location"], decision))
+
+
+def test_start_sends_a_browser_to_qonto_with_a_cookie_to_keep(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    answer = browser.get("/start?context=abc")
+
+    location = urlsplit(answer.headers["location"])
+    assert answer.status_code == 302
+    assert location.netloc == HOSTS[deployed.stack.parameters["QontoEnvironment"]]
+    assert location.path == "/oauth2/auth"
+    assert re.fullmatch(COOKIE, answer.headers["set-cookie"])
+    assert "abc" not in answer.headers["location"]
+
+
+def test_a_code_reaches_subscribers_and_can_be_exchanged(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    """With the redirection URI of the event, byte for byte that of the request."""
+    location = browser.get("/start").headers["location"]
+    returned = deployed.qonto.decide(location, "allow")
+    code = httpx2.URL(returned).params["code"]
+
+    answer = browser.get(returned)
+
+    event = deployed.queue.event(code=code)
+    data = event["data"]
+    verifier = {name: data[name] for name in ("code_verifier",) if name in data}
+    form = {"code": code, "redirect_uri": data["redirect_uri"], "grant_type": "authorization_code"}
+    client = {"client_id": data["client_id"], "client_secret": "secret"}
+    assert answer.status_code == 303
+    assert code not in answer.headers["location"]
+    assert event["type"] == "qonto-connect.authorization.granted.v1"
+    assert event["source"].startswith(f"/qonto-connect/{data['environment']}/")
+    assert deployed.qonto.server.exchange(form | client | verifier, {})["token_type"] == "bearer"
+
+
+def test_a_refusal_reaches_subscribers_too(deployed: Deployed, browser: httpx2.Client) -> None:
+    answer = _come_back(browser, deployed, "deny")
+
+    event = deployed.queue.event(error="access_denied")
+    assert answer.status_code == 303
+    assert event["type"] == "qonto-connect.authorization.failed.v1"
+
+
+def test_a_state_is_good_once(deployed: Deployed, browser: httpx2.Client) -> None:
+    started = browser.get("/start")
+    returned = deployed.qonto.decide(started.headers["location"], "allow")
+    browser.get(returned)
+
+    answer = browser.get(returned)
+
+    page = browser.get(answer.headers["location"])
+    assert (answer.status_code, answer.headers["location"]) == (303, "/callback/used")
+    assert (page.status_code, page.headers["cache-control"]) == (410, "no-store")
+
+
+def test_a_state_is_good_in_its_own_browser_alone(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    started = browser.get("/start")
+    returned = deployed.qonto.decide(started.headers["location"], "allow")
+
+    with closing(deployed.browser()) as another:
+        refused = another.get(returned)
+        page = another.get(refused.headers["location"])
+    answer = browser.get(returned)
+
+    assert refused.headers["location"] == "/callback/other-browser"
+    assert page.status_code == 403
+    assert "granted" in answer.headers["location"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("HEAD", "/start"),
+        ("POST", "/start"),
+        ("HEAD", "/callback"),
+        ("POST", "/callback"),
+        ("GET", "/"),
+        ("GET", "/callback/granted/more"),
+    ],
+)
+def test_nothing_else_is_there(browser: httpx2.Client, method: str, path: str) -> None:
+    answer = browser.request(method, path)
+
+    assert answer.status_code == 404
+    assert "set-cookie" not in answer.headers

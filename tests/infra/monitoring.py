@@ -1,0 +1,69 @@
+"""What alarms and dashboard watch."""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from tests.infra.resolution import Resolution
+
+
+class Metric(NamedTuple):
+    """A metric of CloudWatch's: it is one with its dimensions, and another with others."""
+
+    namespace: str
+    name: str
+    dimensions: frozenset[tuple[str, str]]
+
+
+def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
+    """Return what each alarm watches, by logical id."""
+    return {
+        logical_id: {
+            Metric(
+                it["Namespace"],
+                it["MetricName"],
+                frozenset((each["Name"], each["Value"]) for each in it["Dimensions"]),
+            )
+            for it in [
+                *([alarm["Properties"]] if "MetricName" in alarm["Properties"] else []),
+                *(
+                    query["MetricStat"]["Metric"]
+                    for query in alarm["Properties"].get("Metrics", [])
+                    if "MetricStat" in query
+                ),
+            ]
+        }
+        for logical_id, alarm in resolution.resources.items()
+        if alarm["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def widgets(resolution: Resolution) -> list[dict[str, Any]]:
+    """Return the widgets of the dashboard."""
+    body = json.loads(resolution.resources["Dashboard"]["Properties"]["DashboardBody"])
+    return list(body["widgets"])
+
+
+def dashboard_metrics(resolution: Resolution) -> set[Metric]:
+    """Return what the dashboard shows."""
+    return {
+        Metric(namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
+        for widget in widgets(resolution)
+        for row in widget["properties"].get("metrics", [])
+        for namespace, name, *dimensions in [[it for it in row if isinstance(it, str)]]
+    }
+
+
+def counted(printed: str) -> set[Metric]:
+    """Return the metrics that functions wrote, in CloudWatch's embedded metric format."""
+    return {
+        Metric(
+            directive["Namespace"],
+            metric["Name"],
+            frozenset((name, blob[name]) for name in dimensions),
+        )
+        for blob in map(json.loads, re.findall(r'^\{"_aws".*$', printed, re.MULTILINE))
+        for directive in blob["_aws"]["CloudWatchMetrics"]
+        for dimensions in directive["Dimensions"]
+        for metric in directive["Metrics"]
+    }

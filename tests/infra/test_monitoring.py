@@ -1,0 +1,222 @@
+"""What wakes an operator, and what they look at then."""
+
+import re
+from typing import Any
+
+import pytest
+
+from aws_calls import CALL_CONFIG
+from demo.template import Template
+from tests.infra.monitoring import Metric, alarm_metrics, dashboard_metrics, widgets
+from tests.infra.resolution import Resolution
+
+ALARM_TOPIC = "arn:aws:sns:eu-west-3:123456789012:on-call"
+# Of AWS's own metrics, the dimension that tells one topic, function or API from the others.
+DIMENSIONS = {
+    "AWS/ApiGateway": {("ApiId", "HttpApi")},
+    "AWS/Lambda": {("FunctionName", "StartFunction"), ("FunctionName", "CallbackFunction")},
+    "AWS/SNS": {("TopicName", "AuthorizationTopic.TopicName")},
+}
+
+
+@pytest.fixture(scope="module")
+def resolution(template: Template) -> Resolution:
+    return Resolution(template)
+
+
+def _alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
+    return {
+        logical_id: resource["Properties"]
+        for logical_id, resource in resolution.resources.items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def _watched(logical_id: str, resolution: Resolution) -> set[str]:
+    return {
+        f"{metric.name}[{dict(metric.dimensions)['reason']}]"
+        if "reason" in dict(metric.dimensions)
+        else metric.name
+        for metric in alarm_metrics(resolution)[logical_id]
+    }
+
+
+def test_each_alarm_watches_what_its_name_says(resolution: Resolution) -> None:
+    assert {it: _watched(it, resolution) for it in alarm_metrics(resolution)} == {
+        "PublishFailedAlarm": {"PublishFailed"},
+        "DeliveryFailedAlarm": {"NumberOfNotificationsFailed"},
+        "NobodySubscribedAlarm": {
+            "NumberOfMessagesPublished",
+            "NumberOfNotificationsDelivered",
+            "NumberOfNotificationsFailed",
+            "NumberOfNotificationsFilteredOut",
+        },
+        "UnconfirmedAlarm": {"CallbackRefused[unconfirmed]"},
+        "RefusalsAlarm": {
+            "CallbackRefused[invalid_request]",
+            "CallbackRefused[no_cookie]",
+            "CallbackRefused[other_browser]",
+            "CallbackRefused[unknown]",
+            "CallbackRefused[expired]",
+            "CallbackRefused[unconfirmed]",
+            "CallbackRefused[not_restored]",
+            "AuthorizationGranted",
+            "AuthorizationFailed",
+        },
+        "UnavailableAlarm": {"5xx"},
+        "StartErrorsAlarm": {"Errors"},
+        "CallbackErrorsAlarm": {"Errors"},
+        "StartThrottlesAlarm": {"Throttles"},
+        "CallbackThrottlesAlarm": {"Throttles"},
+        "StartDurationAlarm": {"Duration"},
+        "CallbackDurationAlarm": {"Duration"},
+    }
+
+
+def test_an_alarm_of_a_function_watches_that_function(resolution: Resolution) -> None:
+    for logical_id, metrics in alarm_metrics(resolution).items():
+        for metric in metrics:
+            if metric.namespace == "AWS/Lambda":
+                [(_, function)] = metric.dimensions
+                assert logical_id.startswith(function.removesuffix("Function"))
+
+
+def test_every_metric_is_of_this_stack_alone(resolution: Resolution) -> None:
+    """Two stacks of an account have their counts, alarms and dashboards apart."""
+    metrics: set[Metric] = set().union(*alarm_metrics(resolution).values())
+
+    for metric in metrics | dashboard_metrics(resolution):
+        if metric.namespace == "qonto-connect":
+            assert ("service", "connect") in metric.dimensions
+        else:
+            assert len(metric.dimensions) == 1
+            assert metric.dimensions <= DIMENSIONS[metric.namespace]
+
+
+def test_where_nothing_happens_there_is_no_alarm(resolution: Resolution) -> None:
+    for alarm in _alarms(resolution).values():
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+
+
+@pytest.mark.parametrize(
+    "logical_id",
+    [
+        "PublishFailedAlarm",
+        "DeliveryFailedAlarm",
+        "NobodySubscribedAlarm",
+        "UnconfirmedAlarm",
+        "StartErrorsAlarm",
+        "CallbackErrorsAlarm",
+        "StartThrottlesAlarm",
+        "CallbackThrottlesAlarm",
+    ],
+)
+def test_what_should_never_happen_is_told_the_first_time(
+    resolution: Resolution, logical_id: str
+) -> None:
+    alarm = _alarms(resolution)[logical_id]
+
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1)
+    assert alarm.get("Statistic", "Sum") == "Sum"
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({"published": 1}, "ALARM"),
+        ({"published": 1, "delivered": 1}, "OK"),
+        ({"published": 1, "failed": 1}, "OK"),
+        ({"published": 1, "filtered": 1}, "OK"),
+        ({}, "OK"),
+    ],
+)
+def test_a_message_that_reaches_nobody_is_told(
+    resolution: Resolution, counts: dict[str, int], state: str
+) -> None:
+    """One that a filter policy keeps out has a subscriber, and one that fails its own alarm."""
+    assert _state(_alarms(resolution)["NobodySubscribedAlarm"], counts) == state
+
+
+@pytest.mark.parametrize(
+    ("counts", "state"),
+    [
+        ({"no_cookie": 21}, "ALARM"),
+        ({"no_cookie": 20}, "OK"),
+        ({"unknown": 11, "expired": 11, "granted": 21}, "ALARM"),
+        ({"invalid_request": 50, "granted": 40, "failed": 10}, "OK"),
+        ({"granted": 1000}, "OK"),
+        ({}, "OK"),
+    ],
+)
+def test_refusals_are_many_by_number_and_by_share(
+    resolution: Resolution, counts: dict[str, int], state: str
+) -> None:
+    assert _state(_alarms(resolution)["RefusalsAlarm"], counts) == state
+
+
+def _state(alarm: dict[str, Any], counts: dict[str, int]) -> str:
+    """Return the state of *alarm* at *counts*, by its expressions read as Python's."""
+    queries = {query["Id"]: query for query in alarm["Metrics"]}
+    expressions = {
+        it: query["Expression"] for it, query in queries.items() if "Expression" in query
+    }
+    counted = queries.keys() - expressions.keys()
+    # Without FILL, one count that is missing makes the whole expression missing.
+    assert set(re.findall(r"FILL\((\w+), 0\)", " ".join(expressions.values()))) == counted
+    assert [it for it, query in queries.items() if query.get("ReturnData", True)] == ["result"]
+    values: dict[str, Any] = dict.fromkeys(counted, 0) | counts
+    for name in reversed(expressions):  # the result stands first
+        expression = expressions[name].replace("IF(", "choose(").replace(" AND ", " and ")
+        functions = {
+            "FILL": lambda count, _: count,
+            "choose": lambda condition, then, otherwise: then if condition else otherwise,
+        }
+        values[name] = eval(expression, functions, values)  # noqa: S307 - the template's own text
+    return "ALARM" if values["result"] > alarm["Threshold"] else "OK"
+
+
+def test_slow_is_what_waits_for_a_call_that_times_out(resolution: Resolution) -> None:
+    config = vars(CALL_CONFIG)
+    one_attempt = config["connect_timeout"] + config["read_timeout"]
+
+    for logical_id in ("StartDurationAlarm", "CallbackDurationAlarm"):
+        alarm = _alarms(resolution)[logical_id]
+        assert alarm["Threshold"] == one_attempt * 1000
+        assert alarm["ExtendedStatistic"] == "p99"
+
+
+@pytest.mark.parametrize(("topic", "told"), [("", []), (ALARM_TOPIC, [ALARM_TOPIC])])
+def test_alarms_go_to_the_deployers_topic_if_there_is_one(
+    template: Template, topic: str, told: list[str]
+) -> None:
+    for alarm in _alarms(Resolution(template, AlarmTopicArn=topic)).values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == told
+
+
+def test_the_dashboard_shows_all_that_an_alarm_watches(resolution: Resolution) -> None:
+    assert set().union(*alarm_metrics(resolution).values()) <= dashboard_metrics(resolution)
+
+
+def test_the_dashboard_shows_every_alarm(resolution: Resolution) -> None:
+    [shown] = [it["properties"]["alarms"] for it in widgets(resolution) if it["type"] == "alarm"]
+
+    assert shown == [f"{logical_id}.Arn" for logical_id in alarm_metrics(resolution)]
+
+
+def test_widgets_fill_the_grid_and_do_not_overlap(resolution: Resolution) -> None:
+    cells = [
+        (column, row)
+        for it in widgets(resolution)
+        for column in range(it["x"], it["x"] + it["width"])
+        for row in range(it["y"], it["y"] + it["height"])
+    ]
+
+    assert len(set(cells)) == len(cells) == 24 * (1 + max(row for _, row in cells))
+
+
+def test_the_dashboard_has_a_link(resolution: Resolution) -> None:
+    assert resolution.outputs["DashboardUrl"] == (
+        "https://eu-west-3.console.aws.amazon.com/cloudwatch/home"
+        "?region=eu-west-3#dashboards/dashboard/Dashboard"
+    )

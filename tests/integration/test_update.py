@@ -1,0 +1,57 @@
+"""What happens to flows under way while a stack is updated or rolled back."""
+
+from demo.local_aws import LocalAws, Stack
+from tests.integration.pair import REDIRECT_URI, RETURN_URL, Browser, Pair, Subscriber
+
+
+def test_a_state_goes_on_as_it_was_started(
+    aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
+) -> None:
+    """New settings are for new flows: what Qonto was sent is what the event says."""
+    state = browser.started(context="ctx-1")
+    browser.pair = Pair(
+        aws,
+        stack,
+        SCOPE="card.read",
+        RETURN_URLS="https://new.example.com/",
+        REDIRECT_URI="https://new.example.com/callback",
+        PKCE="S256",
+    )
+
+    answer = browser.granted(state)
+
+    assert answer.location.startswith(f"{RETURN_URL}?")
+    data = subscriber.message()["data"]
+    assert data["requested_scope"] == "offline_access organization.read"
+    assert data["redirect_uri"] == REDIRECT_URI
+    assert "code_verifier" not in data
+
+
+def test_a_state_of_a_newer_version_is_good_after_a_rollback(
+    aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
+) -> None:
+    state = browser.started()
+    aws.dynamodb.update_item(
+        TableName=stack.table_name,
+        Key={"state": {"S": state}},
+        UpdateExpression="SET added_later = :value",
+        ExpressionAttributeValues={":value": {"S": "x"}},
+    )
+
+    answer = browser.granted(state)
+
+    assert answer.parameters["outcome"] == "granted"
+    assert subscriber.message()["data"]["code"]
+
+
+def test_a_state_of_another_client_is_answered_as_used(
+    aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
+) -> None:
+    """Which is why a new client gets a stack of its own."""
+    state = browser.started()
+    browser.pair = Pair(aws, stack, CLIENT_ID="client-2")
+
+    answer = browser.granted(state)
+
+    assert answer.location == "/callback/used"
+    assert subscriber.messages() == []
