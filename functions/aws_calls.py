@@ -17,7 +17,7 @@ CALL_CONFIG = Config(
 )
 
 # One for all clients of a function: they share what it has read. Not boto3's, whose own imports
-# take a tenth of a cold start for what we never call.
+# would be a twentieth of a cold start, for nothing that is called.
 _session = botocore.session.get_session()
 
 # Refused by AWS, not reached or not answered in time, answered with what is no answer: in each case

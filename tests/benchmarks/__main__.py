@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import botocore
 
 from demo.template import ROOT
+from tests.benchmarks import load
 from tests.benchmarks.aws_stub import AwsStub, aws_stub
 from tests.benchmarks.chart import Bar, svg
 from tests.benchmarks.measure import Cold, Warm, cold, warm
@@ -61,7 +62,9 @@ def main() -> None:
             for row in WARM
         ),
     ]
-    report = "\n\n".join([_conditions(), _verdicts(bars), _times(rivals, colds, warms)])
+    _say(f"  load: {load.SECONDS} s for each number of connections")
+    parts = [_conditions(), _verdicts(bars), _times(rivals, colds, warms), load.table()]
+    report = "\n\n".join(parts)
     _say(f"\n{report}")
     CHART.write_text(svg(bars), "utf-8")
     text = re.sub(
