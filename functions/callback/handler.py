@@ -4,13 +4,12 @@ import os
 import re
 from urllib.parse import urlencode
 
-import boto3
-
+import cold_start  # noqa: F401 - before all that takes time
+import aws_calls
 import browser_binding
 import browser_request
 import browser_response
 import state_store
-from aws_calls import CALL_CONFIG
 from browser_request import Event
 from browser_response import Answer
 from callback import authorization_event, authorization_response
@@ -20,8 +19,8 @@ from state_store import PendingAuthorization
 from telemetry import count, logger
 
 settings = Settings.model_validate(dict(os.environ))
-states = state_store.StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
-topic = AuthorizationTopic(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
+states = state_store.StateStore(aws_calls.client("dynamodb"), settings)
+topic = AuthorizationTopic(aws_calls.client("sns"), settings.topic_arn)
 
 # Why a state was not consumed, or its event not published: what the person is told.
 REFUSALS = {
