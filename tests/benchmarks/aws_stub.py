@@ -11,14 +11,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from threading import Thread
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+import trustme
 
 HOST = "localhost"
 PUBLISHED = (
@@ -104,46 +99,18 @@ class _Server(socketserver.ThreadingTCPServer):
         return self._published
 
 
-def _certificate(
-    name: str, key: rsa.RSAPrivateKey, issuer: str, issuer_key: rsa.RSAPrivateKey, *, ca: bool
-) -> bytes:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=7))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(issuer_key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-
-
 @contextmanager
-def aws_stub(directory: Path, item: dict[str, dict[str, str]]) -> Iterator[AwsStub]:
-    """Run the stub, its keys in *directory*; a delete finds *item*."""
-    ca_key, key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
-    authority = _certificate("benchmark CA", ca_key, "benchmark CA", ca_key, ca=True)
-    chain = directory / "stub.pem"
-    chain.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + _certificate(HOST, key, "benchmark CA", ca_key, ca=False)
-    )
+def aws_stub(item: dict[str, dict[str, str]]) -> Iterator[AwsStub]:
+    """Run the stub; a delete finds *item*."""
+    authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
+    authority.issue_cert(HOST).configure_cert(context)
+    certificate = authority.cert_pem.bytes().decode()
     with _Server(context, item) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield AwsStub(f"https://{HOST}:{server.server_address[1]}", authority.decode())
+            yield AwsStub(f"https://{HOST}:{server.server_address[1]}", certificate)
         finally:
             server.shutdown()
             thread.join()

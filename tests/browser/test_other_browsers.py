@@ -5,14 +5,13 @@ Not shown here: Safari itself, and phones. WebKit refuses a ``Secure`` cookie on
 certificate of this test run's own, as it would in the cloud.
 """
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlencode
 
 import pytest
+import trustme
 
 from demo.local_aws import LocalAws
 from tests.browser import webkit as webkit_driver
@@ -63,8 +62,6 @@ def name(request: pytest.FixtureRequest) -> str:
         pytest.skip("Firefox is not installed (Debian: apt install firefox-esr)")
     if it == "webkit" and not webkit_driver.INSTALLED:
         pytest.skip("WebKit is not installed (Debian: apt install webkit2gtk-driver xvfb)")
-    if it == "webkit" and not shutil.which("openssl"):
-        pytest.skip("openssl is not installed (Debian: apt install openssl)")
     return it
 
 
@@ -75,12 +72,9 @@ def served(name: str, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -
         with site(aws) as plain:
             yield plain
         return
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
-    make = "openssl req -x509 -nodes -days 1 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
-    command = [*make.split(), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    with site(aws, "https", ssl_keyfile=key, ssl_certfile=certificate) as encrypted:
+    pem = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    with site(aws, "https", ssl_keyfile=str(pem), ssl_certfile=str(pem)) as encrypted:
         yield encrypted
 
 
