@@ -13,6 +13,8 @@ CALL_CONFIG = Config(
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 2},
     parameter_validation=False,  # the parameters are ours, and AWS checks them as well
+    # Seen in AWS's own logs. botocore would build one anew, twice a call: a seventh of its work.
+    user_agent="qonto-connect",
 )
 
 # One for all clients of a function: they share what it has read. Not boto3's, whose own imports
