@@ -12,7 +12,7 @@ LOCKED := $(UV) pip sync --quiet --require-hashes --compile-bytecode --python
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help demo test lint build check lock clean
+.PHONY: help demo test bench lint build check lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ demo: .venv/.ready ## run the pair for real on this machine and print the addres
 
 test: .venv/.ready .venv-sam/.ready .venv-checkov/.ready ## run every test that this machine can run; say what was skipped and why
 	$(BIN)/pytest --cov
+
+bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's table and chart
+	@PYTHONPATH=functions $(BIN)/python -m tests.benchmarks
 
 lint: .venv/.ready ## check style and types
 	$(BIN)/ruff check

@@ -1,11 +1,15 @@
 """What both functions read from a browser's request, an API Gateway payload 2.0 event."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 type Event = dict[str, Any]
+
+_LANGUAGE_RANGE = re.compile(
+    r"\s*([a-z]{1,8}|\*)(?:-[a-z0-9-]+)?\s*(?:;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?\s*"
+)
 
 
 class InvalidQueryError(ValueError):
@@ -56,23 +60,20 @@ def is_speculative(event: Event) -> bool:
     )
 
 
-def language(event: Event, offered: Collection[str]) -> str | None:
-    """Return the language of *offered* that the browser prefers; None if it wants none of them.
+def language(event: Event, offered: Sequence[str]) -> str:
+    """Return the language of *offered* that the browser prefers, or the first if it wants none.
 
     By ``Accept-Language`` (RFC 9110, section 12.5.4): a range counts for its whole language, so
     that ``fr-CH`` is ``fr``; of equal weights the first one wins.
     """
     weights: dict[str, float] = {}
-    for item in event["headers"].get("accept-language", "").split(","):
-        found = re.fullmatch(
-            r" *([a-z]{1,8}|\*)(-[a-z0-9-]+)? *(; *q=([01](\.\d{0,3})?))? *", item.lower()
-        )
-        if found:
-            weights[found[1]] = max(float(found[4] or 1), weights.get(found[1], 0))
-    for other in offered:
-        weights.setdefault(other, weights.get("*", 0))
-    wanted = {name: weight for name, weight in weights.items() if weight and name in offered}
-    return max(wanted, key=lambda name: wanted[name], default=None)
+    for item in event["headers"].get("accept-language", "").lower().split(","):
+        if found := _LANGUAGE_RANGE.fullmatch(item):
+            weights[found[1]] = max(float(found[2] or 1), weights.get(found[1], 0))
+    names = [it for it in (*weights, *offered) if it in offered]
+    wanted = {it: weights.get(it, weights.get("*", 0)) for it in names}
+    best = max(wanted, key=lambda it: wanted[it])
+    return best if wanted[best] else offered[0]
 
 
 def arrival(event: Event) -> int:

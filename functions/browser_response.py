@@ -3,6 +3,9 @@
 from http import HTTPStatus
 from typing import Any
 
+from browser_request import Event
+from deployment import Deployment
+
 type Answer = dict[str, Any]
 
 _HEADERS = {
@@ -23,10 +26,24 @@ def redirect(status: int, location: str, *cookies: str) -> Answer:
     }
 
 
-def page(status: int, html: str, content_security_policy: str) -> Answer:
-    """Answer *status* with a page."""
+def page(
+    event: Event, deployment: Deployment, name: str, detail: str = "", start_query: str = ""
+) -> Answer:
+    """Answer with a page in the person's language: what happened, what to do, a way on.
+
+    Args:
+        event: the request.
+        deployment: whose app the person came from.
+        name: a table of ``pages.toml``.
+        detail: a reference to quote, or what was wrong with the request; empty: nothing.
+        start_query: what to ask of ``/start`` again; empty: not known.
+
+    """
+    import pages  # noqa: PLC0415 - a redirect, the usual answer, needs none
+
+    status, html = pages.page(event, deployment, name, detail, start_query)
     headers = _HEADERS | {
-        "Content-Security-Policy": content_security_policy,
+        "Content-Security-Policy": pages.CONTENT_SECURITY_POLICY,
         "Content-Type": "text/html; charset=utf-8",
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

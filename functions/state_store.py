@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 # Qonto's own login and consent may take 30 minutes.
 STATE_LIFETIME = 60 * 60
 
-# What an app may ask of /start.
-START_PARAMETERS = {"context", "return_to", "organization_id", "registration_id"}
-
 type Reason = Literal["unknown", "other_browser", "expired", "unconfirmed"]
 
 
@@ -43,11 +40,6 @@ class PendingAuthorization(BaseModel):
     context: str | None = None
     return_to: str | None = None
     code_verifier: str | None = Field(default=None, repr=False)
-
-    @property
-    def start_query(self) -> dict[str, str]:
-        """The query of ``/start`` that asks for the same again."""
-        return self.model_dump(include=START_PARAMETERS, exclude_none=True)
 
 
 class StateStoreUnavailableError(Exception):

@@ -5,8 +5,6 @@ import logging
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-NAMESPACE = "qonto-connect"
-
 # Lambda's JSON logs take a line for INFO unless its time is RFC 3339.
 logger = Logger(use_rfc3339=True)
 
@@ -20,6 +18,6 @@ def count(metric: str, **dimensions: str) -> None:
     A blob per count and not one per invocation: a dimension of one must not reach another, and a
     kill must not lose what happened before it.
     """
-    with single_metric(metric, MetricUnit.Count, 1, namespace=NAMESPACE) as single:
+    with single_metric(metric, MetricUnit.Count, 1, namespace="qonto-connect") as single:
         for name, value in dimensions.items():
             single.add_dimension(name=name, value=value)

@@ -15,7 +15,7 @@ CODE_LIFETIME = timedelta(minutes=10)
 _DATA_AS_STORED = {"environment", "client_id", "redirect_uri", "context", "started_at"}
 
 
-class _Data(BaseModel):
+class _Data(BaseModel, defer_build=True):  # what is not published now is not built now
     environment: Literal["production", "sandbox"]
     client_id: str
     redirect_uri: str
@@ -43,7 +43,7 @@ class FailedData(_Data):
     error_description: str | None = None
 
 
-class _AuthorizationEvent(BaseModel):
+class _AuthorizationEvent(BaseModel, defer_build=True):
     specversion: Literal["1.0"] = "1.0"
     id: UUID
     source: str

@@ -4,13 +4,12 @@ import os
 import re
 from urllib.parse import urlencode
 
-import boto3
-
+import cold_start  # noqa: F401 - before all that takes time
+import aws_calls
 import browser_binding
 import browser_request
 import browser_response
 import state_store
-from aws_calls import CALL_CONFIG
 from browser_request import Event
 from browser_response import Answer
 from callback import authorization_event, authorization_response
@@ -20,8 +19,8 @@ from state_store import PendingAuthorization
 from telemetry import count, logger
 
 settings = Settings.model_validate(dict(os.environ))
-states = state_store.StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
-topic = AuthorizationTopic(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
+states = state_store.StateStore(aws_calls.client("dynamodb"), settings)
+topic = AuthorizationTopic(aws_calls.client("sns"), settings.topic_arn)
 
 # Why a state was not consumed, or its event not published: what the person is told.
 REFUSALS = {
@@ -33,8 +32,9 @@ REFUSALS = {
     "unconfirmed": "start-again",
     "not_restored": "start-again",
 }
-OUTCOME_PARAMETERS = {"reference", *state_store.START_PARAMETERS}
 OUTCOMES = {"granted", "denied", "failed", *REFUSALS.values()}
+# What /start was asked, and is asked again by a page that offers to start again.
+START_PARAMETERS = {"context", "return_to", "organization_id", "registration_id"}
 # What the app is told; of any other outcome it could make nothing.
 RETURNED_OUTCOMES = {"granted", "denied", "failed", "expired"}
 
@@ -62,7 +62,7 @@ def handler(event: Event, _context: object) -> Answer:
         return _refuse(refusal.reason, refusal.authorization)
     except state_store.StateStoreUnavailableError as error:
         logger.error("State not consumed", error=str(error))
-        return _page(event, "callback-unavailable")
+        return browser_response.page(event, settings, "callback-unavailable")
 
     authorization_id = authorization.authorization_id
     message = authorization_event.build(authorization, response, settings.token_endpoint, now)
@@ -87,7 +87,7 @@ def _restore(event: Event, authorization: PendingAuthorization) -> Answer:
         )
         return _refuse("not_restored", authorization)
     count("StateRestored")
-    return _page(event, "callback-unavailable")
+    return browser_response.page(event, settings, "callback-unavailable")
 
 
 def _refuse(reason: str, own: PendingAuthorization | None = None, **details: object) -> Answer:
@@ -103,10 +103,12 @@ def _go_on(outcome: str, own: PendingAuthorization | None) -> Answer:
         return browser_response.redirect(303, f"/callback/{outcome}")
     authorization_id = str(own.authorization_id)
     if own.return_to is None or outcome not in RETURNED_OUTCOMES:
-        query = {"reference": authorization_id[:8]}
-        if outcome != "granted":  # to start again with
-            query |= own.start_query
-        return browser_response.redirect(303, f"/callback/{outcome}?{urlencode(query)}")
+        reference = authorization_id[:8]
+        asked = urlencode(own.model_dump(include=START_PARAMETERS, exclude_none=True))
+        again = browser_binding.set_start_query(reference, asked)
+        cookies = [] if outcome == "granted" else [again]
+        location = f"/callback/{outcome}?reference={reference}"
+        return browser_response.redirect(303, location, *cookies)
     returned = {"authorization_id": authorization_id, "outcome": outcome}
     if own.context is not None:
         returned["context"] = own.context
@@ -117,17 +119,12 @@ def _go_on(outcome: str, own: PendingAuthorization | None) -> Answer:
 def _outcome_page(event: Event) -> Answer:
     outcome = event["pathParameters"]["outcome"]
     try:
-        query = browser_request.single_values(event["rawQueryString"], OUTCOME_PARAMETERS)
+        query = browser_request.single_values(event["rawQueryString"], {"reference"})
     except browser_request.InvalidQueryError:
-        return _page(event, "not-found")
-    reference = query.pop("reference", None)
-    malformed = reference is not None and not re.fullmatch(r"[0-9a-f]{8}", reference)
+        return browser_response.page(event, settings, "not-found")
+    reference = query.get("reference", "")
+    malformed = "reference" in query and not re.fullmatch(r"[0-9a-f]{8}", reference)
     if malformed or outcome not in OUTCOMES:
-        return _page(event, "not-found")
-    return _page(event, outcome, reference, **query)
-
-
-def _page(event: Event, name: str, detail: str | None = None, **start_query: str) -> Answer:
-    import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
-
-    return pages.answer(name, event, settings, detail, start_query)
+        return browser_response.page(event, settings, "not-found")
+    start_query = browser_binding.read_start_query(event, reference)
+    return browser_response.page(event, settings, outcome, reference, start_query)

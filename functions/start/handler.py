@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 from secrets import token_urlsafe
 from uuid import uuid4
 
-import boto3
-
+import cold_start  # noqa: F401 - before all that takes time
+import aws_calls
 import browser_binding
 import browser_request
 import browser_response
 import state_store
-from aws_calls import CALL_CONFIG
 from browser_request import Event
 from browser_response import Answer
 from start import authorization_request
@@ -19,7 +18,7 @@ from start.settings import Settings
 from telemetry import count, logger
 
 settings = Settings.model_validate(dict(os.environ))
-states = state_store.StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
+states = state_store.StateStore(aws_calls.client("dynamodb"), settings)
 
 
 @logger.inject_lambda_context(log_event=False)  # in the code: it beats the environment
@@ -32,7 +31,7 @@ def handler(event: Event, _context: object) -> Answer:
         query = authorization_request.parse(event["rawQueryString"], settings.return_urls)
     except browser_request.InvalidQueryError as error:
         logger.warning("Start refused", parameters=error.parameters)
-        return _page(event, "start-invalid", ", ".join(error.parameters))
+        return browser_response.page(event, settings, "start-invalid", ", ".join(error.parameters))
 
     browser = browser_binding.read(event) or browser_binding.new()
     now = browser_request.arrival(event)
@@ -47,25 +46,16 @@ def handler(event: Event, _context: object) -> Answer:
         redirect_uri=settings.redirect_uri,
         scope=settings.scope,
         started_at=datetime.fromtimestamp(now, UTC),
-        organization_id=query.organization_id,
-        registration_id=query.registration_id,
-        context=query.context,
-        return_to=query.return_to,
+        **query.model_dump(),
         code_verifier=token_urlsafe(32) if settings.pkce == "S256" else None,
     )
     try:
         states.issue(authorization)
     except state_store.StateStoreUnavailableError as error:
         logger.error("State not issued", authorization_id=authorization_id, error=str(error))
-        return _page(event, "start-unavailable")
+        return browser_response.page(event, settings, "start-unavailable")
 
     logger.info("Authorization started", authorization_id=authorization_id)
     count("AuthorizationStarted")
     location = authorization_request.url(settings.authorization_endpoint, authorization)
     return browser_response.redirect(302, location, browser_binding.set_cookie(browser))
-
-
-def _page(event: Event, name: str, detail: str | None = None) -> Answer:
-    import pages  # noqa: PLC0415 - a redirect, the usual answer, needs no page
-
-    return pages.answer(name, event, settings, detail)

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from demo.local_aws import LocalAws
 from demo.template import ROOT
+from tests.browser.site import Site, site
 from tests.demo_process import checked, five_free_ports, running
+from tests.integration.pair import watched_aws
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
+ARGUMENTS = ["--no-sandbox"] if ROOT_USER else []  # Chromium's sandbox refuses root
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
 
@@ -26,16 +31,34 @@ class Demo:
     live: str
 
 
+@pytest.fixture(scope="session")
+def aws() -> Iterator[LocalAws]:
+    """An AWS of this test run's own."""
+    with watched_aws() as local_aws:
+        yield local_aws
+
+
+@pytest.fixture(scope="session")
+def served(aws: LocalAws) -> Iterator[Site]:
+    """The pair, the app and the stand-in."""
+    with site(aws) as it:
+        yield it
+
+
+@pytest.fixture
+def pair(served: Site) -> Site:
+    """The pair with an app to return to, asked for nothing yet."""
+    served.use()
+    return served
+
+
 @pytest.fixture(scope="module")  # while it runs, no other test could have an event loop
 def chromium() -> Iterator[Browser]:
     """Chromium, without a window."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt install chromium)")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox refuses root
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if root else []
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
 

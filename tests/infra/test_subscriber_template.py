@@ -18,6 +18,7 @@ from demo.template import ROOT, Template, load, references, resources
 README = (EXAMPLE.parent / "README.md").read_text("utf-8")
 APP = {"Ref": "AppRoleArn"}
 TOPIC = {"Ref": "TopicArn"}
+TABLES = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table"
 QUEUE = {"Fn::GetAtt": ["Queue", "Arn"]}
 
 
@@ -213,6 +214,7 @@ def test_the_function_can_do_its_work_and_nothing_else(template: Template) -> No
 def test_the_app_sends_confirmations_reads_how_they_stand_and_can_do_nothing_else(
     template: Template,
 ) -> None:
+    name = properties(template, "ConnectionTable")["TableName"]
     table = properties(template, "ConnectionTable")["ResourcePolicy"]["Fn::If"][1]
     named = {
         logical_id
@@ -232,7 +234,7 @@ def test_the_app_sends_confirmations_reads_how_they_stand_and_can_do_nothing_els
             "Effect": "Allow",
             "Principal": {"AWS": APP},
             "Action": "dynamodb:GetItem",
-            "Resource": "*",
+            "Resource": {"Fn::Sub": f"{TABLES}/{name['Fn::Sub']}"},
         }
     }
 

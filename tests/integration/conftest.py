@@ -4,17 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.local_aws import LocalAws, Stack, free_port, ministack
-from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber, WatchedAws
+from demo.local_aws import LocalAws, Stack, free_port
+from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber, watched_aws
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
     """An AWS of this test run's own; no event is published there without being checked."""
-    with ministack() as local_aws:
-        watched = WatchedAws(local_aws.endpoint_url)
-        yield watched
-        watched.check()
+    with watched_aws() as local_aws:
+        yield local_aws
 
 
 @pytest.fixture(scope="session")

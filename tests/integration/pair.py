@@ -5,7 +5,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 
 from demo.gateway import Handler, LambdaContext
-from demo.local_aws import LocalAws, Stack, scrubbed_environment
+from demo.local_aws import LocalAws, Stack, ministack, scrubbed_environment
 from demo.template import Template
 from tests.contract import delivered
 
@@ -235,3 +236,12 @@ class WatchedAws(LocalAws):
         """Check all that was published until now."""
         for subscriber in self._subscribers:
             subscriber.bodies()
+
+
+@contextmanager
+def watched_aws() -> Iterator[LocalAws]:
+    """Run an AWS in which no event is published without being checked."""
+    with ministack() as local_aws:
+        watched = WatchedAws(local_aws.endpoint_url)
+        yield watched
+        watched.check()

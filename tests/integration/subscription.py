@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -44,6 +44,7 @@ class StandIn:
         self.instead: Response | None = None  # of the token endpoint's own answer
         self.breaks: Breaks | None = None  # where the token endpoint's connection does
         self.reached = threading.Event()  # a request has come as far as that
+        self.meanwhile: Callable[[], None] = lambda: None  # what happens during the exchange
         self._qonto = qonto.create_app(self.server)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -80,6 +81,7 @@ class StandIn:
         elif self.breaks == "before":
             await self._break()
         else:
+            self.meanwhile()
             await self._qonto(scope, receive, self._break if self.breaks == "after" else send)
 
     async def _break(self, *_: object) -> None:

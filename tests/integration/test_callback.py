@@ -258,6 +258,7 @@ def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_w
 
     answer = without_app.failed(state)
 
+    assert re.fullmatch(r"/callback/denied\?reference=[0-9a-f]{8}", answer.location)
     page = without_app.request("outcome", urlsplit(answer.location).query, outcome="denied")
     [start_again] = re.findall(r'href="/start\?(.*?)"', page.body)
     again = without_app.request("start", unescape(start_again)).parameters
@@ -268,6 +269,20 @@ def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_w
         "org-1",
         "reg-1",
     ]
+
+
+def test_a_link_to_a_page_puts_nothing_of_its_own_there(without_app: Browser) -> None:
+    answer = without_app.failed(without_app.started(context="ctx-1"))
+    query = urlsplit(answer.location).query
+
+    forged = "context=ctx-2&organization_id=org-2&return_to=https://app.example.com/back"
+    own = without_app.request("outcome", f"{query}&{forged}", outcome="denied")
+    other = without_app.request("outcome", f"reference=1a2b3c4d&{forged}", outcome="denied")
+    stranger = Browser(without_app.pair).request("outcome", query, outcome="denied")
+
+    assert re.findall(r'href="(/start.*?)"', own.body) == ["/start?context=ctx-1"]
+    assert re.findall(r'href="(/start.*?)"', other.body) == ["/start"]
+    assert re.findall(r'href="(/start.*?)"', stranger.body) == ["/start"]
 
 
 def test_without_an_app_expired_is_a_clean_page(without_app: Browser) -> None:

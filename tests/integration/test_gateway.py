@@ -2,16 +2,15 @@
 
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 
 from demo import gateway
 from demo import template as infra
+from tests.http_server import serving
 
 type Ask = Callable[..., tuple[int, str, str]]
 
@@ -33,19 +32,12 @@ def ask() -> Iterator[Ask]:
     """Send a request; return status, content type and body."""
     functions = gateway.routes(infra.load())
     application = gateway.application(functions, {"StartFunction": fail, "CallbackFunction": echo})
-    config = uvicorn.Config(
-        application, lifespan="off", log_level="warning", h11_max_incomplete_event_size=65_536
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
+    with serving(application) as port:
 
         def ask(
             method: str, target: str, headers: dict[str, str] | None = None
         ) -> tuple[int, str, str]:
-            host, port = listening.getsockname()
-            connection = http.client.HTTPConnection(host, port, timeout=10)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
             connection.request(method, target, headers=headers or {})
             answer = connection.getresponse()
             body = answer.read().decode()
@@ -53,8 +45,6 @@ def ask() -> Iterator[Ask]:
             return answer.status, answer.headers["Content-Type"], body
 
         yield ask
-        server.should_exit = True
-        thread.join()
 
 
 def test_a_request_reaches_the_function_of_its_route_as_it_was_sent(ask: Ask) -> None:

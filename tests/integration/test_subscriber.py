@@ -19,6 +19,7 @@ from demo import event_source
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
 from demo.template import ROOT
+from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.forks import Answer, Fork, in_forks
 from tests.integration.subscription import (
     CHALLENGE,
@@ -44,7 +45,7 @@ def stand_in() -> StandIn:
 @pytest.fixture
 def qonto(stand_in: StandIn) -> Iterator[StandIn]:
     """The stand-in, up, with nothing counted yet."""
-    stand_in.instead, stand_in.breaks = None, None
+    stand_in.instead, stand_in.breaks, stand_in.meanwhile = None, None, lambda: None
     stand_in.reached.clear()
     stand_in.server.exchanges_attempted = stand_in.server.exchanges_succeeded = 0
     with stand_in.up():
@@ -486,6 +487,48 @@ def test_without_the_client_secret_nothing_is_attempted(
 
     assert while_down == ("held", (0, 0), 1)
     assert example.status(event) == "connected"
+
+
+@pytest.fixture
+def faults(example: ExampleSubscriber) -> Iterator[FaultProxy]:
+    """What may happen to the function's calls of DynamoDB."""
+    with fault_proxies(example.aws, 1) as [proxy]:
+        example.handler = load(example.environment | proxy.endpoints)
+        yield proxy
+
+
+def test_an_attempt_that_may_not_be_on_record_is_not_made(
+    example: ExampleSubscriber, qonto: StandIn, faults: FaultProxy
+) -> None:
+    """DynamoDB took the claim, its answer got lost, and a second claim finds the first."""
+    event = granted(qonto)
+    example.confirm(event)
+    example.poll()
+    faults.inject("UpdateItem", Fault.LOST, times=1)
+
+    example.publish(event)
+    example.poll()
+    let_pass(example, event, FAR)
+    example.poll()
+
+    assert qonto.exchanges == (0, 0)
+    assert example.status(event) == "lost"
+    assert example.waiting() == 0
+
+
+def test_tokens_that_could_not_be_kept_are_lost(
+    example: ExampleSubscriber, qonto: StandIn, faults: FaultProxy
+) -> None:
+    qonto.meanwhile = lambda: faults.inject("UpdateItem", Fault.FAILED)
+    event = confirmed(example, granted(qonto))
+    faults.clear()
+    let_pass(example, event, FAR)
+
+    example.poll()
+
+    assert qonto.exchanges == (1, 1)
+    assert example.status(event) == "lost"
+    assert example.waiting() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The cookie that ties a state to one browser."""
 
 from hashlib import sha256
+from urllib.parse import urlencode
 
 import pytest
 
@@ -59,3 +60,38 @@ def test_an_event_without_cookies_has_no_cookie() -> None:
 
 def test_only_the_hash_of_the_value_is_kept() -> None:
     assert browser_binding.fingerprint(VALUE) == sha256(VALUE.encode()).hexdigest()
+
+
+def test_what_was_asked_of_start_is_kept_for_the_page_of_its_own_flow() -> None:
+    line = browser_binding.set_start_query("1a2b3c4d", "context=ctx-1&organization_id=org-1")
+
+    kept = line.partition(";")[0]
+    assert line == (
+        "__Host-qonto-connect-start=1a2b3c4d.context=ctx-1&organization_id=org-1; "
+        "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
+    )
+    query = browser_binding.read_start_query({"cookies": [kept]}, "1a2b3c4d")
+    assert query == "context=ctx-1&organization_id=org-1"
+
+
+@pytest.mark.parametrize("reference", ["", "1a2b3c4e", "1a2b3c4d.context=ctx-1"])
+def test_what_was_asked_of_start_is_known_to_no_other_page(reference: str) -> None:
+    cookies = ["__Host-qonto-connect-start=1a2b3c4d.context=ctx-1"]
+
+    assert browser_binding.read_start_query({"cookies": cookies}, reference) == ""
+    assert browser_binding.read_start_query({}, reference) == ""
+
+
+def test_what_was_asked_of_start_fits_into_a_cookie_at_its_longest() -> None:
+    query = urlencode(
+        {
+            "organization_id": "o" * 128,
+            "registration_id": "r" * 128,
+            "context": "~" * 256,
+            "return_to": "https://app.example.com/" + "(" * 488,
+        }
+    )
+
+    line = browser_binding.set_start_query("1a2b3c4d", query)
+
+    assert len(line) < 4096  # what every browser keeps (RFC 6265, section 6.1)

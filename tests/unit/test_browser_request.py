@@ -102,6 +102,9 @@ def test_arrival_is_the_gateways_own_time_in_whole_seconds() -> None:
         ("en;q=0, *;q=0.1", "fr"),
         ("de;q=0.001", "de"),
         ("de ; q=0.5 , fr ; q=0.4", "de"),
+        ("de\t;\tq=0.5\t,\tfr;q=0.6", "fr"),
+        ("en;q=0.999, it;q=1.000", "it"),
+        ("fr;q=1.5, de;q=0.1", "de"),
         ("fr;q=1, de", "fr"),
         ("fr-CH;q=0.9, de;q=0.5, fr;q=0.1", "fr"),
     ],
@@ -113,13 +116,14 @@ def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language:
 
 
 @pytest.mark.parametrize(
-    "accepted", ["", "pt", "de;q=0", "fr;q=2", "fr;q=x", "f r", ";", ",,,", "é"]
+    "accepted",
+    ["", "pt", "de;q=0", "fr;q=2", "fr;q=1.5", "fr;q=0.1234", "fr;q=x", "f r", ";", ",,,", "é"],
 )
-def test_a_language_that_nobody_offers_or_asks_for_is_none(accepted: str) -> None:
+def test_a_language_that_nobody_offers_or_asks_for_is_the_first(accepted: str) -> None:
     event = {"headers": {"accept-language": accepted}}
 
-    assert preferred_language(event, ["en", "fr", "de", "it", "es"]) is None
+    assert preferred_language(event, ["en", "fr", "de", "it", "es"]) == "en"
 
 
-def test_without_a_preference_there_is_no_language() -> None:
-    assert preferred_language({"headers": {}}, ["en"]) is None
+def test_without_a_preference_the_language_is_the_first() -> None:
+    assert preferred_language({"headers": {}}, ["en", "fr"]) == "en"

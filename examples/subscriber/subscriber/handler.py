@@ -35,7 +35,7 @@ SECRET_MAX_AGE = 60  # seconds; so long a corrected secret may take to be used
 settings = Settings.model_validate(dict(os.environ))
 logger = Logger(use_rfc3339=True, serialize_stacktrace=False)
 logging.getLogger("botocore").setLevel(logging.WARNING)  # at DEBUG it logs whole requests: codes
-_config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+_config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3})
 _dynamodb = boto3.resource("dynamodb", config=_config)
 grants = Grants(_dynamodb.Table(settings.grant_table_name))
 connections = Connections(_dynamodb.Table(settings.connection_table_name))

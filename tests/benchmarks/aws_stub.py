@@ -1,0 +1,116 @@
+"""DynamoDB and SNS over TLS on this machine, answering at once what the pair hopes to hear.
+
+It does as little as it can, so that what is measured is the function's own work.
+"""
+
+import json
+import socket
+import socketserver
+import ssl
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Thread
+
+import trustme
+
+HOST = "localhost"
+PUBLISHED = (
+    b'<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>'
+    b"<MessageId>5f0c8f3e-0000-4000-8000-000000000000</MessageId></PublishResult>"
+    b"<ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></PublishResponse>"
+)
+
+
+@dataclass(frozen=True)
+class AwsStub:
+    """Where it listens.
+
+    Attributes:
+        endpoint_url: of both services.
+        ca_certificate: in PEM, what a client must trust.
+
+    """
+
+    endpoint_url: str
+    ca_certificate: str
+
+
+def _answer(content_type: str, body: bytes) -> bytes:
+    head = (
+        "HTTP/1.1 200 OK\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+        f"x-amzn-RequestId: {'A' * 52}\r\nx-amz-crc32: {zlib.crc32(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    """One client's connection: requests one after the other, each answered in one write."""
+
+    server: "_Server"
+
+    def setup(self) -> None:
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def handle(self) -> None:
+        try:
+            with self.server.context.wrap_socket(self.request, server_side=True) as connection:
+                while request := self._read(connection):
+                    connection.sendall(self.server.answer(request))
+        except OSError:
+            return  # the function was killed after its answer
+
+    @staticmethod
+    def _read(connection: ssl.SSLSocket) -> bytes:
+        """Return one request, or nothing once the client is gone."""
+        received = b""
+        while (head_end := received.find(b"\r\n\r\n")) < 0:
+            if not (more := connection.recv(65536)):
+                return b""
+            received += more
+        length = received.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        while len(received) < head_end + 4 + int(length or 0):
+            if not (more := connection.recv(65536)):
+                return b""
+            received += more
+        return received
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, context: ssl.SSLContext, item: dict[str, dict[str, str]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.context = context
+        dynamodb = "application/x-amz-json-1.0"
+        self._put = _answer(dynamodb, b"{}")
+        self._deleted = _answer(dynamodb, json.dumps({"Attributes": item}).encode())
+        self._published = _answer("text/xml", PUBLISHED)
+
+    def answer(self, request: bytes) -> bytes:
+        if b"DynamoDB_20120810.PutItem" in request:
+            return self._put
+        if b"DynamoDB_20120810.DeleteItem" in request:
+            return self._deleted
+        return self._published
+
+
+@contextmanager
+def aws_stub(item: dict[str, dict[str, str]]) -> Iterator[AwsStub]:
+    """Run the stub; a delete finds *item*."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    certificate = authority.cert_pem.bytes().decode()
+    with _Server(context, item) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield AwsStub(f"https://{HOST}:{server.server_address[1]}", certificate)
+        finally:
+            server.shutdown()
+            thread.join()

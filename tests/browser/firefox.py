@@ -1,0 +1,131 @@
+"""Firefox without a window, by WebDriver BiDi: Debian's own, which Playwright cannot drive."""
+
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import websocket
+
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
+SECONDS = 30
+
+
+class Firefox:
+    """A running Firefox."""
+
+    def __init__(self, connection: websocket.WebSocket) -> None:
+        """Take a connection to it."""
+        self._connection = connection
+        self._sent = 0
+        self._loaded: list[str] = []  # tabs, each as often as it has loaded a page
+        self.command("session.new", capabilities={})
+        self.command("session.subscribe", events=["browsingContext.load"])
+
+    def command(self, method: str, **parameters: object) -> Any:  # noqa: ANN401 - JSON
+        """Return the result of *method*."""
+        self._sent += 1
+        message = {"id": self._sent, "method": method, "params": parameters}
+        self._connection.send(json.dumps(message))
+        while (answer := self._receive()).get("id") != self._sent:
+            pass
+        assert answer["type"] == "success", answer
+        return answer["result"]
+
+    def click(self, context: str, expression: str) -> None:
+        """Let *expression* click in the tab *context*; return once the next page is loaded."""
+        self._loaded.clear()
+        self.evaluate(context, expression)
+        while context not in self._loaded:
+            self._receive()
+
+    def evaluate(self, context: str, expression: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the value of a JavaScript *expression* in the tab *context*."""
+        target = {"context": context}
+        answer = self.command(
+            "script.evaluate", expression=expression, target=target, awaitPromise=True
+        )
+        assert answer["type"] == "success", answer
+        return answer["result"].get("value")
+
+    def _receive(self) -> Any:  # noqa: ANN401 - JSON
+        message = json.loads(self._connection.recv())
+        if message.get("method") == "browsingContext.load":
+            self._loaded.append(message["params"]["context"])
+        return message
+
+    def someone(self) -> "FirefoxTab":
+        """Return a tab of somebody who was never here before."""
+        person = self.command("browser.createUserContext")["userContext"]
+        tab = self.command("browsingContext.create", type="tab", userContext=person)
+        return FirefoxTab(self, tab["context"])
+
+
+class FirefoxTab:
+    """A tab, and all that a test does with it."""
+
+    def __init__(self, firefox: Firefox, context: str) -> None:
+        """Take the browser and the tab's id."""
+        self._firefox = firefox
+        self._context = context
+        size = {"width": 400, "height": 640}
+        self._command("browsingContext.setViewport", viewport=size)
+
+    def goto(self, url: str) -> None:
+        """Go to *url*; return once it is loaded."""
+        self._command("browsingContext.navigate", url=url, wait="complete")
+
+    def click(self, selector: str) -> None:
+        """Click the first element that *selector* matches; return once the next page is loaded."""
+        self._firefox.click(self._context, f"document.querySelector({selector!r}).click()")
+
+    def script(self, expression: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the value of a JavaScript *expression*."""
+        return self._firefox.evaluate(self._context, expression)
+
+    def cookies(self) -> list[str]:
+        """Return the names of this person's cookies for the page's host."""
+        partition = {"type": "context", "context": self._context}
+        found = self._firefox.command("storage.getCookies", partition=partition)["cookies"]
+        return [it["name"] for it in found]
+
+    def screenshot(self, path: Path) -> None:
+        """Keep what is shown."""
+        shot = self._command("browsingContext.captureScreenshot", origin="document")
+        path.write_bytes(b64decode(shot["data"]))
+
+    def _command(self, method: str, **parameters: object) -> Any:  # noqa: ANN401 - JSON
+        return self._firefox.command(method, context=self._context, **parameters)
+
+
+@contextmanager
+def firefox(language: str) -> Iterator[Firefox]:
+    """Run Firefox, whose user reads *language*, while the block runs."""
+    assert FIREFOX
+    with TemporaryDirectory() as profile:
+        preference = f'user_pref("intl.accept_languages", "{language}");'
+        Path(profile, "user.js").write_text(preference, encoding="utf-8")
+        command = [FIREFOX, "--headless", "--no-remote", "--profile", profile]
+        with subprocess.Popen(
+            [*command, "--remote-debugging-port", "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr
+            try:
+                urls = (re.search(r"listening on (ws://\S+)", line) for line in process.stderr)
+                url = next(filter(None, urls))[1]
+                connection = websocket.create_connection(
+                    f"{url}/session", SECONDS, suppress_origin=True
+                )
+                with closing(connection):
+                    yield Firefox(connection)
+            finally:
+                process.terminate()

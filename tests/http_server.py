@@ -1,0 +1,34 @@
+"""An ASGI application as a server of this process, for tests that need a real one."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+@contextmanager
+def serving(application: ASGIApp, **config: Any) -> Iterator[int]:  # noqa: ANN401 - uvicorn's own
+    """Serve *application* on a free port of 127.0.0.1, which is given, while the block runs."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application,
+            lifespan="off",
+            log_level="warning",
+            ws="none",
+            h11_max_incomplete_event_size=65_536,  # the gateway has its own limit
+            timeout_graceful_shutdown=1,  # seconds; a browser keeps its connections
+            **config,
+        )
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()

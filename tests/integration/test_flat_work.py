@@ -1,0 +1,109 @@
+"""A flow costs the same calls and bytes, however many others are under way."""
+
+import http.client
+import os
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from demo.local_aws import LocalAws
+from tests.integration.pair import NOW, PARAMETERS, Browser, Pair
+from tests.unit.flow import pending
+
+# States of flows under way. The suite makes do with fewer, for the embedded AWS takes minutes to
+# store a hundred thousand:  ITEMS=100000 .venv/bin/pytest tests/integration/test_flat_work.py
+ITEMS = int(os.environ.get("ITEMS", "2000"))
+
+type Exchange = tuple[str, int, int]
+
+
+class Recorder(ThreadingHTTPServer):
+    """Passes calls on to the embedded AWS, and notes what they are."""
+
+    daemon_threads = True
+
+    def __init__(self, aws: LocalAws) -> None:
+        super().__init__(("127.0.0.1", 0), _Forward)
+        self.upstream = aws.endpoint_url.removeprefix("http://")
+        self.endpoint_url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.exchanges: list[Exchange] = []
+
+    def during(self, flow: Callable[[], None]) -> list[Exchange]:
+        """Return the operation of each call of *flow*, and its bytes in either direction."""
+        self.exchanges.clear()
+        flow()
+        return list(self.exchanges)
+
+
+class _Forward(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Recorder
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        connection.request("POST", self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        operation = self.headers.get("X-Amz-Target", "Publish").rpartition(".")[2]
+        self.server.exchanges.append((operation, len(body), len(text)))
+        self.send_response(answer.status)
+        for name in ("Content-Type", "x-amz-crc32"):
+            if value := answer.headers.get(name):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as its base has it
+        """Say nothing."""
+
+
+@pytest.fixture
+def recorder(aws: LocalAws) -> Iterator[Recorder]:
+    with Recorder(aws) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_flow_costs_the_same_however_many_are_under_way(
+    aws: LocalAws, recorder: Recorder
+) -> None:
+    stack = aws.deploy(PARAMETERS)
+    pair = Pair(aws, stack, endpoint_url=recorder.endpoint_url)
+
+    def flow() -> None:
+        browser = Browser(pair)
+        assert browser.granted(browser.started()).parameters["outcome"] == "granted"
+
+    alone = recorder.during(flow)
+    _fill(aws, stack.table_name, ITEMS)
+    among_many = recorder.during(flow)
+
+    assert [operation for operation, *_ in alone] == ["PutItem", "DeleteItem", "Publish"]
+    assert among_many == alone
+    assert len(pair.states()) == ITEMS
+
+
+def _fill(aws: LocalAws, table_name: str, number: int) -> None:
+    """Store *number* states, as many at a time as DynamoDB takes."""
+    fields = pending(expires_at=NOW * 2).model_dump(mode="json", exclude_none=True).items()
+    item: dict[str, Any] = {
+        name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in fields
+    }
+    for first in range(0, number, 25):
+        aws.dynamodb.batch_write_item(
+            RequestItems={
+                table_name: [
+                    {"PutRequest": {"Item": item | {"state": {"S": f"{index:043}"}}}}
+                    for index in range(first, min(first + 25, number))
+                ]
+            }
+        )
