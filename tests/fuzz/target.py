@@ -25,7 +25,13 @@ from botocore.compat import HTTPHeaders
 
 from demo.gateway import LambdaContext
 from demo.local_aws import scrubbed_environment
-from tests.integration.pair import EVENTS, FUNCTION_MODULES, PARAMETERS, REDIRECT_URI, ROOT
+from demo.template import ROOT
+
+CODE_ROOT = ROOT / "functions"
+sys.path.insert(0, str(CODE_ROOT))
+MODULES = sorted(it.stem for it in CODE_ROOT.iterdir())
+with atheris.instrument_imports(include=MODULES):
+    from tests.integration.pair import EVENTS, PARAMETERS, REDIRECT_URI
 
 STATUSES = {"start": {302, 400, 503}, "callback": {303, 503}}
 STATUSES["outcome"] = {200, 400, 403, 404, 410, 503}
@@ -103,9 +109,8 @@ with (
             "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:topic",
         },
     ),
-    atheris.instrument_imports(include=sorted(FUNCTION_MODULES - {"requirements", "Makefile"})),
+    atheris.instrument_imports(include=MODULES),
 ):
-    sys.path.insert(0, str(ROOT / "functions"))
     import browser_binding
     import pages  # noqa: F401 - imported when the first page is due, which is too late for it
     from callback.handler import handler as callback

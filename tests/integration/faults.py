@@ -68,9 +68,12 @@ class _Call:
     """A request as it came in."""
 
     def __init__(self, lines: BufferedIOBase) -> None:
-        self.method, self.path, _ = lines.readline().decode().split(" ")
+        line = lines.readline()
         self.headers = dict(http.client.parse_headers(lines))
         self.body = lines.read(int(self.headers.get("Content-Length", 0)))
+        if not line or len(self.body) != int(self.headers.get("Content-Length", -1)):
+            raise ConnectionAbortedError  # whoever sent it is gone
+        self.method, self.path, _ = line.decode().split(" ")
         action = re.search(rb"(?:^|&)Action=(\w+)", self.body)  # SNS; DynamoDB has a header
         target = self.headers.get("X-Amz-Target", "")
         self.operation = action[1].decode() if action else target.rpartition(".")[2]

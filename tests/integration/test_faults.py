@@ -163,6 +163,7 @@ def test_a_state_that_cannot_be_restored_means_start_again(
     errors = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
     assert [it["message"] for it in errors] == ["Event not published", "State not restored"]
     assert {it["authorization_id"] for it in errors} == {item["authorization_id"]}
+    assert all(it["error"] for it in errors)
 
 
 @NOT_TAKEN

@@ -11,7 +11,7 @@ from tests.integration import flows
 from tests.integration.flows import Answered
 from tests.integration.pair import PARAMETERS, Pair, Subscriber
 
-FLOWS = 10_000 if os.environ.get("FIRE") == "long" else 300
+FLOWS = 10_000 if os.environ.get("FIRE") == "long" else 200
 SEED = 20_261_124
 
 pytestmark = pytest.mark.fire

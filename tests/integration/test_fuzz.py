@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.pair import ROOT
 
-RUNS = 150_000 if os.environ.get("FIRE") == "long" else 6_000
+RUNS = 150_000 if os.environ.get("FIRE") == "long" else 4_000
 SEED = 20_261_124
 
 pytestmark = [
