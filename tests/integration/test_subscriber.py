@@ -557,18 +557,18 @@ def test_a_refused_exchange_has_failed_and_is_not_repeated(
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "reasons"),
     [
         (PlainTextResponse("", 500), "HTTP 500"),
         (PlainTextResponse("", 503), "HTTP 503"),
         (PlainTextResponse("", 302, headers={"Location": "/"}), "HTTP 302"),
         (PlainTextResponse("<html>", 200), "no-tokens"),
         (JSONResponse({"access_token": ""}), "no-tokens"),
-        (PlainTextResponse("{", headers={"Content-Length": "9"}), "RemoteProtocolError"),
+        (PlainTextResponse("{", headers={"Content-Length": "9"}), "RemoteProtocolError|ReadError"),
     ],
 )
 def test_an_answer_that_says_nothing_is_lost_and_the_code_not_tried_again(
-    example: ExampleSubscriber, qonto: StandIn, answer: Response, reason: str
+    example: ExampleSubscriber, qonto: StandIn, answer: Response, reasons: str
 ) -> None:
     qonto.instead = answer
     event = confirmed(example, granted(qonto))
@@ -577,7 +577,7 @@ def test_an_answer_that_says_nothing_is_lost_and_the_code_not_tried_again(
     confirmed(example, event)
 
     assert qonto.exchanges == (0, 0)
-    assert example.grant(event)["reason"] == reason
+    assert example.grant(event)["reason"] in reasons.split("|")
     assert example.status(event) == "lost"
     assert example.waiting() == 0
 
