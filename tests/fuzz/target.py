@@ -18,8 +18,7 @@ from unittest.mock import patch
 from urllib.parse import parse_qs, quote, urlsplit
 
 import atheris
-import boto3
-import botocore.session
+import botocore.handlers
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 
@@ -30,9 +29,6 @@ from demo.template import ROOT
 CODE_ROOT = ROOT / "functions"
 sys.path.insert(0, str(CODE_ROOT))
 MODULES = sorted(it.stem for it in CODE_ROOT.iterdir())
-with atheris.instrument_imports(include=MODULES):
-    from tests.integration.pair import EVENTS, PARAMETERS, REDIRECT_URI
-
 STATUSES = {"start": {302, 400, 503}, "callback": {303, 503}}
 STATUSES["outcome"] = {200, 400, 403, 404, 410, 503}
 HEADERS = {"Cache-Control", "Referrer-Policy", "Strict-Transport-Security"}
@@ -92,9 +88,10 @@ def _text(value: object) -> str:
 
 
 services = Services()
-core = botocore.session.get_session()
-core.register("before-send", services.answer)  # type: ignore[arg-type] # it may answer
-boto3.setup_default_session(botocore_session=core)
+# Before any session is made: each takes what is listed there.
+botocore.handlers.BUILTIN_HANDLERS.append(("before-send", services.answer))
+with atheris.instrument_imports(include=MODULES):
+    from tests.integration.pair import EVENTS, PARAMETERS, REDIRECT_URI
 with (
     patch.dict(
         os.environ,
