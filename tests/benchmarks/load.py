@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from threading import Thread
 
 from tests.demo_process import five_free_ports, running
 
@@ -18,7 +19,10 @@ def table() -> str:
     lines = ["| connections | starts a second | p50 | p99 | other than 2xx or 3xx |"]
     lines.append("|---|---|---|---|---|")
     port = five_free_ports()
-    with running(PORT=str(port)):
+    with running(PORT=str(port)) as (process, _):
+        assert process.stdout
+        # Its log has to go somewhere: a full pipe would stop the handlers.
+        Thread(target=process.stdout.read, daemon=True).start()
         for connections in CONNECTIONS:
             options = ("-t", "1", "-c", str(connections), "-d", f"{SECONDS}s", "--latency")
             run = subprocess.run(
