@@ -19,11 +19,12 @@ ANSWERS = {
         "error_description": "The resource owner denied the request.",
     },
 }
-# What SNS makes itself, and makes anew each time.
+# What SNS makes itself, and makes anew each time; the embedded one signs nothing.
 OF_SNS = {
     "MessageId": "5c0f2e81-9d7a-5b46-8e13-7f4a6b2c9d05",
     "TopicArn": "arn:aws:sns:eu-west-3:123456789012:qonto-connect-AuthorizationTopic-1A2B3C4D5E6F",
     "Timestamp": "2026-11-24T04:54:51.347Z",
+    "SignatureVersion": "2",
     "Signature": "EXAMPLEw6JRN…",
     "SigningCertURL": "https://sns.eu-west-3.amazonaws.com/SimpleNotificationService-example.pem",
     "UnsubscribeURL": "https://sns.eu-west-3.amazonaws.com/?Action=Unsubscribe&SubscriptionArn=…",

@@ -213,6 +213,12 @@ def test_the_topic_is_encrypted_with_a_key_of_the_stacks_own(plain: Template) ->
     assert topic["KmsMasterKeyId"] == "AuthorizationTopicKey"
 
 
+def test_the_topic_signs_with_sha_256(plain: Template) -> None:
+    topic = Resolution(plain).resources["AuthorizationTopic"]["Properties"]
+
+    assert topic["SignatureVersion"] == "2"
+
+
 def test_with_the_deployers_key_the_stack_has_none_and_callback_may_use_theirs(
     plain: Template,
 ) -> None:
