@@ -63,15 +63,15 @@ def test_only_the_hash_of_the_value_is_kept() -> None:
 
 
 def test_what_was_asked_of_start_is_kept_for_the_page_of_its_own_flow() -> None:
-    line = browser_binding.set_start_query("1a2b3c4d", "context=ctx-1&organization_id=org-1")
+    line = browser_binding.set_start_query("1a2b3c4d", "context=ctx.1&organization_id=org-1")
 
     kept = line.partition(";")[0]
     assert line == (
-        "__Host-qonto-connect-start=1a2b3c4d.context=ctx-1&organization_id=org-1; "
+        "__Host-qonto-connect-start=1a2b3c4d.context=ctx.1&organization_id=org-1; "
         "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
     )
     query = browser_binding.read_start_query({"cookies": [kept]}, "1a2b3c4d")
-    assert query == "context=ctx-1&organization_id=org-1"
+    assert query == "context=ctx.1&organization_id=org-1"
 
 
 @pytest.mark.parametrize("reference", ["", "1a2b3c4e", "1a2b3c4d.context=ctx-1"])
