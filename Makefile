@@ -23,7 +23,7 @@ demo: .venv/.ready ## run the pair for real on this machine and print the addres
 test: .venv/.ready .venv-sam/.ready .venv-checkov/.ready ## run every test that this machine can run; say what was skipped and why
 	$(BIN)/pytest --cov
 
-bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's table and chart
+bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables and chart
 	@PYTHONPATH=functions $(BIN)/python -m tests.benchmarks
 
 lint: .venv/.ready ## check style and types

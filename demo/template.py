@@ -1,4 +1,4 @@
-"""Reads infra/template.yaml, so that demo and tests run what is deployed."""
+"""Reads the SAM templates, so that demo and tests run what is deployed."""
 
 import re
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Measures both functions against their rivals, in one run: ``make bench``.
 
 The rivals' cold starts are interleaved, in an order drawn anew each round. What counts is the
-median of the ratios within the rounds: a busy machine slows both sides of each. The table and the
+median of the ratios within the rounds: a busy machine slows both sides of each. The tables and the
 chart go into docs/. Variables: ``ROUNDS`` of cold starts, ``INVOCATIONS`` of each warm process and
 ``SEED`` of the order.
 """
