@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl
 
 type Event = dict[str, Any]
 
-_LANGUAGE_RANGE = re.compile(
+# Compiled when a page is due.
+_LANGUAGE_RANGE = (
     r"\s*([a-z]{1,8}|\*)(?:-[a-z0-9-]+)?\s*(?:;\s*q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?\s*"
 )
 
@@ -68,7 +69,7 @@ def language(event: Event, offered: Sequence[str]) -> str:
     """
     weights: dict[str, float] = {}
     for item in event["headers"].get("accept-language", "").lower().split(","):
-        if found := _LANGUAGE_RANGE.fullmatch(item):
+        if found := re.fullmatch(_LANGUAGE_RANGE, item):
             weights[found[1]] = max(float(found[2] or 1), weights.get(found[1], 0))
     names = [it for it in (*weights, *offered) if it in offered]
     wanted = {it: weights.get(it, weights.get("*", 0)) for it in names}

@@ -26,7 +26,7 @@ def _split(urls: object) -> object:
     return urls.split() if isinstance(urls, str) else urls
 
 
-class Deployment(BaseModel):
+class Deployment(BaseModel, defer_build=True):  # only each function's own settings are built
     """Settings of both functions; each field's variable is its name in upper case.
 
     A wrong value stops the function at its cold start, with the variable's name and without the

@@ -91,6 +91,7 @@ def _variables(folder: Path, stub: AwsStub) -> dict[str, str]:
         "TABLE_NAME": "states",
         "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:authorizations",
         "POWERTOOLS_SERVICE_NAME": "benchmark",
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
     }
 
 
