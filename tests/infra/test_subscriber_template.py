@@ -156,6 +156,15 @@ def test_a_message_comes_again_when_its_attempt_is_over_and_its_code_good(
     assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] < 600
 
 
+def test_the_role_may_read_the_queue_before_lambda_is_told_to(template: Template) -> None:
+    """Lambda checks that as it takes the queue: else it is a race, and the stack may not come up."""
+    depends_on = template["Resources"]["SubscriberFunction"]["DependsOn"]
+    policy = template["Resources"][depends_on]
+
+    assert policy["Type"] == "AWS::IAM::Policy"
+    assert policy["Properties"]["Roles"] == [{"Ref": "SubscriberRole"}]
+
+
 def test_only_failed_messages_of_a_batch_come_again(function: dict[str, Any]) -> None:
     assert function["Events"] == {
         "Queue": {
