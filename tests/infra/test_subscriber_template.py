@@ -157,7 +157,7 @@ def test_a_message_comes_again_when_its_attempt_is_over_and_its_code_good(
 
 
 def test_the_role_may_read_the_queue_before_lambda_is_told_to(template: Template) -> None:
-    """Lambda checks that as it takes the queue: else it is a race, and the stack may not come up."""
+    """Lambda checks that as it takes the queue; in any other order the stack may not come up."""
     depends_on = template["Resources"]["SubscriberFunction"]["DependsOn"]
     policy = template["Resources"][depends_on]
 

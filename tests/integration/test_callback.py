@@ -22,6 +22,7 @@ from tests.integration.pair import (
     Pair,
     Subscriber,
 )
+from tests.integration.test_start import SPECULATIVE
 
 EXPIRES_AT = NOW + 3600
 
@@ -421,16 +422,7 @@ def test_production_and_sandbox_have_hosts_of_their_own(
     assert message["data"]["token_endpoint"] == "https://oauth.qonto.com/oauth2/token"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"sec-purpose": "prefetch"},
-        {"sec-purpose": "prefetch;prerender"},
-        {"purpose": "prefetch"},
-        {"x-moz": "prefetch"},
-        {"sec-fetch-dest": "iframe"},
-    ],
-)
+@pytest.mark.parametrize("headers", SPECULATIVE)
 def test_a_speculative_callback_is_an_empty_503_and_consumes_nothing(
     browser: Browser, pair: Pair, subscriber: Subscriber, headers: dict[str, str]
 ) -> None:
