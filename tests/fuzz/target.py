@@ -4,8 +4,8 @@ By hand, for as long as one likes (it takes libFuzzer's options, and writes what
 into the folder): `.venv/bin/python -m tests.fuzz.target tests/fuzz/corpus >/dev/null`
 
 An input is text. Its first line names an event of tests/events/, its second is the raw query, its
-third the cookies; each further line is a header. `{state}`, `{cookie}` and `{outcome}` stand for
-what a live flow has.
+third the cookies; each further line is a header. `{state}` and `{cookie}` stand for what a live
+flow has.
 """
 
 import copy

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,26 @@ def template() -> Template:
 
 
 @pytest.fixture(scope="session")
-def translated(template: Template) -> str:
-    """Return the template as plain CloudFormation, in JSON: what the stack is made of."""
+def translate() -> Callable[[Template], str]:
+    """Return what SAM does: it turns a template into plain CloudFormation, in JSON."""
     python = ROOT / ".venv-sam" / "bin" / "python"
     if not python.exists():
         pytest.skip("needs the SAM CLI: run `make build` once")
-    return subprocess.run(
-        [python, Path(__file__).with_name("sam_translation.py")],
-        input=json.dumps(template),
-        env={"AWS_DEFAULT_REGION": "eu-west-3"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+
+    def run(template: Template) -> str:
+        return subprocess.run(
+            [python, Path(__file__).with_name("sam_translation.py")],
+            input=json.dumps(template),
+            env={"AWS_DEFAULT_REGION": "eu-west-3"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def translated(translate: Callable[[Template], str], template: Template) -> str:
+    """Return infra/template.yaml as plain CloudFormation: what the stack is made of."""
+    return translate(template)

@@ -40,6 +40,7 @@ PERMISSIONS = {
     ("StateTable", "Deny", "*", TABLE, IN_THE_CLEAR): {
         "dynamodb:BatchGetItem",
         "dynamodb:BatchWriteItem",
+        "dynamodb:ConditionCheckItem",
         "dynamodb:DeleteItem",
         "dynamodb:GetItem",
         "dynamodb:PartiQLDelete",

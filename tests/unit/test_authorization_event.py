@@ -125,7 +125,7 @@ def test_the_secrets_stand_in_data_alone() -> None:
 def test_the_largest_event_stays_under_8_kb() -> None:
     authorization = pending(
         client_id="c" * 128,
-        redirect_uri="https://" + "h" * 250 + "/callback",
+        redirect_uri="https://" + "h" * 495 + "/callback",
         scope="s" * 1024,
         organization_id="o" * 128,
         registration_id="r" * 128,

@@ -1,5 +1,7 @@
 """What is read from a browser's request."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,17 @@ def test_a_language_that_nobody_offers_or_asks_for_is_the_first(accepted: str) -
     event = {"headers": {"accept-language": accepted}}
 
     assert preferred_language(event, ["en", "fr", "de", "it", "es"]) == "en"
+
+
+@pytest.mark.parametrize("accepted", ["{}!", "a{}!", "a;{}!", "a;q=1{}!", "a{};{}q=1{}!"])
+def test_a_header_full_of_spaces_costs_no_more_than_another(accepted: str) -> None:
+    """As long as the gateway lets it be; tried at each of its spaces, it would cost a second."""
+    event = {"headers": {"accept-language": accepted.replace("{}", " " * 10_000)}}
+    before = time.process_time()
+
+    preferred_language(event, ["en", "fr"])
+
+    assert time.process_time() - before < 0.1
 
 
 def test_without_a_preference_the_language_is_the_first() -> None:
