@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 type Event = dict[str, Any]
 
-# Compiled when a page is due. "*+": what was taken for space is not tried again as less of it, which
-# would take for ever.
+# Compiled when a page is due. "*+": what was taken for space is not tried again as less of it, for
+# that would take for ever.
 _LANGUAGE_RANGE = (
     r"\s*+([a-z]{1,8}|\*)(?:-[a-z0-9-]+)?\s*+(?:;\s*+q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?))?\s*+"
 )
