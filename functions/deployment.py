@@ -36,9 +36,9 @@ class Deployment(BaseModel, defer_build=True):  # only each function's own setti
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper)
 
     qonto_environment: Literal["production", "sandbox"]
-    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=128)]
     return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(_split)] = ()
-    app_name: Annotated[str, Field(pattern=r"^\P{Cc}{0,64}$")] = ""
+    app_name: Annotated[str, Field(pattern=r"^\P{Cc}*$", max_length=64)] = ""
     support_url: Annotated[
         str, Field(pattern=rf"^({_ORIGIN}{_PATH_AND_QUERY}|mailto:[!-~]+)?$")
     ] = ""

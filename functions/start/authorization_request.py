@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from browser_request import InvalidQueryError, single_values
 from state_store import PendingAuthorization
 
-QontoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+QontoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
 
 
 class StartQuery(BaseModel):
@@ -19,7 +19,7 @@ class StartQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    context: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,256}$")] | None = None
+    context: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=256)] | None = None
     return_to: str | None = None
     organization_id: QontoId | None = None
     registration_id: QontoId | None = None
