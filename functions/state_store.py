@@ -41,6 +41,12 @@ class PendingAuthorization(BaseModel):
     return_to: str | None = None
     code_verifier: str | None = Field(default=None, repr=False)
 
+    @property
+    def item(self) -> dict[str, Any]:
+        """Its attributes, as DynamoDB types them."""
+        attributes = self.model_dump(mode="json", exclude_none=True).items()
+        return {name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in attributes}
+
 
 class StateStoreUnavailableError(Exception):
     """DynamoDB did not do what it was asked, or did not say so."""
@@ -81,12 +87,8 @@ class StateStore:
             StateStoreUnavailableError: it may or may not be there; nobody knows its state.
 
         """
-        attributes = authorization.model_dump(mode="json", exclude_none=True).items()
-        item: dict[str, Any] = {
-            name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in attributes
-        }
         try:
-            self._dynamodb.put_item(TableName=self._table_name, Item=item)
+            self._dynamodb.put_item(TableName=self._table_name, Item=authorization.item)
         except AWS_FAILURES as error:
             raise StateStoreUnavailableError(failure_name(error)) from error
 

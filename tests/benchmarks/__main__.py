@@ -51,9 +51,7 @@ def main() -> None:
         folder = Path(name)
         _say("Packing the functions and their rivals …")
         rivals = make_rivals(folder)
-        item = pending().model_dump(mode="json", exclude_none=True).items()
-        stored = {name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in item}
-        with aws_stub(stored) as stub:
+        with aws_stub(pending().item) as stub:
             variables = _variables(folder, stub)
             colds = _cold_starts(rivals, variables)
             warms = _warm_calls(rivals, variables)

@@ -296,9 +296,7 @@ def _flows(name: str) -> list[Json]:
     if name == "StartFunction":
         return [{"event": event, "answers": [[200, "{}"]]}]
     browser_hash = browser_binding.fingerprint(browser_binding.read(event) or "")
-    pending = flow.pending(browser_hash=browser_hash)
-    fields = pending.model_dump(mode="json", exclude_none=True).items()
-    item = {name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in fields}
+    item = flow.pending(browser_hash=browser_hash).item
     taken = [200, json.dumps({"Attributes": item})]
     failed = {"__type": "ConditionalCheckFailedException", "message": "no", "Item": item}
     published = "<PublishResponse><PublishResult/></PublishResponse>"
