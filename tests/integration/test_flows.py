@@ -1,6 +1,5 @@
 """Thousands of flows at once, each answered four times: one event each, and nobody else's."""
 
-import os
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -8,11 +7,11 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration import flows
+from tests.integration.fire import LONG, SEED
 from tests.integration.flows import Answered
 from tests.integration.pair import PARAMETERS, Pair, Subscriber
 
-FLOWS = 10_000 if os.environ.get("FIRE") == "long" else 200
-SEED = 20_261_124
+FLOWS = 10_000 if LONG else 200
 
 pytestmark = pytest.mark.fire
 

@@ -1,16 +1,15 @@
 """Both handlers, given raw events that a fuzzer makes by what code they reach."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.integration.fire import LONG, SEED
 from tests.integration.pair import ROOT
 
-RUNS = 150_000 if os.environ.get("FIRE") == "long" else 4_000
-SEED = 20_261_124
+RUNS = 150_000 if LONG else 4_000
 
 pytestmark = [
     pytest.mark.fire,

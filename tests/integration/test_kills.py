@@ -1,6 +1,5 @@
 """The built packages, killed: no false success, nothing twice, and one can start again at once."""
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration.faults_page import section
+from tests.integration.fire import LONG, SEED
 from tests.integration.kills import (
     KILLS,
     Grave,
@@ -22,8 +22,6 @@ from tests.integration.kills import (
 from tests.integration.outcomes import Call, Outcome
 from tests.integration.pair import PARAMETERS
 
-LONG = os.environ.get("FIRE") == "long"
-SEED = 20_261_124
 AT_ANY_TIME = 100
 # Shorter than the template's, for what is seen is the same.
 SHORT_TIMEOUT = 2.0  # seconds

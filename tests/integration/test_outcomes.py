@@ -1,6 +1,5 @@
 """Every fault at every AWS call: no failure looks like success, and docs/faults.md says so."""
 
-import os
 import random
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ import pytest
 from demo.local_aws import LocalAws
 from tests.integration.faults import Fault
 from tests.integration.faults_page import section
+from tests.integration.fire import LONG, SEED
 from tests.integration.outcomes import (
     FAULTS,
     Call,
@@ -21,8 +21,6 @@ from tests.integration.outcomes import (
     singles,
 )
 
-LONG = os.environ.get("FIRE") == "long"
-SEED = 20_261_124
 # Enough to see a pair of attempts that has changed; the long form runs all of them.
 SAMPLE = 36
 SEEN = {"*Received*", "*Try again*", "*Start again*", "sent on to Qonto"}
