@@ -80,5 +80,5 @@ clean: ## remove all that was installed or built here
 	@echo "Installing uv into .tools (once) …"
 	@command -v python3 >/dev/null || { echo "make: Python 3 is missing: install it, then try again" >&2; exit 1; }
 	@python3 -m venv --clear .tools || { echo "make: this Python 3 cannot make a virtual environment: install its venv package (Debian: apt install python3-venv) or uv (https://docs.astral.sh/uv), then try again" >&2; exit 1; }
-	@.tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
+	@.tools/bin/python functions/packing/pip_install.py --quiet --require-hashes --requirement requirements/uv.txt
 	@touch $@

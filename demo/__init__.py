@@ -1,1 +1,1 @@
-"""The pair on a laptop: the real handlers, an embedded AWS, and stand-ins for the rest."""
+"""The pair on a laptop: the real handlers, a local AWS, and stand-ins for the rest."""

@@ -1,7 +1,7 @@
 """Runs the pair for real on this machine: ``make demo``.
 
 A process each for the example app, the pair, the stand-in for Qonto, the example subscriber with
-its live page and the embedded AWS, on five ports in a row. They stop together.
+its live page and the local AWS, on five ports in a row. They stop together.
 
 Variables, all optional: ``PORT``, the first of the five. ``QONTO_ENVIRONMENT`` and ``CLIENT_ID``
 (and ``SCOPE``) lead to Qonto itself instead of the stand-in; with ``CLIENT_SECRET``, in the sandbox
@@ -13,13 +13,16 @@ import os
 import signal
 import socket
 import sys
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from demo import live
+from demo import guard, live
 from demo import template as infra
 from demo.child import Child, ChildError
-from demo.local_aws import LocalAws, ParameterError, Stack, scrubbed_environment, start_ministack
+from demo.local_aws import LocalAws, ParameterError, Stack, start_ministack
 
 # To a browser, the stand-in's name is another site than the pair's, as Qonto is: its cookies do
 # what they will do.
@@ -38,17 +41,18 @@ STAND_IN = {
     "CLIENT_SECRET": "in-the-demo-only",
     "STAGING_TOKEN": "in-the-demo-only",
 }
-# Nobody's: what is embedded asks nobody who they are.
+# Of no account: the local AWS enforces no policy.
 APP_ROLE_ARN = "arn:aws:iam::000000000000:role/ledgerly"
 # What the person may set: the variable, and the template's parameter.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
 
 UVICORN = (
+    *("uvicorn", "--factory", "demo.guard:create", "--host", "127.0.0.1", "--ws", "none"),
     *("--log-level", "warning", "--no-access-log"),  # it would print codes and states
     *("--no-proxy-headers", "--timeout-graceful-shutdown", "1"),
 )
 GATEWAY = (
-    *("--factory", "--lifespan", "off", "--ws", "none"),
+    *("--lifespan", "off"),
     *("--reload", "--reload-dir", "functions", "--reload-include", "*.toml"),
     *("--h11-max-incomplete-event-size", "65536"),  # the gateway has its own limit
 )
@@ -56,6 +60,8 @@ GATEWAY = (
 
 def main() -> None:
     """Run the demo until Ctrl-C; exit with 1 and a line that says why if something is wrong."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may know no more than ASCII
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as processes:
@@ -65,7 +71,7 @@ def main() -> None:
         except ChildError as error:
             sys.exit(f"demo: {error}")
         except KeyboardInterrupt:
-            _say("Stopping …")
+            _say("Stopping ...")
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # already stopping
@@ -78,31 +84,35 @@ def _run(port: int, processes: ExitStack) -> str:
     real = bool(os.environ.get("QONTO_ENVIRONMENT"))
     client = _client_of_the_person() if real else STAND_IN
     redirect_uri = f"{url['pair']}/callback"
-    environment = scrubbed_environment(url["aws"])
+    access_key = guard.new_access_key()
+    aws = LocalAws(url["aws"], access_key)
     children: dict[int, Child] = {}
 
     def add(child: Child) -> Child:
         children[child.pid] = processes.enter_context(child)
         return child
 
-    def serve(name: str, service: str, variables: dict[str, str], *arguments: str) -> None:
-        module = ("uvicorn", *arguments, "--host", "127.0.0.1", "--port", str(ports[service]))
-        add(Child(name, ports[service], *module, *UVICORN, environment=environment | variables))
+    def serve(
+        name: str, service: str, factory: str, variables: dict[str, str], *arguments: str
+    ) -> None:
+        guarded = {guard.APPLICATION: factory, guard.URL: url[service]}
+        environment = aws.environment() | variables | guarded
+        module = (*UVICORN, "--port", str(ports[service]), *arguments)
+        add(Child(name, ports[service], *module, environment=environment))
 
-    _say("Starting the embedded AWS (ministack) …")
+    _say("Starting the local AWS (ministack) ...")
     directory = processes.enter_context(TemporaryDirectory())
-    ministack = add(start_ministack(ports["aws"], directory))
+    ministack = add(start_ministack(ports["aws"], directory, access_key))
     if not real:
         qonto = client | {"REDIRECT_URI": redirect_uri}
-        serve("the stand-in for Qonto", "qonto", qonto, "demo.qonto:app")
+        serve("the stand-in for Qonto", "qonto", "demo.qonto:create", qonto)
     ministack.wait_until_ready()
 
-    _say("Deploying table and topic from infra/template.yaml …")
-    aws = LocalAws(url["aws"])
+    _say("Deploying table and topic from infra/template.yaml ...")
     stack = _deploy(aws, client, f"{url['app']}/connected")
     if stack.not_honoured:
         _say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
-    _say("Deploying queue, tables and secret from examples/subscriber/template.yaml …")
+    _say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")
     example = _deploy_example(aws, client, stack.topic_arn)
 
     pair = stack.environment["StartFunction"] | stack.environment["CallbackFunction"]
@@ -121,18 +131,20 @@ def _run(port: int, processes: ExitStack) -> str:
     if not real:
         pair["OAUTH_BASE_URL"] = subscriber["API_URL"] = url["qonto"]
         subscriber["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
-    serve("the example app", "app", app, "--factory", "examples.app.app:create")
-    serve("the pair", "pair", pair, "demo.gateway:create", *GATEWAY)
-    serve("the subscriber", "subscriber", subscriber, "--factory", "demo.live:create")
+    serve("the example app", "app", "examples.app.app:create", app)
+    serve("the pair", "pair", "demo.gateway:create", pair, *GATEWAY)
+    serve("the subscriber", "subscriber", "demo.live:create", subscriber)
     for child in children.values():
         child.wait_until_ready()
 
+    shell = processes.enter_context(_variables_file(aws, port))
     if real:
         _say(f"\nThe pair talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
         _say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
         if "CLIENT_SECRET" not in client:
             _say("The live page shows the code, and nobody exchanges it: that would take")
             _say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
+    _say(f"\nThe local AWS serves this run alone. To make a shell its client:  source {shell}")
     _say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     _say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
     stopped = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
@@ -185,6 +197,21 @@ def _deploy_example(aws: LocalAws, client: dict[str, str], topic_arn: str) -> St
         SecretString=json.dumps({name.lower(): client[name] for name in names if name in client}),
     )
     return example
+
+
+@contextmanager
+def _variables_file(aws: LocalAws, port: int) -> Iterator[Path]:
+    """Keep a file that its owner can source, to be a client of *aws*, while the block runs."""
+    path = infra.ROOT / "build" / f"demo-{port}.env"
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    variables = {name: it for name, it in aws.environment().items() if name.startswith("AWS_")}
+    path.write_text("".join(f"export {name}={it}\n" for name, it in variables.items()), "utf-8")
+    try:
+        yield path.relative_to(infra.ROOT)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""What the embedded AWS holds, against what the template asks for: CloudFormation's *drift*.
+"""What the local AWS holds, against what the template asks for: CloudFormation's *drift*.
 
 Holding is all that can be compared: policies and encryption are held or not, never enforced.
 """

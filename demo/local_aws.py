@@ -6,11 +6,11 @@ Nothing here reads the developer's own AWS settings, and nothing started with
 
 import json
 import os
+import random
 import re
 import socket
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from demo import drift
+from demo import drift, guard
 from demo import template as infra
 from demo.child import Child
 from demo.template import Json, Template
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 REGION = "eu-west-3"
 _DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::", "AWS::SNS::", "AWS::SQS::")
 _NAMED_BY_DATA = ("AWS::IAM::Role",)  # in policies
+# What the templates' resources and `sam deploy` need.
+_SERVICES = (
+    *("apigateway", "cloudformation", "dynamodb", "events", "iam", "kms", "lambda", "logs"),
+    *("monitoring", "s3", "secretsmanager", "sns", "sqs", "sts"),
+)
 _NOT_SET = (None, None, None, None)  # botocore: no file, no variable, no default
 
 
@@ -64,7 +69,7 @@ class Stack:
         resources: what ``!Ref`` gives of each resource that needs no condition, by logical id.
         environment: each function's environment variables, by logical id, without those that
             refer to what was not deployed here (the API's address).
-        not_honoured: the template's properties that the embedded AWS does not hold.
+        not_honoured: the template's properties that the local AWS does not hold.
 
     """
 
@@ -83,17 +88,25 @@ class Stack:
         return self.resources["AuthorizationTopic"]
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_port(ports: int = 1) -> int:
+    """Return the first of so many *ports* in a row of 127.0.0.1 on which nothing listens.
+
+    They lie below those that the system gives to outgoing connections, which could take one of them
+    before its server does.
+    """
+    while True:
+        first = random.randrange(10_000, 30_000)  # noqa: S311 - no secret
+        with ExitStack() as listening, suppress(OSError):
+            for port in range(first, first + ports):
+                listening.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
-def scrubbed_environment(endpoint_url: str) -> dict[str, str]:
+def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
     """Return a copy of this process's environment that leads to *endpoint_url* alone.
 
     Without what could lead elsewhere (profiles, endpoints, credentials, proxies), without the
-    functions' own settings and without Powertools'.
+    functions' own settings and without Powertools'. The local AWS takes no other *access_key*.
     """
     template = infra.load()
     settings = {"CLIENT_SECRET", "OAUTH_BASE_URL", "STAGING_TOKEN"}.union(
@@ -107,7 +120,7 @@ def scrubbed_environment(endpoint_url: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not re.match("AWS_|POWERTOOLS_|.*_PROXY$", name, re.IGNORECASE) and name not in settings
     } | {
-        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
@@ -119,11 +132,12 @@ def scrubbed_environment(endpoint_url: str) -> dict[str, str]:
     }
 
 
-def start_ministack(port: int, directory: str, python: str = sys.executable) -> Child:
-    """Start ministack on *port*, with all its files in *directory*; *python* has it installed.
+def start_ministack(port: int, directory: str, access_key: str) -> Child:
+    """Start ministack behind its guard on *port*, with all its files in *directory*.
 
     Its environment is its own: some of its variables open ports on every interface, keep data on
-    disk, run scripts or reap Docker containers, all of which stay off.
+    disk, run scripts or reap Docker containers, all of which stay off. It has the services that
+    this project uses and no others, and executes no function.
     """
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -131,47 +145,50 @@ def start_ministack(port: int, directory: str, python: str = sys.executable) -> 
         "TMPDIR": directory,
         "STATE_DIR": directory,
         "S3_DATA_DIR": directory,
-        "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "MINISTACK_REGION": REGION,
+        "SERVICES": ",".join(_SERVICES),
+        "LAMBDA_STRICT": "1",  # a function would take Docker …
+        "DOCKER_HOST": "unix:///nonexistent",  # … which is not to be found
         "LOG_LEVEL": "WARNING",
-        "DOCKER_HOST": "unix:///nonexistent",
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
+        guard.ACCESS_KEY: access_key,
     }
     return Child(
-        "the embedded AWS",
+        "the local AWS",
         port,
-        "ministack",
+        *("uvicorn", "--factory", "demo.guard:create_local_aws"),
+        *("--host", "127.0.0.1", "--port", str(port), "--ws", "none"),
+        *("--log-level", "warning", "--no-access-log", "--no-proxy-headers"),
+        *("--timeout-keep-alive", "75"),
         environment=environment,
         quiet=True,
         seconds_to_stop=0,  # it would wait for its long polls, and has nothing to save
-        python=python,
     )
 
 
 @contextmanager
-def ministack(port: int | None = None, python: str = sys.executable) -> Iterator["LocalAws"]:
-    """Run ministack on *port* (any free one if None) for as long as the block runs.
-
-    With a *python* that has aws-sam-translator, its CloudFormation takes SAM templates.
+def ministack() -> Iterator["LocalAws"]:
+    """Run ministack on a free port for as long as the block runs.
 
     Raises:
         ChildError: it did not start.
 
     """
-    port = port or free_port()
-    with TemporaryDirectory() as directory, start_ministack(port, directory, python) as child:
+    port, access_key = free_port(), guard.new_access_key()
+    with TemporaryDirectory() as directory, start_ministack(port, directory, access_key) as child:
         child.wait_until_ready()
-        yield LocalAws(f"http://127.0.0.1:{port}")
+        yield LocalAws(f"http://127.0.0.1:{port}", access_key)
 
 
 class LocalAws:
     """Clients of the AWS at one address of this machine, and what the pair needs there."""
 
-    def __init__(self, endpoint_url: str) -> None:
-        """Take the address that ministack listens on."""
+    def __init__(self, endpoint_url: str, access_key: str) -> None:
+        """Take the address that ministack listens on, and the access key ID that it takes."""
         self.endpoint_url = endpoint_url
+        self.access_key = access_key
         core = botocore.session.Session(
             session_vars={
                 "profile": _NOT_SET,
@@ -180,7 +197,18 @@ class LocalAws:
             }
         )
         core.set_default_client_config(Config(proxies={}))
-        self._session = boto3.Session("local", "local", region_name=REGION, botocore_session=core)
+        self._session = boto3.Session(
+            access_key, "local", region_name=REGION, botocore_session=core
+        )
+
+    @property
+    def client_variables(self) -> dict[str, str]:
+        """What makes a process that AWS Lambda started a client of this AWS."""
+        return {"AWS_ENDPOINT_URL": self.endpoint_url, "AWS_ACCESS_KEY_ID": self.access_key}
+
+    def environment(self, endpoint_url: str | None = None) -> dict[str, str]:
+        """Return what a process needs to be this AWS's client, by *endpoint_url* if it is given."""
+        return scrubbed_environment(endpoint_url or self.endpoint_url, self.access_key)
 
     @cached_property
     def cloudformation(self) -> "CloudFormationClient":

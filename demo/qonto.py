@@ -463,13 +463,13 @@ def _in_words(scope: str) -> str:
     return f"{verb} {resource}".strip().replace("_", " ").capitalize()
 
 
-app = create_app(
-    AuthorizationServer(
-        client_id=os.environ.get("CLIENT_ID", "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21"),
-        client_secret=os.environ.get("CLIENT_SECRET", "in-the-demo-only"),
-        redirect_uris=os.environ.get("REDIRECT_URI", "http://localhost:8001/callback").split(),
-        staging_token=os.environ.get("STAGING_TOKEN", "")
-        if os.environ.get("QONTO_ENVIRONMENT") == "sandbox"
-        else "",
+def create() -> Starlette:
+    """Return the server that the environment describes (a factory for uvicorn)."""
+    sandbox = os.environ["QONTO_ENVIRONMENT"] == "sandbox"
+    server = AuthorizationServer(
+        os.environ["CLIENT_ID"],
+        os.environ["CLIENT_SECRET"],
+        [os.environ["REDIRECT_URI"]],
+        os.environ["STAGING_TOKEN"] if sandbox else "",
     )
-)
+    return create_app(server)

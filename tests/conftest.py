@@ -1,19 +1,40 @@
-"""What several kinds of tests need."""
+"""What several suites need, and what a run says of itself."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from tests.packages import FOLDERS, pack
+from tests.packages import FOLDERS, packed
+from tests.slow import SLOW
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def packages() -> dict[str, Path]:
     """Both packages for this machine's processor, by the functions' logical ids."""
     if sys.platform != "linux":
         pytest.skip("the packages hold Linux libraries: they run on Linux alone")
-    folders = [tmp_path_factory.mktemp(name) for name in FOLDERS]
-    with ThreadPoolExecutor() as threads:
-        return dict(zip(FOLDERS, threads.map(pack, FOLDERS, folders), strict=True))
+    return {logical_id: packed(logical_id) for logical_id in FOLDERS}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long each suite took, and what was left to `make check`."""
+    tests: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            suite = report.nodeid.split("/")[1]
+            tests[suite] += report.when == "call"
+            seconds[suite] += report.duration
+    if not seconds:
+        return
+    terminalreporter.section("suites (seconds of all workers together)")
+    for suite in seconds:
+        terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
+    if not SLOW:
+        terminalreporter.line(
+            "Left to make check: the long form of faults, races, loads and fuzzing, pages in every "
+            "language and browser, checkov, and SAM's deployment."
+        )

@@ -1,33 +1,20 @@
 """``make demo`` as a process, for tests that use it as a person does."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
-from demo.local_aws import LocalAws, Stack, free_port
+from demo.local_aws import LocalAws, Stack
 from demo.template import ROOT
 from tests.integration.pair import Subscriber
 
 DEMO = [sys.executable, "-m", "demo"]
 SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
-
-
-def five_free_ports() -> int:
-    """Return the first of five ports in a row that nobody listens on."""
-    while True:
-        first = free_port()
-        with ExitStack() as listening:
-            try:
-                for port in range(first, first + 5):
-                    listening.enter_context(socket.create_server(("127.0.0.1", port)))
-            except (OSError, OverflowError):
-                continue
-            return first
 
 
 @contextmanager
@@ -58,7 +45,10 @@ def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[st
 @contextmanager
 def checked(port: int) -> Iterator[None]:
     """Check all that the demo at *port* publishes while the block runs."""
-    aws = LocalAws(f"http://127.0.0.1:{port + 4}")
+    variables = dict(
+        re.findall("export ([^=]+)=(.*)", (ROOT / "build" / f"demo-{port}.env").read_text("utf-8"))
+    )
+    aws = LocalAws(variables["AWS_ENDPOINT_URL"], variables["AWS_ACCESS_KEY_ID"])
     [topic] = aws.sns.list_topics()["Topics"]
     subscriber = Subscriber(aws, Stack({"AuthorizationTopic": topic["TopicArn"]}, {}, []))
     yield

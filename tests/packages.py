@@ -1,5 +1,7 @@
 """The two packages as `sam build` makes them: by functions/Makefile, in a copy of its folder."""
 
+import fcntl
+import hashlib
 import os
 import platform
 import shutil
@@ -7,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from demo.template import ROOT
 
 MAKEFILE_FOLDER = ROOT / "functions"
+PACKAGES = ROOT / "build" / "packages"
 FOLDERS = {"StartFunction": "start", "CallbackFunction": "callback"}
 # This machine's processor, as Lambda calls it.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
@@ -29,6 +33,25 @@ def make(
         text=True,
         check=False,
     )
+
+
+def packed(logical_id: str) -> Path:
+    """Return the folder with the package of *logical_id*, made once for all that goes into it."""
+    made_of = hashlib.sha256(sys.version.encode())
+    for file in sorted(MAKEFILE_FOLDER.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            made_of.update(f"{file.relative_to(ROOT)} {file.stat().st_size}\n".encode())
+            made_of.update(file.read_bytes())
+    PACKAGES.mkdir(parents=True, exist_ok=True)
+    with (PACKAGES / f"{logical_id}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the tests' other processes want it too
+        package = PACKAGES / f"{logical_id}-{made_of.hexdigest()[:16]}"
+        if not package.exists():
+            for stale in PACKAGES.glob(f"{logical_id}-*"):
+                shutil.rmtree(stale)
+            with TemporaryDirectory(dir=PACKAGES) as folder:
+                pack(logical_id, Path(folder, logical_id)).rename(package)
+        return package
 
 
 def pack(logical_id: str, folder: Path) -> Path:

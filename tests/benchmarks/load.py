@@ -5,7 +5,8 @@ import shutil
 import subprocess
 from threading import Thread
 
-from tests.demo_process import five_free_ports, running
+from demo.local_aws import free_port
+from tests.demo_process import running
 
 SECONDS = 10
 CONNECTIONS = (1, 8)
@@ -18,7 +19,7 @@ def table() -> str:
         return "No load run: wrk is not installed."
     lines = ["| connections | starts a second | p50 | p99 | other than 2xx or 3xx |"]
     lines.append("|---|---|---|---|---|")
-    port = five_free_ports()
+    port = free_port(5)
     with running(PORT=str(port)) as (process, _):
         assert process.stdout
         # Its log has to go somewhere: a full pipe would stop the handlers.

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from demo.local_aws import LocalAws
+from demo.local_aws import LocalAws, free_port
 from demo.template import ROOT
 from tests.browser.site import Site, site
-from tests.demo_process import checked, five_free_ports, running
+from tests.demo_process import checked, running
 from tests.integration.pair import watched_aws
 
 CHROMIUM = next(
@@ -67,7 +67,7 @@ def chromium() -> Iterator[Browser]:
 def demo(chromium: Browser) -> Iterator[Demo]:
     """The whole demo, on ports of its own, if there is a browser to visit it."""
     assert chromium.is_connected()
-    port = five_free_ports()
+    port = free_port(5)
     with running(PORT=str(port)), checked(port):
         yield Demo(app=f"http://localhost:{port}", live=f"http://localhost:{port + 3}")
 

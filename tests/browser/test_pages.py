@@ -1,9 +1,8 @@
 """Each page as Chromium shows it: by axe, as a screen reader reads it, and for a person to look at.
 
-One language unless CI is set, and then all of them. The sheets are in build/contact-sheets.
+One language in `make test`, all of them in `make check`. The sheets are in build/contact-sheets.
 """
 
-import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,11 +17,12 @@ from demo.template import ROOT
 from tests.browser.conftest import SCREENSHOTS, screenshot
 from tests.browser.contact_sheet import compose
 from tests.browser.site import Site
+from tests.slow import SLOW
 
 TEXTS: dict[str, Any] = tomllib.loads((ROOT / "functions" / "pages.toml").read_text("utf-8"))
 WORDS = TEXTS.pop("words")
 # German has the longest words.
-LANGUAGES = list(WORDS) if os.environ.get("CI") else ["de"]
+LANGUAGES = list(WORDS) if SLOW else ["de"]
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 VIEWPORTS = {"phone": (320, 640), "desktop": (1280, 800)}
 # Under which address to see a page, if not under its own name; those in IN_PLACE come in place of

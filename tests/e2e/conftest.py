@@ -1,6 +1,6 @@
 """One set of tests, twice: a stack deployed here by `sam deploy`, and one in AWS named STACK_NAME.
 
-The one here lives in the embedded AWS; its functions run from packages built for this machine, in
+The one here lives in the local AWS; its functions run from packages built for this machine, in
 the environment that the deployed functions have. The one in AWS is tested only on demand, with the
 credentials and the region of the shell, and never by `make test`:
 
@@ -30,6 +30,7 @@ from demo.template import Json
 from tests.e2e import sam
 from tests.e2e.deployed_stack import Deployed, Qonto, describe, subscribed_queue
 from tests.lambda_runtime import ExecutionEnvironment
+from tests.slow import slow
 
 LOCAL_STACK = "qonto-connect-e2e"
 PARAMETERS = {
@@ -39,7 +40,7 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(scope="session", params=["local", "aws"])
+@pytest.fixture(scope="session", params=[pytest.param("local", marks=slow), "aws"])
 def deployed(request: pytest.FixtureRequest) -> Deployed:
     """A stack that was deployed."""
     stack: Deployed = request.getfixturevalue(f"_deployed_{request.param}")
@@ -60,7 +61,7 @@ def _deployed_local(
     if not sam.SAM.exists():
         pytest.skip("needs the SAM CLI: run `make build` once")
     with ExitStack() as stopping:
-        aws = stopping.enter_context(ministack(python=str(sam.PYTHON)))
+        aws = stopping.enter_context(ministack())
         sam.deploy(aws, LOCAL_STACK, PARAMETERS, tmp_path_factory.mktemp("build"))
         stack = describe(aws.cloudformation, LOCAL_STACK)
         queue = subscribed_queue(aws.sns, aws.sqs, stack.outputs["TopicArn"])
@@ -76,7 +77,7 @@ def _deployed_local(
             process = ExecutionEnvironment(
                 packages[logical_id],
                 function["Handler"],
-                variables | {"AWS_ENDPOINT_URL": aws.endpoint_url},
+                variables | aws.client_variables,
                 name=function["FunctionName"],
                 timeout=function["Timeout"],
                 memory_size=function["MemorySize"],

@@ -1,4 +1,4 @@
-"""A real `sam build` and `sam deploy` of infra/template.yaml, to the embedded AWS."""
+"""A real `sam build` and `sam deploy` of infra/template.yaml, to the local AWS."""
 
 import json
 import os
@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 
 from demo import template as infra
-from demo.local_aws import LocalAws, scrubbed_environment
+from demo.local_aws import LocalAws
 from demo.template import ROOT, Json
 
-# The SAM CLI's own: its CloudFormation translator comes from there, as AWS's does from SAM.
-PYTHON = ROOT / ".venv-sam" / "bin" / "python"
-SAM = PYTHON.with_name("sam")
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
 
 
 class SamError(Exception):
@@ -47,7 +45,7 @@ def _without_metric_math(template: Json) -> None:
 
 
 def _sam(aws: LocalAws, *arguments: str) -> None:
-    environment = scrubbed_environment(aws.endpoint_url) | {
+    environment = aws.environment() | {
         "SAM_CLI_TELEMETRY": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }

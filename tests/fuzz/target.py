@@ -95,7 +95,7 @@ with atheris.instrument_imports(include=MODULES):
 with (
     patch.dict(
         os.environ,
-        scrubbed_environment("http://127.0.0.1:9")
+        scrubbed_environment("http://127.0.0.1:9", "local")
         | {
             "QONTO_ENVIRONMENT": PARAMETERS["QontoEnvironment"],
             "CLIENT_ID": PARAMETERS["ClientId"],

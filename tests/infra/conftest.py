@@ -2,12 +2,13 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from demo.template import ROOT, Template, load
+from demo.template import Template, load
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +20,9 @@ def template() -> Template:
 @pytest.fixture(scope="session")
 def translate() -> Callable[[Template], str]:
     """Return what SAM does: it turns a template into plain CloudFormation, in JSON."""
-    python = ROOT / ".venv-sam" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("needs the SAM CLI: run `make build` once")
-
     def run(template: Template) -> str:
         return subprocess.run(
-            [python, Path(__file__).with_name("sam_translation.py")],
+            [sys.executable, Path(__file__).with_name("sam_translation.py")],
             input=json.dumps(template),
             env={"AWS_DEFAULT_REGION": "eu-west-3"},
             stdout=subprocess.PIPE,

@@ -1,13 +1,13 @@
 """Turns the SAM template on standard input into plain CloudFormation on standard output, as JSON.
 
-For the SAM CLI's interpreter: its translator pins another pydantic than the functions'.
+In a process of its own: the translator asks the environment for the region.
 """
 
 import json
 import sys
 
-from samtranslator.parser.parser import Parser  # type: ignore[import-not-found]
-from samtranslator.translator.translator import Translator  # type: ignore[import-not-found]
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 
 template = json.load(sys.stdin)
 # The translator takes no local path; sam package puts such an address in its place.

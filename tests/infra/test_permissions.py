@@ -11,6 +11,7 @@ import pytest
 
 from demo.template import ROOT, Template
 from tests.infra.resolution import Resolution
+from tests.slow import slow
 
 TABLE = "arn:aws:dynamodb:eu-west-3:123456789012:table/connect-states"
 IN_THE_CLEAR = "Bool aws:SecureTransport=false"
@@ -239,6 +240,7 @@ def test_with_the_deployers_key_the_stack_has_none_and_callback_may_use_theirs(
     }
 
 
+@slow
 def test_checkov_finds_what_there_is_a_reason_for_and_nothing_else(
     translated: str, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def test_a_parameter_that_cannot_be_is_refused(template: Template, name: str, va
     given = {"TopicArn": "arn:aws:sns:eu-west-3:000000000000:topic", name: value}
 
     with pytest.raises(ParameterError) as refused:
-        LocalAws("http://127.0.0.1:1").deploy(given, template)
+        LocalAws("http://127.0.0.1:1", "local").deploy(given, template)
 
     assert refused.value.name == name
 

@@ -1,4 +1,4 @@
-"""The real handlers against a real, embedded AWS."""
+"""The real handlers against a real, local AWS."""
 
 from collections.abc import Iterator
 

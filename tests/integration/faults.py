@@ -1,4 +1,4 @@
-"""A proxy before the embedded AWS, in which calls fail as the real ones do.
+"""A proxy before the local AWS, in which calls fail as the real ones do.
 
 What AWS itself says comes from microburst, which knows each service's own words for it; what
 happens to a connection happens here, where each attempt of a call can have a fault of its own.
@@ -177,7 +177,9 @@ class FaultProxy:
         connection = http.client.HTTPConnection(
             self._microburst if to_microburst else self._upstream, timeout=30
         )
-        headers = call.headers | ({_HEADER: fault.name} if fault and to_microburst else {})
+        headers = {name: value for name, value in call.headers.items() if name != "Host"}
+        if fault and to_microburst:
+            headers |= {_HEADER: fault.name}
         try:
             connection.request(call.method, call.path, call.body, headers)
             answer = connection.getresponse()

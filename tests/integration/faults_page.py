@@ -6,13 +6,12 @@ To write them anew: `PYTHONPATH=functions .venv/bin/python -m tests.integration.
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from demo.local_aws import ministack
 from tests.integration.kills import KILLS, drip_table, grave, kill_table, killed, timed_out
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
 from tests.integration.pair import PARAMETERS, ROOT
-from tests.packages import FOLDERS, pack
+from tests.packages import FOLDERS, packed
 
 _PAGE = ROOT / "docs" / "faults.md"
 _MARKED = r"(<!-- begin {name} -->\n\n)(.*?)(\n*<!-- end {name} -->)"
@@ -40,8 +39,7 @@ if __name__ == "__main__":
         found = block.enter_context(outcomes(aws))
         _write("singles", single_tables(found.of([case for *_, case in singles()])))
         _write("pairs", pair_tables(found.of([case for *_, case in pairs()])))
-        folder = Path(block.enter_context(TemporaryDirectory()))
-        packages = {name: pack(name, folder / name) for name in FOLDERS}
+        packages = {name: packed(name) for name in FOLDERS}
         victims = block.enter_context(grave(aws, aws.deploy(PARAMETERS), packages))
         _write("kills", kill_table([killed(victims, *moment) for moment in KILLS]))
         _write("time-outs", drip_table([timed_out(victims, call, None) for call in Call]))

@@ -63,7 +63,7 @@ class Answered:
 
 def run(pair: Pair, flows: int, seed: int) -> list[Answered]:
     """Start *flows* flows, and answer each four times, all of it shuffled by *seed*."""
-    now = int(time.time())  # the embedded AWS removes what has expired once a minute
+    now = int(time.time())  # the local AWS removes what has expired once a minute
     with ProcessPoolExecutor(
         PROCESSES,
         mp_context=get_context("spawn"),

@@ -78,7 +78,7 @@ class Grave:
         with ExecutionEnvironment(
             self.packages[function],
             properties["Handler"],
-            variables(self.stack, function) | self.proxy.endpoints,
+            variables(self.aws, self.stack, function) | self.proxy.endpoints,
             name=function,
             timeout=timeout or properties["Timeout"],
         ) as environment:
@@ -92,7 +92,7 @@ class Grave:
         timeout: float | None = None,
     ) -> Outcome:
         """Return what comes of it when *end* ends the function's process in *call*."""
-        now = int(time.time())  # the embedded AWS removes what has expired once a minute
+        now = int(time.time())  # the local AWS removes what has expired once a minute
         function = "StartFunction" if call is Call.ISSUE else "CallbackFunction"
         browser = Browser(self.survivor)
         state = "none" if call is Call.ISSUE else browser.started(at=now)
@@ -130,8 +130,8 @@ class Grave:
         )
 
 
-def variables(stack: Stack, function: str) -> dict[str, str]:
-    return stack.environment[function] | {"REDIRECT_URI": REDIRECT_URI}
+def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
+    return stack.environment[function] | aws.client_variables | {"REDIRECT_URI": REDIRECT_URI}
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def grave(aws: LocalAws, stack: Stack, packages: Mapping[str, Path]) -> Iterator
                 start_function(
                     function,
                     packages[function],
-                    variables(stack, function) | {"AWS_ENDPOINT_URL": aws.endpoint_url},
+                    variables(aws, stack, function),
                 )
             )
             for function in FUNCTIONS.values()

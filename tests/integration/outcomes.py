@@ -120,7 +120,7 @@ class Outcomes:
     def __init__(self, aws: LocalAws, stack: Stack, proxies: Sequence[FaultProxy]) -> None:
         """Take a stack of its own, and a proxy for each of the cases that run at a time."""
         self._aws, self._stack = aws, stack
-        # Not the past, as elsewhere: the embedded AWS removes what has expired once a minute.
+        # Not the past, as elsewhere: the local AWS removes what has expired once a minute.
         self._now = int(time.time())
         self._subscriber = Subscriber(aws, stack)
         self._pairs: SimpleQueue[tuple[Pair, FaultProxy]] = SimpleQueue()

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 
 from demo.gateway import Handler, LambdaContext
-from demo.local_aws import LocalAws, Stack, ministack, scrubbed_environment
+from demo.local_aws import LocalAws, Stack, ministack
 from demo.template import Template
 from tests.contract import delivered
 
@@ -85,7 +85,7 @@ class Pair:
         """Take where the stack is, the endpoint if calls take a detour, and what else to set."""
         self.aws = aws
         self.stack = stack
-        self._endpoint_url = endpoint_url or aws.endpoint_url
+        self._endpoint_url = endpoint_url
         self._given = environment
         self.start_environment = self._environment("StartFunction")
         self.start = load_handler("start.handler", self.start_environment)
@@ -99,7 +99,7 @@ class Pair:
 
     def _environment(self, function: str) -> dict[str, str]:
         return {
-            **scrubbed_environment(self._endpoint_url),
+            **self.aws.environment(self._endpoint_url),
             **self.stack.environment[function],
             "REDIRECT_URI": REDIRECT_URI,
             **self._given,
@@ -220,9 +220,9 @@ class Subscriber:
 class WatchedAws(LocalAws):
     """An AWS where whatever is published to a stack's topic is checked, if only at the end."""
 
-    def __init__(self, endpoint_url: str) -> None:
-        """Take the address that ministack listens on."""
-        super().__init__(endpoint_url)
+    def __init__(self, endpoint_url: str, access_key: str) -> None:
+        """Take what `LocalAws` takes."""
+        super().__init__(endpoint_url, access_key)
         self._subscribers: list[Subscriber] = []
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
@@ -242,6 +242,6 @@ class WatchedAws(LocalAws):
 def watched_aws() -> Iterator[LocalAws]:
     """Run an AWS in which no event is published without being checked."""
     with ministack() as local_aws:
-        watched = WatchedAws(local_aws.endpoint_url)
+        watched = WatchedAws(local_aws.endpoint_url, local_aws.access_key)
         yield watched
         watched.check()

@@ -37,7 +37,7 @@ def _load_reading_first(environment: dict[str, str]) -> Handler:
 
 
 def _race(fork: Fork, event: Event) -> list[Answer]:
-    # Connections are opened before the race: 200 at once are more than the embedded AWS takes.
+    # Connections are opened before the race: 200 at once are more than the local AWS takes.
     unknown = copy.deepcopy(event)
     unknown["rawQueryString"] = f"code=x&state={'x' * 43}"
     threads_ready = threading.Barrier(THREADS)

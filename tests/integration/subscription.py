@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from demo import event_source, qonto
 from demo import template as infra
-from demo.local_aws import LocalAws, Stack, free_port, scrubbed_environment
+from demo.local_aws import LocalAws, Stack, free_port
 from tests.integration.pair import load_handler
 
 TEMPLATE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
@@ -164,7 +164,7 @@ class ExampleSubscriber:
         self.put_secret(secret or {"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
         self.queue_url = self.stack.resources["Queue"]
         self.environment = {
-            **scrubbed_environment(aws.endpoint_url),
+            **aws.environment(),
             **self.stack.environment["SubscriberFunction"],
             "TOKEN_ENDPOINT": f"{stand_in.url}/oauth2/token",
             "API_URL": stand_in.url,

@@ -121,7 +121,7 @@ def world(aws: LocalAws) -> Iterator[MakeWorld]:
             "dynamodb",
             REGION,
             endpoint_url=aws.endpoint_url,
-            aws_access_key_id="local",
+            aws_access_key_id=aws.access_key,
             aws_secret_access_key="local",
         ).Table(example.stack.resources["ConnectionTable"])
         ledgerly = app(APP_URL, PAIR_URL, SubscriberStack(aws.sqs, example.queue_url, connections))

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
+from demo.local_aws import free_port
 from demo.template import ROOT
-from tests.demo_process import DEMO, SHELL, five_free_ports, running
+from tests.demo_process import DEMO, SHELL, running
 
 
 def refusal(**environment: str) -> str:
@@ -39,7 +40,7 @@ def location(port: int) -> str:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(stop: signal.Signals) -> None:
-    port = five_free_ports()
+    port = free_port(5)
 
     with running(PORT=str(port)) as (process, lines):
         assert lines[-1].startswith(f"Open http://localhost:{port} in ")
@@ -51,14 +52,14 @@ def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(stop: signal.
         assert process.wait() == 0
 
     assert "Traceback" not in rest
-    assert rest.endswith("Stopping …\n")
+    assert rest.endswith("Stopping ...\n")
     for each in range(port, port + 5):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", each))
 
 
 def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
-    port = five_free_ports()
+    port = free_port(5)
 
     with running(PORT=str(port)) as (process, _):
         processes = subprocess.run(
@@ -70,7 +71,7 @@ def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
         [pid] = [
             int(line.split()[0])
             for line in processes.stdout.splitlines()
-            if line.split()[1] == str(process.pid) and "demo.live:create" in line
+            if line.split()[1] == str(process.pid) and f"--port {port + 3}" in line
         ]
         os.kill(pid, signal.SIGKILL)
         assert process.stdout
@@ -81,7 +82,7 @@ def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
 
 
 def test_with_a_client_of_qontos_the_demo_talks_to_qonto() -> None:
-    port = five_free_ports()
+    port = free_port(5)
 
     with running(
         PORT=str(port), QONTO_ENVIRONMENT="sandbox", CLIENT_ID="client-1", SCOPE="a b"
@@ -106,7 +107,7 @@ def test_a_port_that_cannot_be_used_is_refused(value: str) -> None:
 
 
 def test_a_port_that_is_taken_is_named() -> None:
-    first = five_free_ports()
+    first = free_port(5)
     with socket.create_server(("127.0.0.1", first + 3)):
         line = refusal(PORT=str(first))
 
@@ -131,4 +132,4 @@ def test_a_port_that_is_taken_is_named() -> None:
     ],
 )
 def test_a_client_that_cannot_be_is_refused(environment: dict[str, str], line: str) -> None:
-    assert refusal(PORT=str(five_free_ports()), **environment) == line
+    assert refusal(PORT=str(free_port(5)), **environment) == line

@@ -1,6 +1,6 @@
 """What a person sees, and what is in table and queue, when AWS fails.
 
-Between the real clients and the embedded AWS stands a proxy that makes calls fail.
+Between the real clients and the local AWS stands a proxy that makes calls fail.
 """
 
 import json

@@ -13,7 +13,7 @@ from demo.local_aws import LocalAws
 from tests.integration.pair import NOW, PARAMETERS, Browser, Pair
 from tests.unit.flow import pending
 
-# States of flows under way. The suite makes do with fewer, for the embedded AWS takes minutes to
+# States of flows under way. The suite makes do with fewer, for the local AWS takes minutes to
 # store a hundred thousand:  ITEMS=100000 .venv/bin/pytest tests/integration/test_flat_work.py
 ITEMS = int(os.environ.get("ITEMS", "2000"))
 
@@ -21,7 +21,7 @@ type Exchange = tuple[str, int, int]
 
 
 class Recorder(ThreadingHTTPServer):
-    """Passes calls on to the embedded AWS, and notes what they are."""
+    """Passes calls on to the local AWS, and notes what they are."""
 
     daemon_threads = True
 
@@ -45,7 +45,8 @@ class _Forward(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
-        connection.request("POST", self.path, body, dict(self.headers))
+        headers = {name: value for name, value in self.headers.items() if name != "Host"}
+        connection.request("POST", self.path, body, headers)
         answer = connection.getresponse()
         text = answer.read()
         connection.close()

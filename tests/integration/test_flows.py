@@ -7,13 +7,11 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration import flows
-from tests.integration.fire import LONG, SEED
+from tests.slow import SEED, SLOW
 from tests.integration.flows import Answered
 from tests.integration.pair import PARAMETERS, Pair, Subscriber
 
-FLOWS = 10_000 if LONG else 200
-
-pytestmark = pytest.mark.fire
+FLOWS = 10_000 if SLOW else 200
 
 
 @pytest.fixture(scope="module")

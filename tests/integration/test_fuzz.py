@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.fire import LONG, SEED
+from tests.slow import SEED, SLOW
 from tests.integration.pair import ROOT
 
-RUNS = 150_000 if LONG else 4_000
+RUNS = 150_000 if SLOW else 4_000
 
-pytestmark = [
-    pytest.mark.fire,
-    pytest.mark.skipif(sys.platform != "linux", reason="atheris has packages for Linux alone"),
-]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="atheris has packages for Linux alone"
+)
 
 
 def test_any_event_gets_a_designed_answer_and_no_event_goes_out_for_another_browser(

@@ -8,7 +8,7 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration.faults_page import section
-from tests.integration.fire import LONG, SEED
+from tests.slow import SEED, SLOW, slow
 from tests.integration.kills import (
     KILLS,
     Grave,
@@ -25,8 +25,6 @@ from tests.integration.pair import PARAMETERS
 AT_ANY_TIME = 100
 # Shorter than the template's, for what is seen is the same.
 SHORT_TIMEOUT = 2.0  # seconds
-
-pytestmark = pytest.mark.fire
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,7 @@ def test_a_process_killed_in_any_call_leaves_no_false_success_and_one_can_start_
 
 
 def test_an_answer_that_drips_ends_at_lambdas_time_out_and_as_a_kill_does(victims: Grave) -> None:
-    timeout = None if LONG else SHORT_TIMEOUT
+    timeout = None if SLOW else SHORT_TIMEOUT
 
     outcomes = [timed_out(victims, call, timeout) for call in Call]
 
@@ -64,7 +62,7 @@ def test_an_answer_that_drips_ends_at_lambdas_time_out_and_as_a_kill_does(victim
     assert drip_table(outcomes) == section("time-outs")
 
 
-@pytest.mark.skipif(not LONG, reason="FIRE=long runs it")
+@slow
 def test_a_process_killed_at_any_time_leaves_no_false_success(victims: Grave) -> None:
     moments = random.Random(SEED)  # noqa: S311 - repeatable
 

@@ -151,7 +151,7 @@ def run(aws: LocalAws, packages: dict[str, Path], proxy: FaultProxy) -> Iterator
     found = Run(aws, aws.deploy({**PARAMETERS, "Pkce": "S256"}))
     with ExitStack() as block:
         for function in FUNCTIONS.values():
-            environment = variables(found.stack, function) | proxy.endpoints | LOUDEST
+            environment = variables(found.aws, found.stack, function) | proxy.endpoints | LOUDEST
             found.processes[function] = block.enter_context(
                 start_function(function, packages[function], environment)
             )
@@ -168,7 +168,7 @@ def proxy(aws: LocalAws) -> Iterator[FaultProxy]:
 def test_whatever_happens_nothing_that_is_written_holds_a_secret(
     run: Run, proxy: FaultProxy
 ) -> None:
-    now = int(time())  # the embedded AWS removes what has expired once a minute
+    now = int(time())  # the local AWS removes what has expired once a minute
     browser = Browser(run)
 
     state = run.started(browser, now)
@@ -223,7 +223,7 @@ def test_a_wrong_setting_is_named_without_its_value(
 ) -> None:
     stack = aws.deploy(PARAMETERS)
     secret = f"https://user:{token_urlsafe(32)}@app.example/"
-    wrong = variables(stack, "StartFunction") | LOUDEST | {"RETURN_URLS": secret}
+    wrong = variables(aws, stack, "StartFunction") | LOUDEST | {"RETURN_URLS": secret}
 
     with start_function("StartFunction", packages["StartFunction"], wrong) as process:
         with pytest.raises(InitError) as refused:

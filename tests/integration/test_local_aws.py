@@ -1,4 +1,4 @@
-"""The embedded AWS holds what infra/template.yaml asks for, and nothing leads past it."""
+"""The local AWS holds what infra/template.yaml asks for, and nothing leads past it."""
 
 import os
 import signal
@@ -17,7 +17,6 @@ from demo.local_aws import (
     Stack,
     free_port,
     ministack,
-    scrubbed_environment,
 )
 from tests.integration.pair import PARAMETERS
 
@@ -102,7 +101,7 @@ def test_a_parameter_without_a_default_must_be_given(aws: LocalAws) -> None:
 @pytest.fixture
 def any_topic(aws: LocalAws) -> Stack:
     """A stack whose topic may carry what is no event."""
-    return LocalAws(aws.endpoint_url).deploy(PARAMETERS)
+    return LocalAws(aws.endpoint_url, aws.access_key).deploy(PARAMETERS)
 
 
 def test_a_queue_gets_what_is_published_just_as_it_was_published(
@@ -157,14 +156,14 @@ def leading_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("leading_elsewhere")
 def test_the_shells_settings_do_not_reach_our_own_clients(aws: LocalAws, stack: Stack) -> None:
-    sns = LocalAws(aws.endpoint_url).sns
+    sns = LocalAws(aws.endpoint_url, aws.access_key).sns
 
     assert sns.get_topic_attributes(TopicArn=stack.topic_arn)["Attributes"]["TopicArn"]
 
 
 @pytest.mark.usefixtures("leading_elsewhere")
 def test_the_shells_settings_do_not_reach_what_is_started(aws: LocalAws, any_topic: Stack) -> None:
-    environment = scrubbed_environment(aws.endpoint_url)
+    environment = aws.environment()
     program = (
         f"import boto3; print(boto3.client('sns').publish(TopicArn='{any_topic.topic_arn}', "
         "Message='from a process of its own')['ResponseMetadata']['HTTPStatusCode'])"

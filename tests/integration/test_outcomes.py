@@ -8,7 +8,7 @@ import pytest
 from demo.local_aws import LocalAws
 from tests.integration.faults import Fault
 from tests.integration.faults_page import section
-from tests.integration.fire import LONG, SEED
+from tests.slow import SEED, SLOW
 from tests.integration.outcomes import (
     FAULTS,
     Call,
@@ -34,8 +34,6 @@ TAKEN = {
     Fault.SHORTENED,
     Fault.MALFORMED,
 }
-
-pytestmark = pytest.mark.fire
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,7 @@ def test_whatever_fails_nothing_looks_like_success_and_the_page_says_what_comes_
 def test_two_faults_end_as_the_page_says(running: Outcomes) -> None:
     """The short form takes a sample of them."""
     chosen = list(pairs())
-    if not LONG:
+    if not SLOW:
         chosen = random.Random(SEED).sample(chosen, SAMPLE)  # noqa: S311 - repeatable
     page = section("pairs")
 

@@ -32,6 +32,7 @@ from tests.integration.subscription import (
     load,
     pair_of,
 )
+from tests.slow import SLOW
 
 FAR = 31  # seconds; the function runs for 30 at most
 PROCESSES = 4
@@ -636,7 +637,8 @@ def test_no_log_line_holds_a_secret(
 # -------------------------------------------------------------------- the whole
 
 
-EVENTS, ROUNDS = 1000, 10
+ROUND = 100
+EVENTS = 1000 if SLOW else ROUND
 
 
 def _start(environment: dict[str, str]) -> None:
@@ -658,22 +660,24 @@ def _pass_on(example: ExampleSubscriber, workers: ProcessPoolExecutor) -> None:
 def test_a_thousand_events_end_in_one_exchange_each(
     example: ExampleSubscriber, stand_in: StandIn
 ) -> None:
-    """Every tenth is delivered twice, every twentieth fails before its request leaves."""
+    """Every tenth is delivered twice, every twentieth fails before its request leaves.
+
+    The short form has a hundred.
+    """
     server = stand_in.server
     server.exchanges_attempted = server.exchanges_succeeded = 0
     events = [granted(stand_in) for _ in range(EVENTS)]
-    size = EVENTS // ROUNDS
     not_sent = 0
 
     with ProcessPoolExecutor(
         2, get_context("spawn"), initializer=_start, initargs=(example.environment,)
     ) as workers:
-        for start in range(0, EVENTS, size):
-            for index in range(start, start + size, 20):  # nobody listens yet
+        for start in range(0, EVENTS, ROUND):
+            for index in range(start, start + ROUND, 20):  # nobody listens yet
                 confirmed(example, events[index])
                 not_sent += example.grant(events[index])["state"] == "held"
             with stand_in.up():
-                for index in range(start, start + size):
+                for index in range(start, start + ROUND):
                     if index % 2:
                         example.confirm(events[index])
                     for _ in range((index % 20 > 0) + (index % 10 == 0)):

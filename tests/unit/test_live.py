@@ -189,9 +189,3 @@ def test_a_late_watcher_sees_what_came_before_and_then_each_change(
     live.take_in(granted())
 
     assert asyncio.run(watch()) == ["held", "exchanging", "connected"]
-
-
-def test_another_host_name_reads_nothing(live: Live) -> None:
-    response = TestClient(create_app(live), "http://rebound.example:8003").get("/")
-
-    assert response.status_code == 400

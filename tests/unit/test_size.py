@@ -21,7 +21,9 @@ def _lines_of_code(source: str) -> int:
 
 
 def test_the_functions_have_at_most_650_lines_of_code() -> None:
-    modules = list(FUNCTIONS.rglob("*.py"))
+    """Of what is shipped: folders beside the two functions hold what packs them."""
+    shipped = (FUNCTIONS, FUNCTIONS / "start", FUNCTIONS / "callback")
+    modules = [module for folder in shipped for module in folder.glob("*.py")]
 
     assert len(modules) > 10
     assert sum(_lines_of_code(module.read_text("utf-8")) for module in modules) <= 650

@@ -1,0 +1,61 @@
+"""Runs ``pip install`` with the arguments that follow, whatever pip is set to do on this machine.
+
+pip's variables and configuration files can send packages elsewhere (``user``, ``target``), leave
+some out or refuse them all. The settings that say where packages come from are kept, and no others.
+Any Python 3 can run this: it installs uv before anything else is there.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+
+# https://pip.pypa.io/en/stable/topics/configuration/: an option is a variable, PIP_INDEX_URL.
+KEPT = {
+    *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host"),
+    *("cert", "client-cert", "proxy", "keyring-provider"),
+    *("cache-dir", "no-cache-dir", "default-timeout", "timeout", "retries"),
+}
+# The sections of a configuration file that count for `pip install`: the later one wins.
+SECTIONS = ("global", "install")
+
+
+def variable(option: str) -> str:
+    """Return the variable by which pip takes *option*."""
+    return "PIP_" + option.upper().replace("-", "_")
+
+
+def main() -> int:
+    """Return the exit status of pip."""
+    kept = {variable(option) for option in KEPT}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PIP_") or name in kept
+    }
+    settings = {}
+    for line in configured(environment).splitlines():
+        name, _, value = line.partition("=")
+        section, _, option = name.partition(".")
+        if section in SECTIONS and option in KEPT:
+            settings[SECTIONS.index(section), variable(option)] = str(ast.literal_eval(value))
+    files = {name: settings[section, name] for section, name in sorted(settings)}
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
+    return subprocess.call(
+        [*pip, *sys.argv[1:]], env={**files, **environment, "PIP_CONFIG_FILE": os.devnull}
+    )
+
+
+def configured(environment: "dict[str, str]") -> str:
+    """Return what pip's configuration files say, a line a setting, such as global.user='true'."""
+    where = {name: os.environ[name] for name in ("PIP_CONFIG_FILE",) if name in os.environ}
+    said = {"PIP_QUIET": "0", "PIP_VERBOSE": "0", "PIP_LOG": os.devnull}  # or it prints no line
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    try:
+        return subprocess.check_output(command, env={**environment, **where, **said}).decode()
+    except subprocess.CalledProcessError:
+        sys.exit("pip cannot read its configuration, as it says above: `pip config debug` helps")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
