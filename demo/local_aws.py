@@ -210,40 +210,44 @@ class LocalAws:
         """Return what a process needs to be this AWS's client, by *endpoint_url* if it is given."""
         return scrubbed_environment(endpoint_url or self.endpoint_url, self.access_key)
 
+    def client(self, service: str) -> Json:
+        """Return a client of *service*, as botocore names it."""
+        return self._session.client(service, endpoint_url=self.endpoint_url)
+
     @cached_property
     def cloudformation(self) -> "CloudFormationClient":
         """A CloudFormation client."""
-        return self._session.client("cloudformation", endpoint_url=self.endpoint_url)
+        return self.client("cloudformation")
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """A DynamoDB client."""
-        return self._session.client("dynamodb", endpoint_url=self.endpoint_url)
+        return self.client("dynamodb")
 
     @cached_property
     def kms(self) -> Json:
         """A KMS client."""
-        return self._session.client("kms", endpoint_url=self.endpoint_url)
+        return self.client("kms")
 
     @cached_property
     def awslambda(self) -> "LambdaClient":
         """A Lambda client."""
-        return self._session.client("lambda", endpoint_url=self.endpoint_url)
+        return self.client("lambda")
 
     @cached_property
     def secrets(self) -> "SecretsManagerClient":
         """A Secrets Manager client."""
-        return self._session.client("secretsmanager", endpoint_url=self.endpoint_url)
+        return self.client("secretsmanager")
 
     @cached_property
     def sns(self) -> "SNSClient":
         """An SNS client."""
-        return self._session.client("sns", endpoint_url=self.endpoint_url)
+        return self.client("sns")
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """An SQS client."""
-        return self._session.client("sqs", endpoint_url=self.endpoint_url)
+        return self.client("sqs")
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
         """Create what the template stores data in, with names of their own, by CloudFormation.

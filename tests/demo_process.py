@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -42,13 +43,21 @@ def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[st
             process.terminate()
 
 
+def variables_file(port: int) -> Path:
+    """Return the file that makes a shell a client of the local AWS of the demo at *port*."""
+    return ROOT / "build" / f"demo-{port}.env"
+
+
+def local_aws(port: int) -> LocalAws:
+    """Return the local AWS of the demo at *port*, as the demo's user reaches it."""
+    found = dict(re.findall("export (.+?)=(.*)", variables_file(port).read_text("utf-8")))
+    return LocalAws(found["AWS_ENDPOINT_URL"], found["AWS_ACCESS_KEY_ID"])
+
+
 @contextmanager
 def checked(port: int) -> Iterator[None]:
     """Check all that the demo at *port* publishes while the block runs."""
-    variables = dict(
-        re.findall("export ([^=]+)=(.*)", (ROOT / "build" / f"demo-{port}.env").read_text("utf-8"))
-    )
-    aws = LocalAws(variables["AWS_ENDPOINT_URL"], variables["AWS_ACCESS_KEY_ID"])
+    aws = local_aws(port)
     [topic] = aws.sns.list_topics()["Topics"]
     subscriber = Subscriber(aws, Stack({"AuthorizationTopic": topic["TopicArn"]}, {}, []))
     yield

@@ -312,7 +312,9 @@ def fault_proxies(aws: LocalAws, number: int) -> Iterator[list[FaultProxy]]:
             *("microburst", "--config", str(config), *arguments),
             environment={"PATH": os.environ["PATH"]},
             quiet=True,
+            seconds_to_stop=0,
         )
-        stack.enter_context(child).wait_until_ready(120)
+        # Any other path is a call, for which it reads the models of all services.
+        stack.enter_context(child).wait_until_ready(120, "/_microburst/health")
         microburst = f"http://{_LOCALHOST}:{port}"
         yield [stack.enter_context(FaultProxy(aws.endpoint_url, microburst)) for _ in range(number)]
