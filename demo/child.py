@@ -70,15 +70,15 @@ class Child:
         """Stop the child."""
         self.stop()
 
-    def wait_until_ready(self, seconds: float = 30, path: str = "/") -> None:
-        """Return once it answers ``GET`` *path*, with whatever status.
+    def wait_until_ready(self, seconds: float = 30) -> None:
+        """Return once it answers HTTP.
 
         Raises:
             ChildError: it stopped, or is silent after *seconds*.
 
         """
         deadline = time.monotonic() + seconds
-        while not self._answers(path):
+        while not self._answers():
             if time.monotonic() > deadline:
                 raise ChildError(self.name, f"is silent after {seconds:.0f} s", self._printed())
             with suppress(subprocess.TimeoutExpired):
@@ -102,10 +102,10 @@ class Child:
             if file:
                 file.close()
 
-    def _answers(self, path: str) -> bool:
+    def _answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", path)
+            connection.request("GET", "/")
             return connection.getresponse().status > 0
         except (OSError, http.client.HTTPException):
             return False

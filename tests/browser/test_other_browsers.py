@@ -20,6 +20,7 @@ from tests.browser.contact_sheet import compose
 from tests.browser.firefox import FIREFOX, firefox
 from tests.browser.site import Site, site
 from tests.browser.test_pages import IN_PLACE, SHEETS, TEXTS, address
+from tests.slow import slow
 
 # WebKitGTK reads the machine's locale, which a bare Debian does not have: it is left without one.
 LANGUAGES = {"firefox": "fr", "webkit": "en"}
@@ -141,6 +142,7 @@ def test_start_again_keeps_what_was_asked(browser: Browser, served: Site) -> Non
     assert served.context(state) == "ctx-1"
 
 
+@slow
 def test_each_page_is_shown_with_its_style(browser: Browser, name: str, served: Site) -> None:
     served.use()
     person = browser.someone()

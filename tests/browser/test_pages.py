@@ -1,6 +1,6 @@
 """Each page as Chromium shows it: by axe, as a screen reader reads it, and for a person to look at.
 
-One language in `make test`, all of them in `make check`. The sheets are in build/contact-sheets.
+One language and the smaller screen in `make test`, all of them in `make check`. The sheets are in build/contact-sheets.
 """
 
 import tomllib
@@ -24,7 +24,7 @@ WORDS = TEXTS.pop("words")
 # German has the longest words.
 LANGUAGES = list(WORDS) if SLOW else ["de"]
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-VIEWPORTS = {"phone": (320, 640), "desktop": (1280, 800)}
+VIEWPORTS = {"phone": (320, 640)} | ({"desktop": (1280, 800)} if SLOW else {})
 # Under which address to see a page, if not under its own name; those in IN_PLACE come in place of
 # a redirect, from a pair that cannot reach AWS.
 ADDRESSES = {

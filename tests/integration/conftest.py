@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from demo.local_aws import LocalAws, Stack, free_port
+from tests.integration import faults
 from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber, watched_aws
 
 
@@ -13,6 +14,13 @@ def aws() -> Iterator[LocalAws]:
     """An AWS of this test run's own; no event is published there without being checked."""
     with watched_aws() as local_aws:
         yield local_aws
+
+
+@pytest.fixture(scope="session")
+def microburst(aws: LocalAws) -> Iterator[str]:
+    """Where calls get what AWS says when it fails."""
+    with faults.microburst(aws) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -295,26 +295,32 @@ def _abort(client: socket.socket) -> None:
 
 
 @contextmanager
-def fault_proxies(aws: LocalAws, number: int) -> Iterator[list[FaultProxy]]:
-    """Run *number* proxies before *aws* for as long as the block runs."""
+def microburst(aws: LocalAws) -> Iterator[str]:
+    """Run microburst before *aws* for as long as the block runs; its address is given."""
     rules = [
         {"service": "*", "headers": {_HEADER: fault.name}, **effect}
         for fault, effect in _BY_MICROBURST.items()
     ]
     port = free_port()
-    with ExitStack() as stack:
-        config = Path(stack.enter_context(TemporaryDirectory())) / "microburst.json"
+    with TemporaryDirectory() as folder:
+        config = Path(folder, "microburst.json")
         config.write_text(json.dumps({"rules": rules}))  # JSON is YAML
         arguments = ["--upstream", aws.endpoint_url, "--host", _LOCALHOST, "--port", str(port)]
-        child = Child(
+        with Child(
             "microburst",
             port,
             *("microburst", "--config", str(config), *arguments),
             environment={"PATH": os.environ["PATH"]},
             quiet=True,
             seconds_to_stop=0,
-        )
-        # Any other path is a call, for which it reads the models of all services.
-        stack.enter_context(child).wait_until_ready(120, "/_microburst/health")
-        microburst = f"http://{_LOCALHOST}:{port}"
+        ) as child:
+            # At its first call it reads the models of all services, which takes seconds.
+            child.wait_until_ready(120)
+            yield f"http://{_LOCALHOST}:{port}"
+
+
+@contextmanager
+def fault_proxies(aws: LocalAws, microburst: str, number: int) -> Iterator[list[FaultProxy]]:
+    """Run *number* proxies before *aws*, whose *microburst* is at that address."""
+    with ExitStack() as stack:
         yield [stack.enter_context(FaultProxy(aws.endpoint_url, microburst)) for _ in range(number)]

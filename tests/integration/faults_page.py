@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from demo.local_aws import ministack
+from tests.integration.faults import microburst
 from tests.integration.kills import KILLS, drip_table, grave, kill_table, killed, timed_out
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
 from tests.integration.pair import PARAMETERS, ROOT
@@ -36,10 +37,11 @@ def _write(name: str, text: str) -> None:
 if __name__ == "__main__":
     with ExitStack() as block:
         aws = block.enter_context(ministack())
-        found = block.enter_context(outcomes(aws))
+        url = block.enter_context(microburst(aws))
+        found = block.enter_context(outcomes(aws, url))
         _write("singles", single_tables(found.of([case for *_, case in singles()])))
         _write("pairs", pair_tables(found.of([case for *_, case in pairs()])))
         packages = {name: packed(name) for name in FOLDERS}
-        victims = block.enter_context(grave(aws, aws.deploy(PARAMETERS), packages))
+        victims = block.enter_context(grave(aws, url, aws.deploy(PARAMETERS), packages))
         _write("kills", kill_table([killed(victims, *moment) for moment in KILLS]))
         _write("time-outs", drip_table([timed_out(victims, call, None) for call in Call]))

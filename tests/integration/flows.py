@@ -16,8 +16,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from demo.gateway import Handler, LambdaContext
 from tests.integration.pair import EVENTS, Pair, load_handler
+from tests.slow import SLOW
 
-PROCESSES = 4
+PROCESSES = 4 if SLOW else 2
 
 _handlers: dict[str, Handler] = {}
 

@@ -135,10 +135,12 @@ def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
 
 
 @contextmanager
-def grave(aws: LocalAws, stack: Stack, packages: Mapping[str, Path]) -> Iterator[Grave]:
+def grave(
+    aws: LocalAws, microburst: str, stack: Stack, packages: Mapping[str, Path]
+) -> Iterator[Grave]:
     """Run what kills need for as long as the block runs."""
     with ExitStack() as block:
-        [proxy] = block.enter_context(fault_proxies(aws, 1))
+        [proxy] = block.enter_context(fault_proxies(aws, microburst, 1))
         survivors = {
             function: block.enter_context(
                 start_function(

@@ -274,7 +274,7 @@ def pair_tables(outcomes: Sequence[Outcome]) -> str:
 
 
 @contextmanager
-def outcomes(aws: LocalAws) -> Iterator[Outcomes]:
+def outcomes(aws: LocalAws, microburst: str) -> Iterator[Outcomes]:
     """Run what it takes to find outcomes for as long as the block runs."""
-    with fault_proxies(aws, WORKERS) as proxies:
+    with fault_proxies(aws, microburst, WORKERS) as proxies:
         yield Outcomes(aws, aws.deploy(PARAMETERS), proxies)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.pair import Browser, Pair, Subscriber
+from tests.slow import SLOW
 
 # An HTTP API hands on what it cannot decode as it is, so any text can arrive.
 ANYTHING = st.text(alphabet=st.characters(codec=None, categories=None), max_size=400)
@@ -29,7 +30,7 @@ def visitor(pair: Pair) -> Browser:
 
 
 fuzzed = settings(
-    max_examples=300,
+    max_examples=300 if SLOW else 100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -88,7 +89,7 @@ def test_any_path_and_query_give_a_page(visitor: Browser, outcome: str, query: s
 
 
 # Each example goes all the way, which takes a while.
-through_the_queue = settings(fuzzed, max_examples=60)
+through_the_queue = settings(fuzzed, max_examples=60 if SLOW else 30)
 # What Qonto can send: any text. Each of these is one that something on the way could take apart.
 TEXTS = st.text(min_size=1, max_size=1500) | st.sampled_from(
     [

@@ -25,9 +25,9 @@ FIRST_ATTEMPT = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def proxy(aws: LocalAws) -> Iterator[FaultProxy]:
+def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
     """A proxy of this module's own."""
-    with fault_proxies(aws, 1) as [running]:
+    with fault_proxies(aws, microburst, 1) as [running]:
         yield running
 
 

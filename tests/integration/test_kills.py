@@ -28,9 +28,9 @@ SHORT_TIMEOUT = 2.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def victims(aws: LocalAws, packages: dict[str, Path]) -> Iterator[Grave]:
+def victims(aws: LocalAws, microburst: str, packages: dict[str, Path]) -> Iterator[Grave]:
     """A stack of this module's own and the packages that run on it."""
-    with grave(aws, aws.deploy(PARAMETERS), packages) as found:
+    with grave(aws, microburst, aws.deploy(PARAMETERS), packages) as found:
         yield found
 
 

@@ -159,9 +159,9 @@ def run(aws: LocalAws, packages: dict[str, Path], proxy: FaultProxy) -> Iterator
 
 
 @pytest.fixture
-def proxy(aws: LocalAws) -> Iterator[FaultProxy]:
+def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
     """What makes calls fail."""
-    with fault_proxies(aws, 1) as [found]:
+    with fault_proxies(aws, microburst, 1) as [found]:
         yield found
 
 

@@ -37,9 +37,9 @@ TAKEN = {
 
 
 @pytest.fixture(scope="module")
-def running(aws: LocalAws) -> Iterator[Outcomes]:
+def running(aws: LocalAws, microburst: str) -> Iterator[Outcomes]:
     """A stack of this module's own, behind proxies."""
-    with outcomes(aws) as found:
+    with outcomes(aws, microburst) as found:
         yield found
 
 

@@ -491,9 +491,9 @@ def test_without_the_client_secret_nothing_is_attempted(
 
 
 @pytest.fixture
-def faults(example: ExampleSubscriber) -> Iterator[FaultProxy]:
+def faults(example: ExampleSubscriber, microburst: str) -> Iterator[FaultProxy]:
     """What may happen to the function's calls of DynamoDB."""
-    with fault_proxies(example.aws, 1) as [proxy]:
+    with fault_proxies(example.aws, microburst, 1) as [proxy]:
         example.handler = load(example.environment | proxy.endpoints)
         yield proxy
 

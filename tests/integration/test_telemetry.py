@@ -70,14 +70,14 @@ def test_each_outcome_is_one_line_and_one_count(
 
 
 def test_alarms_and_dashboard_watch_what_is_counted(
-    aws: LocalAws, stack: Stack, capsys: pytest.CaptureFixture[str]
+    aws: LocalAws, microburst: str, stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All that the functions count is shown, and no alarm waits for what nobody counts."""
     service = stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
     resolution = Resolution(infra.load(), **{"AWS::StackName": service})
     shown = dashboard_metrics(resolution)
 
-    with fault_proxies(aws, 1) as [proxy]:
+    with fault_proxies(aws, microburst, 1) as [proxy]:
         browser = Browser(Pair(aws, stack, **proxy.endpoints))
         states = [browser.started() for _ in range(4)]
         proxy.inject("DeleteItem", Fault.LOST, times=1)
