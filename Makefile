@@ -4,7 +4,10 @@
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 unexport STACK_NAME # of a stack in AWS: tests/e2e goes there on demand alone
+export PYTHONUTF8 := 1 # what tests read and write is UTF-8, whatever the terminal's encoding
 
+# Tests wait for time-outs, so one worker more than there are processors.
+WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
 SAM := PATH="$(CURDIR)/$(BIN):$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
@@ -12,7 +15,7 @@ LOCKED := $(UV) pip sync --quiet --require-hashes --compile-bytecode --python
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help demo test bench lint build check lock clean
+.PHONY: help demo unit test bench lint build check lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
@@ -20,8 +23,11 @@ help: ## list these targets
 demo: .venv/.ready ## run the pair for real on this machine and print the address to open (PORT=8000)
 	@$(BIN)/python -m demo
 
-test: .venv/.ready .venv-sam/.ready .venv-checkov/.ready ## run every test that this machine can run; say what was skipped and why
-	$(BIN)/pytest --cov
+unit: .venv/.ready ## run the unit tests: seconds
+	@$(BIN)/pytest --quiet tests/unit
+
+test: .venv/.ready ## run every test but the slow ones; say what was skipped and why: minutes
+	$(BIN)/pytest --numprocesses=$(WORKERS) --cov
 
 bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables and chart
 	@PYTHONPATH=functions $(BIN)/python -m tests.benchmarks
@@ -36,7 +42,8 @@ build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate the temp
 	$(SAM) validate --lint --template-file examples/subscriber/template.yaml
 	$(SAM) build
 
-check: lint build test ## what CI runs
+check: lint build .venv-checkov/.ready ## what CI runs: all of that, and the slow tests too
+	SLOW=1 $(BIN)/pytest --numprocesses=$(WORKERS) --cov
 
 lock: $(UV) ## resolve all dependencies anew into the hashed requirement files
 	$(COMPILE) pyproject.toml --output-file functions/requirements.txt
@@ -50,19 +57,19 @@ clean: ## remove all that was installed or built here
 	rm -rf .aws-sam .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv .venv-checkov .venv-sam build
 
 .venv/.ready: requirements/dev.txt .python-version | $(UV)
-	@echo "Installing the development environment into .venv (once) …"
+	@echo "Installing the development environment into .venv (once) ..."
 	@$(UV) venv --quiet --allow-existing --seed .venv
 	@$(LOCKED) .venv requirements/dev.txt
 	@touch $@
 
 .venv-sam/.ready: requirements/sam.txt .python-version | $(UV)
-	@echo "Installing the AWS SAM CLI into .venv-sam (once) …"
+	@echo "Installing the AWS SAM CLI into .venv-sam (once) ..."
 	@$(UV) venv --quiet --allow-existing .venv-sam
 	@$(LOCKED) .venv-sam requirements/sam.txt
 	@touch $@
 
 .venv-checkov/.ready: requirements/checkov.txt .python-version | $(UV)
-	@echo "Installing checkov into .venv-checkov (once) …"
+	@echo "Installing checkov into .venv-checkov (once) ..."
 	@$(UV) venv --quiet --allow-existing .venv-checkov
 	@$(LOCKED) .venv-checkov requirements/checkov.txt
 	@touch $@
@@ -77,7 +84,7 @@ clean: ## remove all that was installed or built here
 	@rm -rf build/packed
 
 .tools/bin/uv: requirements/uv.txt
-	@echo "Installing uv into .tools (once) …"
+	@echo "Installing uv into .tools (once) ..."
 	@command -v python3 >/dev/null || { echo "make: Python 3 is missing: install it, then try again" >&2; exit 1; }
 	@python3 -m venv --clear .tools || { echo "make: this Python 3 cannot make a virtual environment: install its venv package (Debian: apt install python3-venv) or uv (https://docs.astral.sh/uv), then try again" >&2; exit 1; }
 	@.tools/bin/python functions/packing/pip_install.py --quiet --require-hashes --requirement requirements/uv.txt

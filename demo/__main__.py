@@ -137,18 +137,22 @@ def _run(port: int, processes: ExitStack) -> str:
     for child in children.values():
         child.wait_until_ready()
 
-    shell = processes.enter_context(_variables_file(aws, port))
     if real:
-        _say(f"\nThe pair talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
-        _say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
-        if "CLIENT_SECRET" not in client:
-            _say("The live page shows the code, and nobody exchanges it: that would take")
-            _say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
-    _say(f"\nThe local AWS serves this run alone. To make a shell its client:  source {shell}")
+        _say_what_qonto_needs(client, redirect_uri)
+    file = processes.enter_context(_variables_file(aws, port))
+    _say(f"\nThe local AWS serves this run alone. To make a shell its client:  source {file}")
     _say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     _say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
     stopped = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     return children[stopped.si_pid].name if stopped else "a process"
+
+
+def _say_what_qonto_needs(client: dict[str, str], redirect_uri: str) -> None:
+    _say(f"\nThe pair talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
+    _say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
+    if "CLIENT_SECRET" not in client:
+        _say("The live page shows the code, and nobody exchanges it: that would take")
+        _say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
 
 
 def _first_port() -> int:

@@ -87,7 +87,8 @@ def create_local_aws() -> Application:
     From now on this process starts no other: ministack executes functions in processes, and several
     of its services can be made to do so.
     """
-    from ministack.app import app  # noqa: PLC0415 - it reads the environment and takes its time
+    # It reads the environment when it is imported.
+    from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 
     sys.addaudithook(_refuse_processes)
     return this_run_alone(app, f"127.0.0.1:{os.environ['GATEWAY_PORT']}", os.environ[ACCESS_KEY])
@@ -95,7 +96,7 @@ def create_local_aws() -> Application:
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
     if NEW_PROCESS.match(event):
-        raise PermissionError(f"the local AWS starts no process ({event})")  # noqa: TRY003
+        raise PermissionError(event)
 
 
 def _is_own_client(scope: Message, host: str, access_key: str) -> bool:

@@ -197,9 +197,7 @@ class LocalAws:
             }
         )
         core.set_default_client_config(Config(proxies={}))
-        self._session = boto3.Session(
-            access_key, "local", region_name=REGION, botocore_session=core
-        )
+        self.session = boto3.Session(access_key, "local", region_name=REGION, botocore_session=core)
 
     @property
     def client_variables(self) -> dict[str, str]:
@@ -210,44 +208,40 @@ class LocalAws:
         """Return what a process needs to be this AWS's client, by *endpoint_url* if it is given."""
         return scrubbed_environment(endpoint_url or self.endpoint_url, self.access_key)
 
-    def client(self, service: str) -> Json:
-        """Return a client of *service*, as botocore names it."""
-        return self._session.client(service, endpoint_url=self.endpoint_url)
-
     @cached_property
     def cloudformation(self) -> "CloudFormationClient":
         """A CloudFormation client."""
-        return self.client("cloudformation")
+        return self.session.client("cloudformation", endpoint_url=self.endpoint_url)
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """A DynamoDB client."""
-        return self.client("dynamodb")
+        return self.session.client("dynamodb", endpoint_url=self.endpoint_url)
 
     @cached_property
     def kms(self) -> Json:
         """A KMS client."""
-        return self.client("kms")
+        return self.session.client("kms", endpoint_url=self.endpoint_url)
 
     @cached_property
     def awslambda(self) -> "LambdaClient":
         """A Lambda client."""
-        return self.client("lambda")
+        return self.session.client("lambda", endpoint_url=self.endpoint_url)
 
     @cached_property
     def secrets(self) -> "SecretsManagerClient":
         """A Secrets Manager client."""
-        return self.client("secretsmanager")
+        return self.session.client("secretsmanager", endpoint_url=self.endpoint_url)
 
     @cached_property
     def sns(self) -> "SNSClient":
         """An SNS client."""
-        return self.client("sns")
+        return self.session.client("sns", endpoint_url=self.endpoint_url)
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """An SQS client."""
-        return self.client("sqs")
+        return self.session.client("sqs", endpoint_url=self.endpoint_url)
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
         """Create what the template stores data in, with names of their own, by CloudFormation.

@@ -15,9 +15,16 @@ def ministack_without_a_guard() -> Iterator[LocalAws]:
     port = free_port()
     with TemporaryDirectory() as home:
         environment = {
-            **{"PATH": os.environ["PATH"], "HOME": home, "TMPDIR": home, "STATE_DIR": home},
-            **{"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_REGION": REGION},
-            **{"DOCKER_HOST": "unix:///nonexistent", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"},
+            "PATH": os.environ["PATH"],
+            "HOME": home,
+            "TMPDIR": home,
+            "STATE_DIR": home,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "MINISTACK_REGION": REGION,
+            "DOCKER_HOST": "unix:///nonexistent",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
         }
         with Child("ministack", port, "ministack", environment=environment, quiet=True) as child:
             child.wait_until_ready()

@@ -1,6 +1,7 @@
 """Each page as Chromium shows it: by axe, as a screen reader reads it, and for a person to look at.
 
-One language and the smaller screen in `make test`, all of them in `make check`. The sheets are in build/contact-sheets.
+One language and the smaller screen in `make test`, all of them in `make check`. The sheets are in
+build/contact-sheets.
 """
 
 import tomllib

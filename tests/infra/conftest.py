@@ -20,6 +20,7 @@ def template() -> Template:
 @pytest.fixture(scope="session")
 def translate() -> Callable[[Template], str]:
     """Return what SAM does: it turns a template into plain CloudFormation, in JSON."""
+
     def run(template: Template) -> str:
         return subprocess.run(
             [sys.executable, Path(__file__).with_name("sam_translation.py")],

@@ -6,8 +6,8 @@ In a process of its own: the translator asks the environment for the region.
 import json
 import sys
 
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
+from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
+from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
 
 template = json.load(sys.stdin)
 # The translator takes no local path; sam package puts such an address in its place.

@@ -5,7 +5,6 @@ To write them anew: `PYTHONPATH=functions .venv/bin/python -m tests.integration.
 
 import re
 from contextlib import ExitStack
-from pathlib import Path
 
 from demo.local_aws import ministack
 from tests.integration.faults import microburst

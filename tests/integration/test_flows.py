@@ -7,9 +7,9 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration import flows
-from tests.slow import SEED, SLOW
 from tests.integration.flows import Answered
 from tests.integration.pair import PARAMETERS, Pair, Subscriber
+from tests.slow import SEED, SLOW
 
 FLOWS = 10_000 if SLOW else 200
 

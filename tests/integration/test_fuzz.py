@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slow import SEED, SLOW
 from tests.integration.pair import ROOT
+from tests.slow import SEED, SLOW
 
 RUNS = 150_000 if SLOW else 4_000
 

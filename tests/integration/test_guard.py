@@ -200,11 +200,11 @@ def by_a_stack(aws: LocalAws, marker: Path) -> None:
 
 def wait_until_invoked(aws: LocalAws) -> None:
     """Return when ministack has logged the end of an invocation, whatever came of it."""
-    group = {"logGroupName": "/aws/lambda/function"}
+    logs = aws.session.client("logs", endpoint_url=aws.endpoint_url)
     for _ in range(400):
         try:
-            events = aws.client("logs").filter_log_events(**group)["events"]
-        except aws.client("logs").exceptions.ResourceNotFoundException:
+            events = logs.filter_log_events(logGroupName="/aws/lambda/function")["events"]
+        except logs.exceptions.ResourceNotFoundException:
             events = []
         if any(event["message"].startswith("REPORT") for event in events):
             return
@@ -213,7 +213,9 @@ def wait_until_invoked(aws: LocalAws) -> None:
 
 
 @pytest.mark.parametrize("way", [by_a_call, by_a_topic, by_a_queue, by_a_stack])
-@pytest.mark.parametrize(("run", "executed"), [(ministack, False), (ministack_without_a_guard, True)])
+@pytest.mark.parametrize(
+    ("run", "executed"), [(ministack, False), (ministack_without_a_guard, True)]
+)
 def test_no_function_is_executed_even_for_the_runs_own_client(
     tmp_path: Path,
     run: Callable[[], AbstractContextManager[LocalAws]],

@@ -8,7 +8,6 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration.faults_page import section
-from tests.slow import SEED, SLOW, slow
 from tests.integration.kills import (
     KILLS,
     Grave,
@@ -21,6 +20,7 @@ from tests.integration.kills import (
 )
 from tests.integration.outcomes import Call, Outcome
 from tests.integration.pair import PARAMETERS
+from tests.slow import SEED, SLOW, slow
 
 AT_ANY_TIME = 100
 # Shorter than the template's, for what is seen is the same.

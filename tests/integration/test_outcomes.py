@@ -8,7 +8,6 @@ import pytest
 from demo.local_aws import LocalAws
 from tests.integration.faults import Fault
 from tests.integration.faults_page import section
-from tests.slow import SEED, SLOW
 from tests.integration.outcomes import (
     FAULTS,
     Call,
@@ -20,6 +19,7 @@ from tests.integration.outcomes import (
     single_tables,
     singles,
 )
+from tests.slow import SEED, SLOW
 
 # Enough to see a pair of attempts that has changed; the long form runs all of them.
 SAMPLE = 36
