@@ -4,7 +4,8 @@
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 unexport STACK_NAME # of a stack in AWS: tests/e2e goes there on demand alone
-export PYTHONUTF8 := 1 # what tests read and write is UTF-8, whatever the terminal's encoding
+# What tests read and write is UTF-8, whatever the terminal's encoding.
+export PYTHONUTF8 := 1
 
 # Tests wait for time-outs, so one worker more than there are processors.
 WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))

@@ -11,12 +11,20 @@ from tests.packages import FOLDERS, packed
 from tests.slow import SLOW
 
 
+LONGEST = {"test_fuzz", "test_outcomes", "test_subscriber"}
+
+
 @pytest.fixture(scope="session")
 def packages() -> dict[str, Path]:
     """Both packages for this machine's processor, by the functions' logical ids."""
     if sys.platform != "linux":
         pytest.skip("the packages hold Linux libraries: they run on Linux alone")
     return {logical_id: packed(logical_id) for logical_id in FOLDERS}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that no worker begins one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,10 +1,11 @@
-"""A page of another site on the developer's machine, and what it can do to the local AWS.
+"""A page of another site on the developer's machine, and what it can do to the demo.
 
 Chromium and Firefox let such a page send requests to any port of the loopback. Without the guard
-each of its attempts is carried out, and the answers can be read.
+ministack does what they say, and the page can read its answers.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from demo.local_aws import LocalAws, ministack
+from tests.browser.conftest import Demo
 from tests.browser.firefox import FIREFOX, firefox
 from tests.http_server import serving
 from tests.unguarded import ministack_without_a_guard
@@ -58,32 +60,31 @@ async function attack() {
 </script>"""
 SECRET = "of-the-client"
 
-type Attack = Callable[[str], str]
+type Visit = Callable[[str, str], object]
 
 
 @pytest.fixture(scope="module", params=["chromium", "firefox"])
-def attack(request: pytest.FixtureRequest) -> Iterator[Attack]:
-    """Visit the page that is at an address, let it attack, and return what it could read."""
+def visit(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Visit]:
+    """Go to an address in a browser, and return the value of an expression there."""
     if request.param == "chromium":
-        chromium: Browser = request.getfixturevalue("chromium")
 
-        def visit(url: str) -> str:
+        def visit_in_chromium(url: str, expression: str) -> object:
             page = chromium.new_page()
             page.goto(url)
-            read: str = page.evaluate("attack()")
+            value: object = page.evaluate(expression)
             page.close()
-            return read
+            return value
 
-        yield visit
+        yield visit_in_chromium
     elif not FIREFOX:
         pytest.skip("Firefox is not installed (Debian: apt install firefox-esr)")
     else:
         with firefox("en") as running:
 
-            def visit_in_firefox(url: str) -> str:
+            def visit_in_firefox(url: str, expression: str) -> object:
                 tab = running.someone()
                 tab.goto(url)
-                return str(tab.script("attack()"))
+                return tab.script(expression)
 
             yield visit_in_firefox
 
@@ -92,7 +93,7 @@ def attack(request: pytest.FixtureRequest) -> Iterator[Attack]:
     ("run", "guarded"), [(ministack, True), (ministack_without_a_guard, False)]
 )
 def test_a_page_of_another_site_reads_and_changes_nothing(
-    attack: Attack, run: Callable[[], AbstractContextManager[LocalAws]], *, guarded: bool
+    visit: Visit, run: Callable[[], AbstractContextManager[LocalAws]], *, guarded: bool
 ) -> None:
     with run() as aws:
         aws.secrets.create_secret(Name="client", SecretString=SECRET)
@@ -101,10 +102,29 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
             return HTMLResponse(PAGE % json.dumps(aws.endpoint_url))
 
         with serving(Starlette(routes=[Route("/", page)])) as port:
-            read = attack(f"http://localhost:{port}")
+            read = str(visit(f"http://localhost:{port}", "attack()"))
         made = aws.sqs.list_queues().get("QueueUrls", [])
 
     assert (SECRET in read) is not guarded
     assert {url.rpartition("/")[2] for url in made} == (
         set() if guarded else {"image", "form", "fetch"}
     )
+
+
+def test_no_port_of_the_demo_can_be_read_from_another_site(visit: Visit, demo: Demo) -> None:
+    """Neither by another site's page nor by one whose own name leads here: *.localhost does."""
+    first = int(demo.app.rpartition(":")[2])
+    ports = [*range(first, first + 5)]
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse("<!doctype html><title>Another site</title>")
+
+    with serving(Starlette(routes=[Route("/", page)])) as port:
+        for host in ("localhost", "127.0.0.1"):
+            read = f"fetch('http://{host}:{{}}/').then(it => it.text(), () => 'refused')"
+            by_page = [visit(f"http://localhost:{port}", read.format(it)) for it in ports]
+            assert by_page == ["refused"] * 5
+    by_name = [visit(f"http://evil.localhost:{it}", "document.body.innerText") for it in ports]
+    for text in by_name[:4]:
+        assert re.fullmatch(r"This is http://[a-z0-9.]+:\d+\.\s*", str(text))
+    assert str(by_name[4]).strip() == "The local AWS serves the AWS clients of its own run alone."

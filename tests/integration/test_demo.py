@@ -38,11 +38,15 @@ def location(port: int) -> str:
     return answer.headers["Location"]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(stop: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("stop", "terminal"), [(signal.SIGINT, "utf-8"), (signal.SIGTERM, "ascii")]
+)
+def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(
+    stop: signal.Signals, terminal: str
+) -> None:
     port = free_port(5)
 
-    with running(PORT=str(port)) as (process, lines):
+    with running(PORT=str(port), PYTHONIOENCODING=terminal) as (process, lines):
         assert lines[-1].startswith(f"Open http://localhost:{port} in ")
         assert location(port + 1).startswith(f"http://127.0.0.1:{port + 2}/oauth2/auth?")
         process.send_signal(stop)
