@@ -10,7 +10,6 @@ import pytest
 from tests.packages import FOLDERS, packed
 from tests.slow import SLOW
 
-
 LONGEST = {"test_fuzz", "test_outcomes", "test_subscriber"}
 
 
