@@ -211,7 +211,9 @@ def _variables_file(aws: LocalAws, port: int) -> Iterator[Path]:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     variables = {name: it for name, it in aws.environment().items() if name.startswith("AWS_")}
-    path.write_text("".join(f"export {name}={it}\n" for name, it in variables.items()), "utf-8")
+    others = "for name in $(env | sed -n 's/=.*//; /^AWS_/p'); do unset $name; done"
+    lines = [others, *(f"export {name}={it}" for name, it in variables.items())]
+    path.write_text("\n".join([*lines, ""]), "utf-8")
     try:
         yield path.relative_to(infra.ROOT)
     finally:

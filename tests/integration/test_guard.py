@@ -3,6 +3,9 @@
 import http.client
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -118,6 +121,20 @@ def test_the_other_name_of_this_machine_leads_to_the_own_one(port: int, name: st
 
     assert status == 307
     assert headers["location"] == f"http://{request.host}:{its_port}{request.path}"
+
+
+def test_a_shell_of_the_demos_user_can_be_a_client_of_its_local_aws(port: int) -> None:
+    program = "import boto3; print(len(boto3.client('sns').list_topics()['Topics']))"
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'. {variables_file(port)}; {sys.executable} -c "{program}"'],
+        env=os.environ | {"AWS_PROFILE": "theirs", "AWS_ENDPOINT_URL_SNS": "http://127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_the_access_key_is_another_in_each_run_and_for_its_owner_alone(port: int) -> None:
