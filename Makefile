@@ -4,6 +4,7 @@
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 unexport STACK_NAME # of a stack in AWS: tests/e2e goes there on demand alone
+unexport PYTHONHOME PYTHONPATH # and whatever else would change which Python and packages are used
 unexport UV_CONSTRAINT UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD UV_OVERRIDE UV_PYTHON UV_SYSTEM_PYTHON
 # What tests read and write is UTF-8, whatever the terminal's encoding.
 export PYTHONUTF8 := 1

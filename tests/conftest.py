@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("suites (seconds of all workers together)")
     for suite in seconds:
         terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
-    if not SLOW:
+    if not SLOW and len(seconds) > 1:
         terminalreporter.line(
             "Left to make check: the long form of faults, races, loads and fuzzing, pages in every "
             "language and browser, checkov, and SAM's deployment."
