@@ -46,7 +46,7 @@ build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate the temp
 	$(SAM) build
 
 check: lint build .venv-checkov/.ready ## what CI runs: all of that, and the slow tests too
-	SLOW=1 $(BIN)/pytest --numprocesses=$(WORKERS) --cov
+	@SLOW=1 $(MAKE) test
 
 lock: $(UV) ## resolve all dependencies anew into the hashed requirement files
 	$(COMPILE) pyproject.toml --output-file functions/requirements.txt

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from demo import guard, live
 from demo import template as infra
-from demo.child import Child, ChildError
+from demo.child import Child, ChildError, server
 from demo.local_aws import LocalAws, ParameterError, Stack, start_ministack
 
 # To a browser, the stand-in's name is another site than the pair's, as Qonto is: its cookies do
@@ -46,11 +46,7 @@ APP_ROLE_ARN = "arn:aws:iam::000000000000:role/ledgerly"
 # What the person may set: the variable, and the template's parameter.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
 
-UVICORN = (
-    *("uvicorn", "--factory", "demo.guard:create", "--host", "127.0.0.1", "--ws", "none"),
-    *("--log-level", "warning", "--no-access-log"),  # it would print codes and states
-    *("--no-proxy-headers", "--timeout-graceful-shutdown", "1"),
-)
+STOPS_AT_ONCE = ("--timeout-graceful-shutdown", "1")
 GATEWAY = (
     *("--lifespan", "off"),
     *("--reload", "--reload-dir", "functions", "--reload-include", "*.toml"),
@@ -84,8 +80,8 @@ def _run(port: int, processes: ExitStack) -> str:
     real = bool(os.environ.get("QONTO_ENVIRONMENT"))
     client = _client_of_the_person() if real else STAND_IN
     redirect_uri = f"{url['pair']}/callback"
-    access_key = guard.new_access_key()
-    aws = LocalAws(url["aws"], access_key)
+    aws = LocalAws(url["aws"], guard.new_access_key())
+    environment = aws.environment()
     children: dict[int, Child] = {}
 
     def add(child: Child) -> Child:
@@ -96,13 +92,12 @@ def _run(port: int, processes: ExitStack) -> str:
         name: str, service: str, factory: str, variables: dict[str, str], *arguments: str
     ) -> None:
         guarded = {guard.APPLICATION: factory, guard.URL: url[service]}
-        environment = aws.environment() | variables | guarded
-        module = (*UVICORN, "--port", str(ports[service]), *arguments)
-        add(Child(name, ports[service], *module, environment=environment))
+        module = server("demo.guard:create", ports[service], *STOPS_AT_ONCE, *arguments)
+        add(Child(name, ports[service], *module, environment=environment | variables | guarded))
 
     _say("Starting the local AWS (ministack) ...")
     directory = processes.enter_context(TemporaryDirectory())
-    ministack = add(start_ministack(ports["aws"], directory, access_key))
+    ministack = add(start_ministack(ports["aws"], directory, aws.access_key))
     if not real:
         qonto = client | {"REDIRECT_URI": redirect_uri}
         serve("the stand-in for Qonto", "qonto", "demo.qonto:create", qonto)
@@ -139,7 +134,7 @@ def _run(port: int, processes: ExitStack) -> str:
 
     if real:
         _say_what_qonto_needs(client, redirect_uri)
-    file = processes.enter_context(_variables_file(aws, port))
+    file = processes.enter_context(_kept_for_its_owner(variables_file(port), environment))
     _say(f"\nThe local AWS serves this run alone. To make a shell its client:  source {file}")
     _say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     _say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
@@ -203,14 +198,21 @@ def _deploy_example(aws: LocalAws, client: dict[str, str], topic_arn: str) -> St
     return example
 
 
+def variables_file(port: int) -> Path:
+    """Return the file that makes a shell a client of the local AWS of the demo at *port*."""
+    return infra.ROOT / "build" / f"demo-{port}.env"
+
+
 @contextmanager
-def _variables_file(aws: LocalAws, port: int) -> Iterator[Path]:
-    """Keep a file that its owner can source, to be a client of *aws*, while the block runs."""
-    path = infra.ROOT / "build" / f"demo-{port}.env"
+def _kept_for_its_owner(path: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Keep a file at *path* that sets the AWS variables of *environment*, while the block runs.
+
+    It is given as it stands to the project's folder.
+    """
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    variables = {name: it for name, it in aws.environment().items() if name.startswith("AWS_")}
+    variables = {name: it for name, it in environment.items() if name.startswith("AWS_")}
     others = "for name in $(env | sed -n 's/=.*//; /^AWS_/p'); do unset $name; done"
     lines = [others, *(f"export {name}={it}" for name, it in variables.items())]
     path.write_text("\n".join([*lines, ""]), "utf-8")

@@ -28,6 +28,15 @@ class ChildError(Exception):
         super().__init__(f"{name} {fault}{output}")
 
 
+def server(factory: str, port: int, *arguments: str) -> tuple[str, ...]:
+    """Return the module, with its arguments, that serves what *factory* makes on 127.0.0.1."""
+    return (
+        *("uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port)),
+        *("--log-level", "warning", "--no-access-log"),  # it would print codes and states
+        *("--no-proxy-headers", "--ws", "none", *arguments),
+    )
+
+
 class Child:
     """A Python module that runs as a server on a port of 127.0.0.1, from construction on.
 

@@ -19,7 +19,7 @@ ACCESS_KEY = "LOCAL_AWS_ACCESS_KEY"
 APPLICATION = "GUARDED_APPLICATION"  # module:factory
 URL = "GUARDED_URL"
 # The events by which Python announces a new process (PEP 578).
-NEW_PROCESS = re.compile(r"os\.(exec|fork|forkpty|posix_spawn|spawn|system)|pty\.|subprocess\.")
+NEW_PROCESS = re.compile(r"os\.(exec|fork|posix_spawn|spawn|system)|pty\.|subprocess\.")
 
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]

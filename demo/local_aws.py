@@ -23,7 +23,7 @@ from botocore.config import Config
 
 from demo import drift, guard
 from demo import template as infra
-from demo.child import Child
+from demo.child import Child, server
 from demo.template import Json, Template
 
 if TYPE_CHECKING:
@@ -158,10 +158,7 @@ def start_ministack(port: int, directory: str, access_key: str) -> Child:
     return Child(
         "the local AWS",
         port,
-        *("uvicorn", "--factory", "demo.guard:create_local_aws"),
-        *("--host", "127.0.0.1", "--port", str(port), "--ws", "none"),
-        *("--log-level", "warning", "--no-access-log", "--no-proxy-headers"),
-        *("--timeout-keep-alive", "75"),
+        *server("demo.guard:create_local_aws", port, "--timeout-keep-alive", "75"),
         environment=environment,
         quiet=True,
         seconds_to_stop=0,  # it would wait for its long polls, and has nothing to save

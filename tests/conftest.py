@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def packages() -> dict[str, Path]:
     """Both packages for this machine's processor, by the functions' logical ids."""
     if sys.platform != "linux":
         pytest.skip("the packages hold Linux libraries: they run on Linux alone")
-    return {logical_id: packed(logical_id) for logical_id in FOLDERS}
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(FOLDERS, threads.map(packed, FOLDERS), strict=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

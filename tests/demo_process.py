@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from demo.__main__ import variables_file
 from demo.local_aws import LocalAws, Stack
 from demo.template import ROOT
 from tests.integration.pair import Subscriber
@@ -43,11 +43,6 @@ def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[st
             process.terminate()
 
 
-def variables_file(port: int) -> Path:
-    """Return the file that makes a shell a client of the local AWS of the demo at *port*."""
-    return ROOT / "build" / f"demo-{port}.env"
-
-
 def local_aws(port: int) -> LocalAws:
     """Return the local AWS of the demo at *port*, as the demo's user reaches it."""
     found = dict(re.findall("export (.+?)=(.*)", variables_file(port).read_text("utf-8")))
@@ -61,4 +56,4 @@ def checked(port: int) -> Iterator[None]:
     [topic] = aws.sns.list_topics()["Topics"]
     subscriber = Subscriber(aws, Stack({"AuthorizationTopic": topic["TopicArn"]}, {}, []))
     yield
-    subscriber.bodies()
+    assert subscriber.bodies()

@@ -6,6 +6,5 @@ import pytest
 
 SLOW = bool(os.environ.get("SLOW"))
 SEED = 20_261_124  # of whatever is random here: the same each time
-LEFT_OUT = "slow by nature: make check runs it"
 
-slow = pytest.mark.skipif(not SLOW, reason=LEFT_OUT)
+slow = pytest.mark.skipif(not SLOW, reason="slow by nature: make check runs it")

@@ -27,19 +27,20 @@ def variable(option: str) -> str:
 
 def main() -> int:
     """Return the exit status of pip."""
-    kept = {variable(option) for option in KEPT}
+    kept = {"PIP_CONFIG_FILE", *map(variable, KEPT)}
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("PIP_") or name in kept
     }
-    settings = {}
-    for line in configured(environment).splitlines():
-        name, _, value = line.partition("=")
-        section, _, option = name.partition(".")
-        if section in SECTIONS and option in KEPT:
-            settings[SECTIONS.index(section), variable(option)] = str(ast.literal_eval(value))
-    files = {name: settings[section, name] for section, name in sorted(settings)}
+    files = {}
+    lines = configured(environment).splitlines()
+    for section in SECTIONS:
+        for line in lines:
+            name, _, value = line.partition("=")
+            where, _, option = name.partition(".")
+            if where == section and option in KEPT:
+                files[variable(option)] = str(ast.literal_eval(value))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
     return subprocess.call(
         [*pip, *sys.argv[1:]], env={**files, **environment, "PIP_CONFIG_FILE": os.devnull}
@@ -48,11 +49,10 @@ def main() -> int:
 
 def configured(environment: "dict[str, str]") -> str:
     """Return what pip's configuration files say, a line a setting, such as global.user='true'."""
-    where = {name: os.environ[name] for name in ("PIP_CONFIG_FILE",) if name in os.environ}
     said = {"PIP_QUIET": "0", "PIP_VERBOSE": "0", "PIP_LOG": os.devnull}  # or it prints no line
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
-        return subprocess.check_output(command, env={**environment, **where, **said}).decode()
+        return subprocess.check_output(command, env={**environment, **said}).decode()
     except subprocess.CalledProcessError:
         sys.exit("pip cannot read its configuration, as it says above: `pip config debug` helps")
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from demo.local_aws import LocalAws, free_port
 from demo.template import ROOT
 from tests.browser.site import Site, site
-from tests.demo_process import checked, running
+from tests.demo_process import running
 from tests.integration.pair import watched_aws
 
 CHROMIUM = next(
@@ -25,10 +25,19 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the running demo is."""
+    """Where the running demo is, by the first of its ports."""
 
-    app: str
-    live: str
+    port: int
+
+    @property
+    def app(self) -> str:
+        """The example app's address."""
+        return f"http://localhost:{self.port}"
+
+    @property
+    def live(self) -> str:
+        """The live page's address."""
+        return f"http://localhost:{self.port + 3}"
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +77,8 @@ def demo(chromium: Browser) -> Iterator[Demo]:
     """The whole demo, on ports of its own, if there is a browser to visit it."""
     assert chromium.is_connected()
     port = free_port(5)
-    with running(PORT=str(port)), checked(port):
-        yield Demo(app=f"http://localhost:{port}", live=f"http://localhost:{port + 3}")
+    with running(PORT=str(port)):
+        yield Demo(port)
 
 
 @pytest.fixture

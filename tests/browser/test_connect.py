@@ -1,12 +1,22 @@
 """A person clicks *Connect with Qonto*, signs in, and allows or declines."""
 
 import re
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Demo, screenshot
+from tests.demo_process import checked
 
 CLEAN = re.compile(r"^http://localhost:\d+/connection$")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _checked(demo: Demo) -> Iterator[None]:
+    """Hold what the demo publishes against the contract."""
+    with checked(demo.port):
+        yield
 
 
 def connect(page: Page, demo: Demo, decision: str) -> None:

@@ -7,7 +7,7 @@ ministack does what they say, and the page can read its answers.
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from playwright.sync_api import Browser
@@ -26,7 +26,6 @@ from tests.unguarded import ministack_without_a_guard
 PAGE = """<!doctype html><title>Another site</title><iframe name="frame"></iframe><script>
 const aws = %s
 const form = name => new URLSearchParams({Action: "CreateQueue", QueueName: name})
-const json = {"Content-Type": "text/plain"}
 
 function byImage() {
   return new Promise(done => {
@@ -89,6 +88,17 @@ def visit(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Visit]:
             yield visit_in_firefox
 
 
+@contextmanager
+def another_site(html: str) -> Iterator[str]:
+    """Serve one page; its address is given."""
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(html)
+
+    with serving(Starlette(routes=[Route("/", page)])) as port:
+        yield f"http://localhost:{port}"
+
+
 @pytest.mark.parametrize(
     ("run", "guarded"), [(ministack, True), (ministack_without_a_guard, False)]
 )
@@ -97,12 +107,8 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
 ) -> None:
     with run() as aws:
         aws.secrets.create_secret(Name="client", SecretString=SECRET)
-
-        async def page(_: Request) -> Response:
-            return HTMLResponse(PAGE % json.dumps(aws.endpoint_url))
-
-        with serving(Starlette(routes=[Route("/", page)])) as port:
-            read = str(visit(f"http://localhost:{port}", "attack()"))
+        with another_site(PAGE % json.dumps(aws.endpoint_url)) as url:
+            read = str(visit(url, "attack()"))
         made = aws.sqs.list_queues().get("QueueUrls", [])
 
     assert (SECRET in read) is not guarded
@@ -113,16 +119,12 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
 
 def test_no_port_of_the_demo_can_be_read_from_another_site(visit: Visit, demo: Demo) -> None:
     """Neither by another site's page nor by one whose own name leads here: *.localhost does."""
-    first = int(demo.app.rpartition(":")[2])
-    ports = [*range(first, first + 5)]
+    ports = [*range(demo.port, demo.port + 5)]
 
-    async def page(_: Request) -> Response:
-        return HTMLResponse("<!doctype html><title>Another site</title>")
-
-    with serving(Starlette(routes=[Route("/", page)])) as port:
+    with another_site("<!doctype html><title>Another site</title>") as url:
         for host in ("localhost", "127.0.0.1"):
             read = f"fetch('http://{host}:{{}}/').then(it => it.text(), () => 'refused')"
-            by_page = [visit(f"http://localhost:{port}", read.format(it)) for it in ports]
+            by_page = [visit(url, read.format(it)) for it in ports]
             assert by_page == ["refused"] * 5
     by_name = [visit(f"http://evil.localhost:{it}", "document.body.innerText") for it in ports]
     for text in by_name[:4]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import boto3
 import httpx2
 import pytest
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from starlette.types import ASGIApp
 
 from demo import gateway, qonto
 from demo import template as infra
-from demo.local_aws import REGION, LocalAws
+from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
 from examples.app.app import Subscriber as SubscriberStack
 from tests.integration.pair import PARAMETERS, REDIRECT_URI, RETURN_URL, Pair, Subscriber
@@ -117,13 +116,8 @@ def world(aws: LocalAws) -> Iterator[MakeWorld]:
         stack = aws.deploy(PARAMETERS)
         pair = Pair(aws, stack, OAUTH_BASE_URL=stand_in.url, PKCE=pkce)
         example = ExampleSubscriber(aws, stack.topic_arn, stand_in, None, **parameters)
-        connections = boto3.resource(
-            "dynamodb",
-            REGION,
-            endpoint_url=aws.endpoint_url,
-            aws_access_key_id=aws.access_key,
-            aws_secret_access_key="local",
-        ).Table(example.stack.resources["ConnectionTable"])
+        dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
+        connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
         ledgerly = app(APP_URL, PAIR_URL, SubscriberStack(aws.sqs, example.queue_url, connections))
         handlers = {"StartFunction": pair.start, "CallbackFunction": pair.callback}
         sites: dict[str, ASGIApp] = {

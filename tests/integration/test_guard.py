@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from demo.__main__ import STAND_IN
+from demo.__main__ import HOSTS, STAND_IN, variables_file
 from demo.local_aws import LocalAws, free_port, ministack
-from tests.demo_process import local_aws, running, variables_file
+from tests.demo_process import local_aws, running
 from tests.unguarded import ministack_without_a_guard
 
 LOCALHOST, LOOPBACK = "localhost", "127.0.0.1"
@@ -30,7 +30,6 @@ CLIENT = {"client_id": STAND_IN["CLIENT_ID"], "client_secret": STAND_IN["CLIENT_
 class Request:
     """A request of a server's own client."""
 
-    host: str
     method: str
     path: str
     headers: dict[str, str]
@@ -39,19 +38,17 @@ class Request:
 
 
 REQUESTS = {
-    "app": Request(LOCALHOST, "GET", "/?a=%20b&c", {}, {}),
-    "pair": Request(LOCALHOST, "GET", "/callback/granted", {}, {}),
+    "app": Request("GET", "/?a=%20b&c", {}, {}),
+    "pair": Request("GET", "/callback/granted", {}, {}),
     "qonto": Request(
-        LOOPBACK,
         "POST",
         "/oauth2/token",
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"X-Qonto-Staging-Token": STAND_IN["STAGING_TOKEN"]},
         urlencode({"grant_type": "authorization_code", "code": "unknown", **CLIENT}),
     ),
-    "subscriber": Request(LOCALHOST, "GET", "/", {}, {}),
+    "subscriber": Request("GET", "/", {}, {}),
     "aws": Request(
-        LOOPBACK,
         "POST",
         "/",
         {"X-Amz-Target": "DynamoDB_20120810.ListTables"},
@@ -91,36 +88,36 @@ def port() -> Iterator[int]:
 def test_a_port_serves_its_own_clients_and_no_other_site(
     port: int, name: str, question: str
 ) -> None:
-    its_port, request = port + list(REQUESTS).index(name), REQUESTS[name]
+    place, request = list(HOSTS).index(name), REQUESTS[name]
     changes, statuses = QUESTIONS[question]
     headers = {"Host": "{host}:{port}", **request.headers}
     if question != "without credentials":
         headers |= request.credentials
-    known = {"host": request.host, "port": its_port, "access_key": local_aws(port).access_key}
+    known = {"host": HOSTS[name], "port": port + place, "access_key": local_aws(port).access_key}
     sent = {header: value.format(**known) for header, value in (headers | changes).items()}
 
     status, got, _ = ask(
-        its_port,
+        port + place,
         "OPTIONS" if question == "preflight" else request.method,
         request.path,
         sent,
         request.body,
     )
 
-    assert status == statuses[list(REQUESTS).index(name)]
+    assert status == statuses[place]
     if question != "own client":
         assert not [it for it in got if it.lower().startswith("access-control-")]
 
 
 @pytest.mark.parametrize("name", ["app", "pair", "subscriber", "qonto"])
 def test_the_other_name_of_this_machine_leads_to_the_own_one(port: int, name: str) -> None:
-    its_port, request = port + list(REQUESTS).index(name), REQUESTS[name]
-    other = LOOPBACK if request.host == LOCALHOST else LOCALHOST
+    its_port, path = port + list(HOSTS).index(name), REQUESTS[name].path
+    other = LOOPBACK if HOSTS[name] == LOCALHOST else LOCALHOST
 
-    status, headers, _ = ask(its_port, "GET", request.path, {"Host": f"{other}:{its_port}"})
+    status, headers, _ = ask(its_port, "GET", path, {"Host": f"{other}:{its_port}"})
 
     assert status == 307
-    assert headers["location"] == f"http://{request.host}:{its_port}{request.path}"
+    assert headers["location"] == f"http://{HOSTS[name]}:{its_port}{path}"
 
 
 def test_a_shell_of_the_demos_user_can_be_a_client_of_its_local_aws(port: int) -> None:
