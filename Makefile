@@ -33,7 +33,7 @@ test: .venv/.ready ## run every test but the slow ones; say what was skipped and
 	$(BIN)/pytest --numprocesses=$(WORKERS) --cov
 
 bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables and chart
-	@PYTHONPATH=functions $(BIN)/python -m tests.benchmarks
+	@PYTHONPATH=functions $(BIN)/python -m benchmarks
 
 lint: .venv/.ready ## check style and types
 	$(BIN)/ruff check

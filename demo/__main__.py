@@ -46,6 +46,9 @@ APP_ROLE_ARN = "arn:aws:iam::000000000000:role/ledgerly"
 # What the person may set: the variable, and the template's parameter.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
 
+# The local AWS has no certificate of Amazon's.
+DEPLOYED = {"AppName": "Ledgerly", "TrustedRoots": "all"}
+
 STOPS_AT_ONCE = ("--timeout-graceful-shutdown", "1")
 GATEWAY = (
     *("--lifespan", "off"),
@@ -177,7 +180,7 @@ def _client_of_the_person() -> dict[str, str]:
 def _deploy(aws: LocalAws, client: dict[str, str], return_url: str) -> Stack:
     parameters = {it: client[name] for name, it in PARAMETERS.items() if name in client}
     try:
-        return aws.deploy(parameters | {"ReturnUrls": return_url, "AppName": "Ledgerly"})
+        return aws.deploy(parameters | DEPLOYED | {"ReturnUrls": return_url})
     except ParameterError as error:
         names = {it: name for name, it in PARAMETERS.items()}
         sys.exit(f"demo: {names.get(error.name, error.name)} must be {error.constraint}.")

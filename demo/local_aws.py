@@ -42,6 +42,7 @@ _SERVICES = (
     *("apigateway", "cloudformation", "dynamodb", "events", "iam", "kms", "lambda", "logs"),
     *("monitoring", "s3", "secretsmanager", "sns", "sqs", "sts"),
 )
+_NO_VALUE = "AWS::NoValue"
 _NOT_SET = (None, None, None, None)  # botocore: no file, no variable, no default
 
 
@@ -267,7 +268,7 @@ class LocalAws:
         sections = ("Parameters", "Mappings", "Conditions")
         part = {name: template[name] for name in sections if name in template} | {
             "Resources": deployed,
-            "Outputs": {f"Value{index}": {"Value": it} for index, it in enumerate(values)},
+            "Outputs": {f"Value{index}": {"Value": _output(it)} for index, it in enumerate(values)},
         }
         name = f"qonto-connect-{uuid4().hex[:8]}"
         self.cloudformation.create_stack(
@@ -294,7 +295,8 @@ class LocalAws:
             )
         environment: dict[str, dict[str, str]] = {}
         for (function, variable, _), it in zip(variables, resolved[len(always) :], strict=True):
-            environment.setdefault(function, {})[variable] = it
+            if it != _NO_VALUE:
+                environment.setdefault(function, {})[variable] = it
         return Stack(references, environment, drift.not_honoured(self, name, data))
 
     def subscribe_queue(
@@ -349,6 +351,12 @@ def subscribe_queue(
         ReturnSubscriptionArn=True,
     )
     return url, subscription["SubscriptionArn"]
+
+
+def _output(value: Json) -> Json:
+    """Return *value* for an output, which can name AWS::NoValue and, unlike a variable, not be it."""
+    no_value = json.dumps({"Ref": _NO_VALUE})
+    return json.loads(json.dumps(value).replace(no_value, json.dumps(_NO_VALUE)))
 
 
 def _check(parameters: Mapping[str, str], template: Template) -> None:

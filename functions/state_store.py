@@ -1,148 +1,125 @@
-"""The states that were issued and not yet consumed: one DynamoDB item each.
+"""The states that start issued and callback has not consumed, each an item in DynamoDB.
 
-Consuming is one conditional delete, so that of any number of callbacks with one state one wins.
+To consume a state is one conditional delete: of any number of callbacks with one state, one
+succeeds.
 """
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
-from uuid import UUID
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from aws_calls import AWS_FAILURES, failure_name
-from deployment import Deployment
+from authorization import Item, PendingAuthorization
+from aws import AwsCallError
+from outcomes import Outcome
+from settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-# Qonto's own login and consent may take 30 minutes.
-STATE_LIFETIME = 60 * 60
-
-type Reason = Literal["unknown", "other_browser", "expired", "unconfirmed"]
+    from mypy_boto3_dynamodb.type_defs import DeleteItemInputTypeDef
 
 
-class PendingAuthorization(BaseModel):
-    """What start knows of a flow and callback needs: the item, whose key is ``state``."""
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
-
-    state: str = Field(repr=False)
-    expires_at: int  # epoch seconds, the table's TTL attribute
-    browser_hash: str = Field(repr=False)
-    authorization_id: UUID
-    environment: str
-    client_id: str
-    redirect_uri: str
-    scope: str
-    started_at: datetime
-    organization_id: str | None = None
-    registration_id: str | None = None
-    context: str | None = None
-    return_to: str | None = None
-    code_verifier: str | None = Field(default=None, repr=False)
-
-    @property
-    def item(self) -> dict[str, Any]:
-        """Its attributes, as DynamoDB types them."""
-        attributes = self.model_dump(mode="json", exclude_none=True).items()
-        return {name: {"N" if isinstance(it, int) else "S": str(it)} for name, it in attributes}
-
-
-class StateStoreUnavailableError(Exception):
-    """DynamoDB did not do what it was asked, or did not say so."""
+class StateStoreError(AwsCallError):
+    """A call of DynamoDB failed. The call may or may not have been applied."""
 
 
 class StateRefusedError(Exception):
     """The state was not consumed.
 
     Attributes:
-        reason: why, for the log and the count.
-        authorization: the item, if it is this browser's own; else None: others learn nothing.
+        outcome: the reason.
+        authorization: the item, if the state belongs to this browser; else None, so that others
+            learn nothing about it.
 
     """
 
-    def __init__(self, reason: Reason, authorization: PendingAuthorization | None = None) -> None:
-        """Take the reason and, where it is the browser's own, the item."""
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, outcome: Outcome, authorization: PendingAuthorization | None = None) -> None:
+        """Keep the reason and, only for the state's own browser, the item."""
+        super().__init__(outcome.reason)
+        self.outcome = outcome
         self.authorization = authorization
 
 
 class StateStore:
-    """Issues, consumes and restores the states of one environment and one client."""
+    """Issues, consumes and restores the states of one environment and one client of Qonto."""
 
-    def __init__(self, dynamodb: "DynamoDBClient", deployment: Deployment) -> None:
-        """Take a client, and whose table and states these are."""
+    def __init__(self, dynamodb: "DynamoDBClient", settings: Settings) -> None:
+        """Use *dynamodb* with the table, environment and client of *settings*."""
         self._dynamodb = dynamodb
-        self._table_name = deployment.table_name
-        self._owner = (deployment.qonto_environment, deployment.client_id)
+        self._table_name = settings.table_name
+        self._owner = (settings.qonto_environment, settings.client_id)
 
     def issue(self, authorization: PendingAuthorization) -> None:
-        """Write *authorization*.
+        """Put the item of *authorization*.
 
-        Without a condition: its key is random, and the client's own retry of a put that was taken
-        must not fail on itself.
+        The put has no condition. The key is random, and if the response to a first attempt is lost,
+        botocore's retry must not fail on the item that this attempt wrote.
 
         Raises:
-            StateStoreUnavailableError: it may or may not be there; nobody knows its state.
+            StateStoreError: the item may or may not be there.
 
         """
+        item = authorization.item
         try:
-            self._dynamodb.put_item(TableName=self._table_name, Item=authorization.item)
-        except AWS_FAILURES as error:
-            raise StateStoreUnavailableError(failure_name(error)) from error
+            self._dynamodb.put_item(TableName=self._table_name, Item=item)
+        except Exception as error:  # AWS may send anything, and botocore's parsers raise anything
+            raise StateStoreError(error) from error
 
-    # An item that is already there was put by an attempt whose answer was lost: as good as done.
+    # An item that is already there is the same one: a first attempt wrote it.
     restore = issue
 
     def consume(self, state: str, browser_hash: str, now: int) -> PendingAuthorization:
-        """Delete the item of *state* and return it, if it is *browser_hash*'s and alive at *now*.
+        """Delete the item of *state* and return its authorization.
+
+        Args:
+            state: the state, in the form that start issues.
+            browser_hash: the SHA-256 of the browser cookie, in hexadecimal.
+            now: the time of the request, in epoch seconds.
 
         Raises:
-            StateRefusedError: it is not there, or not this browser's, or has expired.
-            StateStoreUnavailableError: DynamoDB refused the call, or answered neither attempt.
+            StateRefusedError: the item is missing, expired or another browser's.
+            StateStoreError: the item may or may not be there.
 
         """
+        environment, client_id = self._owner
+        request: DeleteItemInputTypeDef = {
+            "TableName": self._table_name,
+            "Key": {"state": {"S": state}},
+            # The TTL removes an expired item up to two days late, so the condition decides.
+            "ConditionExpression": "browser_hash = :browser_hash AND expires_at > :now"
+            " AND environment = :environment AND client_id = :client_id",
+            "ExpressionAttributeValues": {
+                ":browser_hash": {"S": browser_hash},
+                ":now": {"N": str(now)},
+                ":environment": {"S": environment},
+                ":client_id": {"S": client_id},
+            },
+            "ReturnValues": "ALL_OLD",
+            # With the old values, the reason is known without a second call.
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
         try:
-            answer = self._dynamodb.delete_item(
-                TableName=self._table_name,
-                Key={"state": {"S": state}},
-                # The TTL removes an expired item up to two days late: the condition decides.
-                ConditionExpression="browser_hash = :browser_hash AND expires_at > :now"
-                " AND environment = :environment AND client_id = :client_id",
-                ExpressionAttributeValues={
-                    ":browser_hash": {"S": browser_hash},
-                    ":now": {"N": str(now)},
-                    ":environment": {"S": self._owner[0]},
-                    ":client_id": {"S": self._owner[1]},
-                },
-                ReturnValues="ALL_OLD",
-                # The reason without a second read.
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            response = self._dynamodb.delete_item(**request)
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
             raise self._refusal(dict(error.response), browser_hash) from error
-        except AWS_FAILURES as error:
-            raise StateStoreUnavailableError(failure_name(error)) from error
-        return _authorization(answer.get("Attributes", {}))
+        except Exception as error:  # AWS may send anything, and botocore's parsers raise anything
+            raise StateStoreError(error) from error
+        return _authorization(response.get("Attributes", {}))
 
-    def _refusal(self, response: dict[str, Any], browser_hash: str) -> StateRefusedError:
-        if "Item" not in response:
-            # A first attempt that was taken, its answer lost, makes the second find nothing.
-            retried = response["ResponseMetadata"]["RetryAttempts"] > 0
-            return StateRefusedError("unconfirmed" if retried else "unknown")
-        authorization = _authorization(response["Item"])
+    def _refusal(self, error_response: Item, browser_hash: str) -> StateRefusedError:
+        if "Item" not in error_response:
+            # If the response to a first attempt was lost, botocore's retry finds no item.
+            retried = error_response["ResponseMetadata"]["RetryAttempts"] > 0
+            return StateRefusedError(Outcome.UNCONFIRMED if retried else Outcome.UNKNOWN)
+        authorization = _authorization(error_response["Item"])
         if (authorization.environment, authorization.client_id) != self._owner:
-            return StateRefusedError("unknown")
+            return StateRefusedError(Outcome.UNKNOWN)
         if authorization.browser_hash != browser_hash:
-            return StateRefusedError("other_browser")
-        return StateRefusedError("expired", authorization)
+            return StateRefusedError(Outcome.OTHER_BROWSER)
+        return StateRefusedError(Outcome.EXPIRED, authorization)
 
 
-def _authorization(item: dict[str, Any]) -> PendingAuthorization:
+def _authorization(item: Item) -> PendingAuthorization:
     try:
-        return PendingAuthorization.model_validate(
-            {name: value for name, typed in item.items() for value in typed.values()}
-        )
-    except ValidationError:  # an answer that was damaged on its way
-        raise StateRefusedError("unconfirmed") from None
+        return PendingAuthorization.from_item(item)
+    except ValidationError:  # the AWS response was damaged on its way
+        raise StateRefusedError(Outcome.UNCONFIRMED) from None

@@ -12,7 +12,7 @@ import pytest
 from demo.__main__ import variables_file
 from demo.local_aws import LocalAws, Stack
 from demo.template import ROOT
-from tests.integration.pair import Subscriber
+from tests.integration.connector import Subscriber
 
 DEMO = [sys.executable, "-m", "demo"]
 SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")

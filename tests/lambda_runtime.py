@@ -103,7 +103,7 @@ class _Connection:
                 return line.split()[1].decode(), body
         return None
 
-    def answer(self, status: int, headers: Mapping[str, str] = {}, body: bytes = b"") -> None:
+    def respond(self, status: int, headers: Mapping[str, str] = {}, body: bytes = b"") -> None:
         lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in headers.items())]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
         with suppress(ConnectionError):  # it is gone: whoever waits for its next request is told
@@ -249,11 +249,11 @@ class ExecutionEnvironment:
                 "Lambda-Runtime-Invoked-Function-Arn": self._arn,
                 "Lambda-Runtime-Trace-Id": f"Root=1-00000000-{uuid4().hex[:24]};Sampled=0",
             }
-            idle.answer(200, headers, json.dumps(event).encode())
+            idle.respond(200, headers, json.dumps(event).encode())
 
             path, body, connection = self._request(self._timeout)
             self.answered_at.append(time.monotonic_ns())
-            connection.answer(202)
+            connection.respond(202)
             if path.endswith(f"/invocation/{request_id}/response"):
                 return json.loads(body)
             raise FunctionError(**_error(body))
@@ -278,7 +278,7 @@ class ExecutionEnvironment:
         if self._idle is None:
             path, body, connection = self._request(SECONDS_TO_INITIALISE)
             if path.endswith("/init/error"):
-                connection.answer(202)
+                connection.respond(202)
                 raise InitError(**_error(body))
             self._idle = connection
             if self.initialised_at is None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.integration.pair import ROOT
+from tests.integration.connector import ROOT
 
 # What the tests below read; their own modules are in src/ and, unchanged, in functions/.
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]

@@ -1,1 +1,1 @@
-"""The function behind ``GET /callback``: it takes the browser's way back from Qonto."""
+"""The function behind ``GET /callback`` and ``GET /callback/{outcome}``."""

@@ -1,23 +1,22 @@
-"""What Qonto's authorization endpoint sent back by the browser: a code or an error, and a state."""
+"""The authorization response that the browser brings from Qonto: a code or an error."""
 
 import re
 from itertools import accumulate
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from browser_request import InvalidQueryError, single_values
-from deployment import SCOPE_MAX_LENGTH, SCOPE_PATTERN
-
-type Outcome = Literal["granted", "denied", "failed"]
+from http_api import InvalidQueryError, single_values, validated
+from outcomes import Outcome
+from settings import SCOPE_MAX_LENGTH, SCOPE_PATTERN
 
 
 def _cut(characters: int) -> AfterValidator:
     """Cut a text to *characters*, and to four times as many bytes of JSON.
 
-    The latter matters for control characters alone, which take six bytes each: the event stays
-    under 8 KB whatever is sent.
+    The bytes matter for control characters, which take six bytes each in JSON: the event stays
+    under 8 KB whatever the browser sends.
     """
 
     def cut(text: str) -> str:
@@ -29,14 +28,14 @@ def _cut(characters: int) -> AfterValidator:
 
 
 def _scope_names(text: str) -> str | None:
-    # What is no list of names tells nothing about what was granted: as if not sent. No reason to
-    # lose the code, which says it all at the token endpoint.
+    # A value that is no list of names counts as omitted. The token endpoint tells the granted scope
+    # as well, so that this is no reason to lose the code.
     is_list = len(text) <= SCOPE_MAX_LENGTH and re.fullmatch(f"({SCOPE_PATTERN})?", text)
     return text if is_list else None
 
 
 class AuthorizationResponse(BaseModel):
-    """An authorization response or an authorization error response (RFC 6749, section 4.1.2)."""
+    """An authorization response, or an authorization error response (RFC 6749, section 4.1.2)."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -46,31 +45,28 @@ class AuthorizationResponse(BaseModel):
     error_description: Annotated[str, _cut(1024)] | None = None
     scope: Annotated[str | None, AfterValidator(_scope_names)] = None
 
-    @model_validator(mode="after")
-    def _code_or_error(self) -> Self:
-        if (self.code is None) == (self.error is None):
-            raise ValueError
-        return self
+    @property
+    def identity(self) -> str:
+        """The text that tells this response from any other of the same authorization."""
+        return f"code={self.code}" if self.error is None else f"error={self.error}"
 
     @property
     def outcome(self) -> Outcome:
-        """What the person will be told."""
-        if self.code is not None:
-            return "granted"
-        return "denied" if self.error == "access_denied" else "failed"
+        """The outcome that the user and the app are told."""
+        if self.error is None:
+            return Outcome.GRANTED
+        return Outcome.DENIED if self.error == "access_denied" else Outcome.FAILED
 
 
 def parse(raw_query: str) -> AuthorizationResponse:
-    """Return the response in *raw_query*; parameters that we do not know are ignored.
+    """Return the authorization response in *raw_query*, without the parameters that are unknown.
 
     Raises:
-        InvalidQueryError: a parameter stands twice, the state is none that we issue, or code and
-            error are both there or both missing.
+        InvalidQueryError: a parameter is repeated or invalid, or there is not exactly one of code
+            and error.
 
     """
     values = single_values(raw_query, AuthorizationResponse.model_fields)
-    try:
-        return AuthorizationResponse.model_validate(values)
-    except ValidationError as error:
-        names = [str(name) for fault in error.errors(include_input=False) for name in fault["loc"]]
-        raise InvalidQueryError(*(names or ["code", "error"])) from None  # its text has the values
+    if ("code" in values) == ("error" in values):
+        raise InvalidQueryError("code", "error")
+    return validated(AuthorizationResponse, values)

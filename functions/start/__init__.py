@@ -1,1 +1,1 @@
-"""The function behind ``GET /start``: it sends the browser to Qonto."""
+"""The function behind ``GET /start``."""

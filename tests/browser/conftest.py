@@ -11,9 +11,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from demo.local_aws import LocalAws, free_port
 from demo.template import ROOT
-from tests.browser.site import Site, site
+from tests.browser.site import Site, serve_site
 from tests.demo_process import running
-from tests.integration.pair import watched_aws
+from tests.integration.connector import watched_aws
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -50,12 +50,12 @@ def aws() -> Iterator[LocalAws]:
 @pytest.fixture(scope="session")
 def served(aws: LocalAws) -> Iterator[Site]:
     """The pair, the app and the stand-in."""
-    with site(aws) as it:
-        yield it
+    with serve_site(aws) as running_site:
+        yield running_site
 
 
 @pytest.fixture
-def pair(served: Site) -> Site:
+def site(served: Site) -> Site:
     """The pair with an app to return to, asked for nothing yet."""
     served.use()
     return served

@@ -33,10 +33,10 @@ class Firefox:
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": parameters}
         self._connection.send(json.dumps(message))
-        while (answer := self._receive()).get("id") != self._sent:
+        while (response := self._receive()).get("id") != self._sent:
             pass
-        assert answer["type"] == "success", answer
-        return answer["result"]
+        assert response["type"] == "success", response
+        return response["result"]
 
     def click(self, context: str, expression: str) -> None:
         """Let *expression* click in the tab *context*; return once the next page is loaded."""
@@ -48,11 +48,11 @@ class Firefox:
     def evaluate(self, context: str, expression: str) -> Any:  # noqa: ANN401 - JSON
         """Return the value of a JavaScript *expression* in the tab *context*."""
         target = {"context": context}
-        answer = self.command(
+        response = self.command(
             "script.evaluate", expression=expression, target=target, awaitPromise=True
         )
-        assert answer["type"] == "success", answer
-        return answer["result"].get("value")
+        assert response["type"] == "success", response
+        return response["result"].get("value")
 
     def _receive(self) -> Any:  # noqa: ANN401 - JSON
         message = json.loads(self._connection.recv())
@@ -62,8 +62,8 @@ class Firefox:
 
     def someone(self) -> "FirefoxTab":
         """Return a tab of somebody who was never here before."""
-        person = self.command("browser.createUserContext")["userContext"]
-        tab = self.command("browsingContext.create", type="tab", userContext=person)
+        user = self.command("browser.createUserContext")["userContext"]
+        tab = self.command("browsingContext.create", type="tab", userContext=user)
         return FirefoxTab(self, tab["context"])
 
 

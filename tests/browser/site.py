@@ -19,7 +19,7 @@ from demo import template as infra
 from demo.gateway import Handler
 from demo.local_aws import LocalAws, Stack, free_port
 from tests.http_server import serving
-from tests.integration.pair import PARAMETERS, Pair
+from tests.integration.connector import PARAMETERS, Connector
 
 
 @dataclass
@@ -35,32 +35,32 @@ class Site:
     """
 
     app: str
-    pair: str
+    connector: str
     qonto: str
     asked: list[str]
     _aws: LocalAws
     _stack: Stack
     _handlers: dict[str, Handler]
-    _pairs: dict[str, Pair] = field(default_factory=dict)
-    _functions: Pair = field(init=False)
+    _connectors: dict[str, Connector] = field(default_factory=dict)
+    _functions: Connector = field(init=False)
 
     def use(self, *, reach_aws: bool = True, **environment: str) -> None:
         """Let a pair with *environment* answer from now on, and forget what was asked."""
         key = f"{reach_aws} {environment}"
-        if key not in self._pairs:
-            self._pairs[key] = self._pair(reach_aws=reach_aws, **environment)
-        self._functions = self._pairs[key]
+        if key not in self._connectors:
+            self._connectors[key] = self._build(reach_aws=reach_aws, **environment)
+        self._functions = self._connectors[key]
         self._handlers["StartFunction"] = self._functions.start
         self._handlers["CallbackFunction"] = self._functions.callback
         self.asked.clear()
 
-    def _pair(self, *, reach_aws: bool, **environment: str) -> Pair:
-        return Pair(
+    def _build(self, *, reach_aws: bool, **environment: str) -> Connector:
+        return Connector(
             self._aws,
             self._stack,
             endpoint_url=None if reach_aws else f"http://127.0.0.1:{free_port()}",
             **{
-                "REDIRECT_URI": f"{self.pair}/callback",
+                "REDIRECT_URI": f"{self.connector}/callback",
                 "OAUTH_BASE_URL": self.qonto,
                 "RETURN_URLS": f"{self.app}/connected",
                 "APP_NAME": "Ledgerly",
@@ -71,7 +71,7 @@ class Site:
 
     def start(self, **query: str) -> str:
         """Return the address that an app links to."""
-        return f"{self.pair}/start?{urlencode(query)}"
+        return f"{self.connector}/start?{urlencode(query)}"
 
     def states(self) -> set[str]:
         """Return the states in the table."""
@@ -110,7 +110,7 @@ async def _app_page(request: Request) -> Response:
 
 
 @contextmanager
-def site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
+def serve_site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
     """Serve app, pair and stand-in; *tls* is uvicorn's, for the ``https`` *scheme*."""
     stack = aws.deploy(PARAMETERS)
     # DynamoDB takes up to two days to remove what has expired, ministack a minute at most.
@@ -121,21 +121,23 @@ def site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
     handlers: dict[str, Handler] = {}
     asked: list[str] = []
     redirect_uris: list[str] = []
-    pair = _recorded(gateway.application(gateway.routes(infra.load()), handlers), asked)
+    connector = _recorded(gateway.application(gateway.routes(infra.load()), handlers), asked)
     client_id = stack.environment["StartFunction"]["CLIENT_ID"]
     stand_in = qonto.create_app(qonto.AuthorizationServer(client_id, "secret", redirect_uris))
     app = Starlette(routes=[Route("/{path:path}", _app_page)])
     with ExitStack() as servers:
-        app_port, pair_port = (servers.enter_context(serving(it, **tls)) for it in (app, pair))
+        app_port, connector_port = (
+            servers.enter_context(serving(it, **tls)) for it in (app, connector)
+        )
         qonto_port = servers.enter_context(serving(stand_in))
         served = Site(
             app=f"{scheme}://localhost:{app_port}",
-            pair=f"{scheme}://localhost:{pair_port}",
+            connector=f"{scheme}://localhost:{connector_port}",
             qonto=f"http://127.0.0.1:{qonto_port}",
             asked=asked,
             _aws=aws,
             _stack=stack,
             _handlers=handlers,
         )
-        redirect_uris.append(f"{served.pair}/callback")
+        redirect_uris.append(f"{served.connector}/callback")
         yield served

@@ -23,7 +23,7 @@ def go_to_qonto(page: Page, site: Site, **query: str) -> str:
     return parse_qs(urlsplit(request.value.url).query)["state"][0]
 
 
-def answer(page: Page, decision: str = "Allow") -> None:
+def response(page: Page, decision: str = "Allow") -> None:
     """Answer Qonto's question, or make it answer with another error."""
     if decision == "Answer with this error":
         page.get_by_text("Other outcomes").click()
@@ -46,110 +46,110 @@ def callback_url(page: Page) -> str:
     [("Allow", "granted"), ("Decline", "denied"), ("Answer with this error", "failed")],
 )
 def test_with_an_app_to_return_to_no_page_of_ours_is_seen(
-    page: Page, pair: Site, decision: str, outcome: str
+    page: Page, site: Site, decision: str, outcome: str
 ) -> None:
-    go_to_qonto(page, pair, context="ctx-1")
-    answer(page, decision)
+    go_to_qonto(page, site, context="ctx-1")
+    response(page, decision)
 
     expect(page.get_by_role("heading")).to_have_text("The app")
     assert f"&outcome={outcome}&context=ctx-1" in page.url
-    assert pair.asked == ["/start", "/callback"]  # both redirects
+    assert site.asked == ["/start", "/callback"]  # both redirects
 
 
-def test_with_an_app_to_return_to_expired_is_no_page_of_ours_either(page: Page, pair: Site) -> None:
-    pair.expire(go_to_qonto(page, pair))
-    answer(page)
+def test_with_an_app_to_return_to_expired_is_no_page_of_ours_either(page: Page, site: Site) -> None:
+    site.expire(go_to_qonto(page, site))
+    response(page)
 
     expect(page.get_by_role("heading")).to_have_text("The app")
     assert "&outcome=expired" in page.url
-    assert pair.asked == ["/start", "/callback"]
+    assert site.asked == ["/start", "/callback"]
 
 
-def test_without_an_app_a_flow_takes_three_requests(page: Page, pair: Site) -> None:
-    pair.use(RETURN_URLS="")
-    go_to_qonto(page, pair)
+def test_without_an_app_a_flow_takes_three_requests(page: Page, site: Site) -> None:
+    site.use(RETURN_URLS="")
+    go_to_qonto(page, site)
 
-    answer(page)
+    response(page)
 
     page.wait_for_url(re.compile(r"/callback/granted\?reference=[0-9a-f]{8}$"))
     page.wait_for_load_state("networkidle")
-    assert pair.asked == ["/start", "/callback", "/callback/granted"]
+    assert site.asked == ["/start", "/callback", "/callback/granted"]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in-order", "the-other-way-round"])
-def test_two_tabs_both_finish(page: Page, pair: Site, order: tuple[int, int]) -> None:
+def test_two_tabs_both_finish(page: Page, site: Site, order: tuple[int, int]) -> None:
     tabs = [page, page.context.new_page()]
-    states = {go_to_qonto(tab, pair, context=f"tab-{it}") for it, tab in enumerate(tabs)}
+    states = {go_to_qonto(tab, site, context=f"tab-{it}") for it, tab in enumerate(tabs)}
 
     for number in order:
-        answer(tabs[number])
+        response(tabs[number])
 
     for number, tab in enumerate(tabs):
         tab.wait_for_url(RETURNED)
         assert f"&outcome=granted&context=tab-{number}" in tab.url
-    assert not states & pair.states()
-    names = [it["name"] for it in page.context.cookies(pair.pair)]
+    assert not states & site.states()
+    names = [it["name"] for it in page.context.cookies(site.connector)]
     assert names.count("__Host-qonto-connect") == 1
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(page: Page, pair: Site) -> None:
-    go_to_qonto(page, pair)
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(page: Page, site: Site) -> None:
+    go_to_qonto(page, site)
 
     [cookie] = [it for it in page.context.cookies() if it["name"] == "__Host-qonto-connect"]
     assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Lax")
     assert (cookie["domain"], cookie["path"]) == ("localhost", "/")
-    page.goto(f"{pair.pair}/callback/granted")
+    page.goto(f"{site.connector}/callback/granted")
     assert page.evaluate("document.cookie") == ""
 
 
-def test_a_reload_of_the_clean_page_changes_nothing(page: Page, pair: Site) -> None:
-    pair.use(RETURN_URLS="")
-    go_to_qonto(page, pair)
-    answer(page)
+def test_a_reload_of_the_clean_page_changes_nothing(page: Page, site: Site) -> None:
+    site.use(RETURN_URLS="")
+    go_to_qonto(page, site)
+    response(page)
     page.wait_for_url(re.compile(r"/callback/granted\?reference="))
     before = page.content()
 
     page.reload()
 
     assert page.content() == before
-    assert pair.asked == ["/start", "/callback", "/callback/granted", "/callback/granted"]
+    assert site.asked == ["/start", "/callback", "/callback/granted", "/callback/granted"]
 
 
 @pytest.mark.parametrize("return_urls", ["", None], ids=["without-an-app", "with-an-app"])
 def test_the_back_button_leads_to_used_and_not_to_a_failure(
-    page: Page, pair: Site, return_urls: str | None
+    page: Page, site: Site, return_urls: str | None
 ) -> None:
     if return_urls is not None:
-        pair.use(RETURN_URLS=return_urls)
-    go_to_qonto(page, pair)
-    answer(page)
+        site.use(RETURN_URLS=return_urls)
+    go_to_qonto(page, site)
+    response(page)
     page.wait_for_url(re.compile("outcome=granted|/callback/granted"))
 
     page.go_back()
     if page.get_by_role("button", name="Allow", exact=True).is_visible():
-        answer(page)  # the page was kept; Qonto refuses a second answer
+        response(page)  # the page was kept; Qonto refuses a second answer
 
     expect(page.get_by_role("heading")).to_have_text("This link works only once")
     expect(page.get_by_role("main")).to_contain_text("may well have worked")
 
 
 def test_another_browser_is_told_so_and_the_right_one_can_still_finish(
-    page: Page, pair: Site, chromium: Browser
+    page: Page, site: Site, chromium: Browser
 ) -> None:
-    go_to_qonto(page, pair, context="ctx-1")
+    go_to_qonto(page, site, context="ctx-1")
     url = callback_url(page)
     stranger = chromium.new_context().new_page()
-    stranger.goto(pair.start())  # has a cookie of their own
+    stranger.goto(site.start())  # has a cookie of their own
 
     stranger.goto(url)
 
     expect(stranger.get_by_role("heading")).to_have_text("Please finish where you started")
-    assert stranger.url == f"{pair.pair}/callback/other-browser"
+    assert stranger.url == f"{site.connector}/callback/other-browser"
     assert "ctx-1" not in stranger.content()
     links = stranger.get_by_role("link")
     assert [it.get_attribute("href") for it in links.all()] == [
-        f"{pair.app}/connected",
-        f"{pair.app}/help",
+        f"{site.app}/connected",
+        f"{site.app}/help",
     ]
     stranger.context.close()
     page.goto(url)
@@ -158,7 +158,7 @@ def test_another_browser_is_told_so_and_the_right_one_can_still_finish(
 
 
 def test_a_browser_that_blocks_cookies_is_told_so(
-    chromium: Browser, pair: Site, tmp_path: Path
+    chromium: Browser, site: Site, tmp_path: Path
 ) -> None:
     preferences = tmp_path / "Default" / "Preferences"
     preferences.parent.mkdir()
@@ -171,20 +171,20 @@ def test_a_browser_that_blocks_cookies_is_told_so(
     )
     page = context.new_page()
 
-    go_to_qonto(page, pair)
-    answer(page)
+    go_to_qonto(page, site)
+    response(page)
 
     expect(page.get_by_role("heading")).to_have_text("Please finish where you started")
     expect(page.get_by_role("main")).to_contain_text("allow cookies")
-    assert context.cookies(pair.pair) == []
+    assert context.cookies(site.connector) == []
     context.close()
 
 
-def test_start_again_asks_for_the_same_again(page: Page, pair: Site) -> None:
-    pair.use(RETURN_URLS="")
+def test_start_again_asks_for_the_same_again(page: Page, site: Site) -> None:
+    site.use(RETURN_URLS="")
     asked = {"context": "ctx-1", "organization_id": "org-1", "registration_id": "reg-1"}
-    go_to_qonto(page, pair, **asked)
-    answer(page, "Decline")
+    go_to_qonto(page, site, **asked)
+    response(page, "Decline")
     expect(page.get_by_role("heading")).to_have_text("Nothing was connected")
 
     with page.expect_request(re.compile("/oauth2/auth")) as request:
@@ -192,36 +192,36 @@ def test_start_again_asks_for_the_same_again(page: Page, pair: Site) -> None:
 
     query = parse_qs(urlsplit(request.value.url).query)
     assert (query["organization_id"], query["registration_id"]) == (["org-1"], ["reg-1"])
-    assert pair.context(query["state"][0]) == "ctx-1"
+    assert site.context(query["state"][0]) == "ctx-1"
 
 
-def test_expired_can_start_again(page: Page, pair: Site) -> None:
-    pair.use(RETURN_URLS="")
-    pair.expire(go_to_qonto(page, pair, context="ctx-1"))
-    answer(page)
+def test_expired_can_start_again(page: Page, site: Site) -> None:
+    site.use(RETURN_URLS="")
+    site.expire(go_to_qonto(page, site, context="ctx-1"))
+    response(page)
     expect(page.get_by_role("heading")).to_have_text("That took too long")
 
     page.get_by_role("link", name="Start again").click()
     page.get_by_role("button", name="Sign in").click()
-    answer(page)
+    response(page)
 
     page.wait_for_url(re.compile(r"/callback/granted\?reference="))
 
 
-def test_try_again_is_the_same_address_and_ends_on_a_clean_one(page: Page, pair: Site) -> None:
-    pair.use(RETURN_URLS="")
-    go_to_qonto(page, pair)
-    pair.use(RETURN_URLS="", reach_aws=False)
-    answer(page)
+def test_try_again_is_the_same_address_and_ends_on_a_clean_one(page: Page, site: Site) -> None:
+    site.use(RETURN_URLS="")
+    go_to_qonto(page, site)
+    site.use(RETURN_URLS="", reach_aws=False)
+    response(page)
     expect(page.get_by_role("heading")).to_have_text("One more try, please")
 
-    pair.use(RETURN_URLS="")
+    site.use(RETURN_URLS="")
     page.get_by_role("link", name="Try again").click()
 
     page.wait_for_url(re.compile(r"/callback/granted\?reference=[0-9a-f]{8}$"))
 
 
-def test_what_a_browser_fetches_ahead_or_aside_starts_nothing(page: Page, pair: Site) -> None:
+def test_what_a_browser_fetches_ahead_or_aside_starts_nothing(page: Page, site: Site) -> None:
     rules = '<script type="speculationrules">{"%s": [{"urls": ["URL"]}]}</script>'
     elements = [
         '<link rel="prefetch" href="URL">',
@@ -230,9 +230,9 @@ def test_what_a_browser_fetches_ahead_or_aside_starts_nothing(page: Page, pair: 
         rules % "prefetch",
         rules % "prerender",
     ]
-    ahead = [it.replace("URL", pair.start(context=f"{at}")) for at, it in enumerate(elements)]
-    query = urlencode({"to": pair.start(), "ahead": "".join(ahead)})
-    before = pair.states()
+    ahead = [it.replace("URL", site.start(context=f"{at}")) for at, it in enumerate(elements)]
+    query = urlencode({"to": site.start(), "ahead": "".join(ahead)})
+    before = site.states()
     statuses: dict[str, int] = {}
 
     def all_answered(response: Response) -> bool:
@@ -241,11 +241,11 @@ def test_what_a_browser_fetches_ahead_or_aside_starts_nothing(page: Page, pair: 
         return len(statuses) == len(elements)
 
     with page.context.expect_event("response", all_answered):
-        page.goto(f"{pair.app}/?{query}")
+        page.goto(f"{site.app}/?{query}")
 
     assert set(statuses.values()) == {503}
-    assert pair.states() == before
-    assert page.context.cookies(pair.pair) == []
+    assert site.states() == before
+    assert page.context.cookies(site.connector) == []
     page.get_by_role("link", name="Connect with Qonto").click()
     expect(page.get_by_role("heading")).to_have_text("Sign in")
-    assert len(pair.states()) == len(before) + 1
+    assert len(site.states()) == len(before) + 1

@@ -18,7 +18,7 @@ from tests.browser import webkit as webkit_driver
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.contact_sheet import compose
 from tests.browser.firefox import FIREFOX, firefox
-from tests.browser.site import Site, site
+from tests.browser.site import Site, serve_site
 from tests.browser.test_pages import IN_PLACE, SHEETS, TEXTS, address
 from tests.slow import slow
 
@@ -70,12 +70,12 @@ def name(request: pytest.FixtureRequest) -> str:
 def served(name: str, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The pair, at an address of which the browser takes the cookie."""
     if name == "firefox":
-        with site(aws) as plain:
+        with serve_site(aws) as plain:
             yield plain
         return
     pem = tmp_path_factory.mktemp("tls") / "localhost.pem"
     trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
-    with site(aws, "https", ssl_keyfile=str(pem), ssl_certfile=str(pem)) as encrypted:
+    with serve_site(aws, "https", ssl_keyfile=str(pem), ssl_certfile=str(pem)) as encrypted:
         yield encrypted
 
 
@@ -87,13 +87,13 @@ def browser(name: str, served: Site) -> Iterator[Browser]:
         yield running
 
 
-def go_to_qonto(tab: Tab, pair: Site) -> str:
+def go_to_qonto(tab: Tab, site: Site) -> str:
     """Follow the app's link and sign in; return the flow's state."""
-    before = pair.states()
-    tab.goto(f"{pair.app}/?{urlencode({'to': pair.start(context='ctx-1')})}")
+    before = site.states()
+    tab.goto(f"{site.app}/?{urlencode({'to': site.start(context='ctx-1')})}")
     tab.click("a")
     tab.click("button")
-    [state] = pair.states() - before
+    [state] = site.states() - before
     return state
 
 
@@ -101,17 +101,17 @@ def test_a_flow_ends_in_its_own_browser_and_in_no_other(
     browser: Browser, name: str, served: Site
 ) -> None:
     served.use()
-    person, stranger = browser.someone(), browser.someone()
+    user, stranger = browser.someone(), browser.someone()
     stranger.goto(served.start())  # has a cookie of their own
-    state = go_to_qonto(person, served)
+    state = go_to_qonto(user, served)
 
-    stranger.goto(f"{served.pair}/callback?code=ory_ac_1&state={state}")
-    person.click("button[value=allow]")
+    stranger.goto(f"{served.connector}/callback?code=ory_ac_1&state={state}")
+    user.click("button[value=allow]")
 
     title = TEXTS["other-browser"][LANGUAGES[name]]["title"]
     assert stranger.script("document.querySelector('h1').textContent") == title
-    assert stranger.script("location.href") == f"{served.pair}/callback/other-browser"
-    assert "&outcome=granted&context=ctx-1" in str(person.script("location.href"))
+    assert stranger.script("location.href") == f"{served.connector}/callback/other-browser"
+    assert "&outcome=granted&context=ctx-1" in str(user.script("location.href"))
     assert served.asked[2:] == ["/callback", "/callback/other-browser", "/callback"]
 
 
@@ -119,24 +119,24 @@ def test_several_flows_leave_one_cookie_that_no_script_can_read(
     browser: Browser, served: Site
 ) -> None:
     served.use()
-    person = browser.someone()
+    user = browser.someone()
     for _ in range(3):
-        go_to_qonto(person, served)
+        go_to_qonto(user, served)
 
-    person.goto(f"{served.pair}/callback/granted")
+    user.goto(f"{served.connector}/callback/granted")
 
-    assert person.cookies() == ["__Host-qonto-connect"]
-    assert person.script("document.cookie") == ""
+    assert user.cookies() == ["__Host-qonto-connect"]
+    assert user.script("document.cookie") == ""
 
 
 def test_start_again_keeps_what_was_asked(browser: Browser, served: Site) -> None:
     served.use(RETURN_URLS="")
-    person = browser.someone()
-    go_to_qonto(person, served)
-    person.click("button[value=decline]")
+    user = browser.someone()
+    go_to_qonto(user, served)
+    user.click("button[value=decline]")
     before = served.states()
 
-    person.click("a")
+    user.click("a")
 
     [state] = served.states() - before
     assert served.context(state) == "ctx-1"
@@ -145,19 +145,19 @@ def test_start_again_keeps_what_was_asked(browser: Browser, served: Site) -> Non
 @slow
 def test_each_page_is_shown_with_its_style(browser: Browser, name: str, served: Site) -> None:
     served.use()
-    person = browser.someone()
-    person.goto(served.start())  # for the cookie
+    user = browser.someone()
+    user.goto(served.start())  # for the cookie
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     pictures = []
     for page in TEXTS:
         served.use(reach_aws=page not in IN_PLACE)
 
-        person.goto(address(served, page))
+        user.goto(address(served, page))
 
         title = TEXTS[page][LANGUAGES[name]]["title"]
-        assert person.script("document.querySelector('h1').textContent") == title
-        assert person.script("getComputedStyle(document.querySelector('main')).maxWidth") == "480px"
+        assert user.script("document.querySelector('h1').textContent") == title
+        assert user.script("getComputedStyle(document.querySelector('main')).maxWidth") == "480px"
         assert len(served.asked) == 1
         pictures.append((page, SCREENSHOTS / f"{name}-{page}.png"))
-        person.screenshot(pictures[-1][1])
+        user.screenshot(pictures[-1][1])
     compose(SHEETS / f"{name}.png", f"{name}, {LANGUAGES[name]}", pictures, 4)

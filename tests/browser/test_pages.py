@@ -20,7 +20,9 @@ from tests.browser.contact_sheet import compose
 from tests.browser.site import Site
 from tests.slow import SLOW
 
-TEXTS: dict[str, Any] = tomllib.loads((ROOT / "functions" / "pages.toml").read_text("utf-8"))
+TEXTS: dict[str, Any] = tomllib.loads(
+    (ROOT / "functions" / "pages" / "catalogue.toml").read_text("utf-8")
+)
 WORDS = TEXTS.pop("words")
 # German has the longest words.
 LANGUAGES = list(WORDS) if SLOW else ["de"]
@@ -47,7 +49,7 @@ SHEETS = ROOT / "build" / "contact-sheets"
 def address(site: Site, name: str, reference: str = "1a2b3c4d") -> str:
     """Return where page *name* is seen."""
     query = f"?reference={reference}" if name in OWN else ""
-    return site.pair + ADDRESSES.get(name, f"/callback/{name}{query}")
+    return site.connector + ADDRESSES.get(name, f"/callback/{name}{query}")
 
 
 def reading(site: Site, name: str, language: str, reference: str) -> str:
@@ -65,7 +67,7 @@ def reading(site: Site, name: str, language: str, reference: str) -> str:
     links = [
         line
         for way in urls
-        if way in TEXTS[name]["ways"]
+        if way in TEXTS[name]["links"]
         for line in (
             "    - paragraph:",
             f'      - link "{words[way].format(app="Ledgerly")}":',
@@ -132,15 +134,15 @@ def visitors(chromium: Browser, served: Site, language: str) -> Iterator[dict[st
             before = served.states()
             page.goto(served.start(context="ctx-1"))
             [state] = served.states() - before
-            page.goto(f"{served.pair}/callback?error=access_denied&state={state}")
+            page.goto(f"{served.connector}/callback?error=access_denied&state={state}")
             visitors[name] = Visitor(context, page.url.partition("reference=")[2])
         yield visitors
 
 
-def show(page: Page, pair: Site, name: str, reference: str) -> Response:
+def show(page: Page, site: Site, name: str, reference: str) -> Response:
     """Go where page *name* is seen."""
-    pair.use(reach_aws=name not in IN_PLACE)
-    response = page.goto(address(pair, name, reference))
+    site.use(reach_aws=name not in IN_PLACE)
+    response = page.goto(address(site, name, reference))
     assert response
     return response
 
@@ -148,7 +150,7 @@ def show(page: Page, pair: Site, name: str, reference: str) -> Response:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("viewport", VIEWPORTS)
 def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
-    visitors: dict[str, Visitor], pair: Site, language: str, viewport: str, name: str
+    visitors: dict[str, Visitor], site: Site, language: str, viewport: str, name: str
 ) -> None:
     reference = visitors[viewport].reference
     page = visitors[viewport].context.new_page()
@@ -158,16 +160,16 @@ def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
     page.on("pageerror", lambda it: errors.append(str(it)))
     page.on("request", lambda it: requested.append(it.url))
 
-    response = show(page, pair, name, reference)
+    response = show(page, site, name, reference)
 
     assert page.locator("html").get_attribute("lang") == language
-    assert page.locator("body").aria_snapshot() == reading(pair, name, language, reference)
+    assert page.locator("body").aria_snapshot() == reading(site, name, language, reference)
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page, options=RULES).response
         assert [(it["id"], it["help"]) for it in found["violations"] + found["incomplete"]] == []
         screenshot(page, f"{language}-{viewport}-{scheme}-{name}")
-    assert requested == [address(pair, name, reference)]
+    assert requested == [address(site, name, reference)]
     # Chromium notes any status but 200, of the page itself too.
     status = f"{response.status} ({response.status_text})"
     noted = f"Failed to load resource: the server responded with a status of {status}"
@@ -177,11 +179,11 @@ def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_keyboard_reaches_each_way_on_and_shows_where_it_is(
-    visitors: dict[str, Visitor], pair: Site, scheme: Literal["light", "dark"]
+    visitors: dict[str, Visitor], site: Site, scheme: Literal["light", "dark"]
 ) -> None:
     page = visitors["phone"].context.new_page()
     page.emulate_media(color_scheme=scheme)
-    show(page, pair, "denied", visitors["phone"].reference)
+    show(page, site, "denied", visitors["phone"].reference)
     links = page.get_by_role("link")
 
     for index in range(3):
@@ -195,11 +197,11 @@ def test_the_keyboard_reaches_each_way_on_and_shows_where_it_is(
 
 
 def test_every_page_fits_a_small_phone_with_text_twice_as_large(
-    visitors: dict[str, Visitor], pair: Site
+    visitors: dict[str, Visitor], site: Site
 ) -> None:
     page = visitors["phone"].context.new_page()
     for name in TEXTS:
-        show(page, pair, name, visitors["phone"].reference)
+        show(page, site, name, visitors["phone"].reference)
 
         for size in ("100%", "200%"):
             page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
@@ -207,11 +209,11 @@ def test_every_page_fits_a_small_phone_with_text_twice_as_large(
 
 
 def test_every_page_makes_sense_without_its_style(
-    visitors: dict[str, Visitor], pair: Site, language: str
+    visitors: dict[str, Visitor], site: Site, language: str
 ) -> None:
     page = visitors["phone"].context.new_page()
     for name in TEXTS:
-        show(page, pair, name, visitors["phone"].reference)
+        show(page, site, name, visitors["phone"].reference)
 
         page.evaluate("document.styleSheets[0].disabled = true")
 

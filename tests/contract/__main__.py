@@ -2,7 +2,7 @@
 
 from demo.local_aws import ministack
 from tests.contract import examples, schemas
-from tests.integration.pair import PARAMETERS
+from tests.integration.connector import PARAMETERS
 
 for name, schema in schemas.schemas().items():
     (schemas.FOLDER / name).write_text(schemas.text(schema), "utf-8")

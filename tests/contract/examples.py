@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from demo.local_aws import LocalAws, Stack
 from demo.template import ROOT
-from tests.integration.pair import CODE, Browser, Pair
+from tests.integration.connector import CODE, Browser, Connector
 
 FOLDER = ROOT / "docs" / "examples"
 STARTED_AT = 1_795_496_090  # 2026-11-24T04:54:50Z
@@ -37,10 +37,10 @@ def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
         suffix: aws.subscribe_queue(stack.topic_arn, raw=not suffix)
         for suffix in ("", ".enveloped")
     }
-    pair = Pair(aws, stack, CLIENT_ID=CLIENT_ID)
+    connector = Connector(aws, stack, CLIENT_ID=CLIENT_ID)
     files = {}
-    for name, answer in ANSWERS.items():
-        browser = Browser(pair)
+    for name, response in ANSWERS.items():
+        browser = Browser(connector)
         state = browser.started(at=STARTED_AT, context=CONTEXT)
         # The one random value that everybody sees.
         aws.dynamodb.update_item(
@@ -49,7 +49,7 @@ def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
             UpdateExpression="SET authorization_id = :it",
             ExpressionAttributeValues={":it": {"S": AUTHORIZATION_ID}},
         )
-        browser.request("callback", urlencode(answer | {"state": state}), at=STARTED_AT + 1)
+        browser.request("callback", urlencode(response | {"state": state}), at=STARTED_AT + 1)
         for suffix, queue in queues.items():
             [message] = aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=10)["Messages"]
             aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from callback.authorization_event import AuthorizationFailed, AuthorizationGranted
+from callback.events import AuthorizationFailed, AuthorizationGranted
 from demo.template import ROOT, Json
 
 FOLDER = ROOT / "docs" / "schemas"

@@ -61,15 +61,15 @@ class Queue:
     def event(self, **data: str) -> dict[str, Any]:
         """Wait for the event that has *data*, and return it; others may come between."""
         while True:
-            answer = self._sqs.receive_message(
+            response = self._sqs.receive_message(
                 QueueUrl=self._url,
                 WaitTimeSeconds=SECONDS_TO_DELIVER,
                 MaxNumberOfMessages=10,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             )
-            assert "Messages" in answer, f"no event with {data}"
-            for message in answer["Messages"]:
+            assert "Messages" in response, f"no event with {data}"
+            for message in response["Messages"]:
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
                 delivered.check(message)
                 event: dict[str, Any] = json.loads(message["Body"])

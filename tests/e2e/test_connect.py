@@ -22,14 +22,14 @@ def _come_back(browser: httpx2.Client, deployed: Deployed, decision: str) -> htt
 def test_start_sends_a_browser_to_qonto_with_a_cookie_to_keep(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
-    answer = browser.get("/start?context=abc")
+    response = browser.get("/start?context=abc")
 
-    location = urlsplit(answer.headers["location"])
-    assert answer.status_code == 302
+    location = urlsplit(response.headers["location"])
+    assert response.status_code == 302
     assert location.netloc == HOSTS[deployed.stack.parameters["QontoEnvironment"]]
     assert location.path == "/oauth2/auth"
-    assert re.fullmatch(COOKIE, answer.headers["set-cookie"])
-    assert "abc" not in answer.headers["location"]
+    assert re.fullmatch(COOKIE, response.headers["set-cookie"])
+    assert "abc" not in response.headers["location"]
 
 
 def test_a_code_reaches_subscribers_and_can_be_exchanged(
@@ -40,25 +40,25 @@ def test_a_code_reaches_subscribers_and_can_be_exchanged(
     returned = deployed.qonto.decide(location, "allow")
     code = httpx2.URL(returned).params["code"]
 
-    answer = browser.get(returned)
+    response = browser.get(returned)
 
     event = deployed.queue.event(code=code)
     data = event["data"]
     verifier = {name: data[name] for name in ("code_verifier",) if name in data}
     form = {"code": code, "redirect_uri": data["redirect_uri"], "grant_type": "authorization_code"}
     client = {"client_id": data["client_id"], "client_secret": "secret"}
-    assert answer.status_code == 303
-    assert code not in answer.headers["location"]
+    assert response.status_code == 303
+    assert code not in response.headers["location"]
     assert event["type"] == "qonto-connect.authorization.granted.v1"
     assert event["source"].startswith(f"/qonto-connect/{data['environment']}/")
     assert deployed.qonto.server.exchange(form | client | verifier, {})["token_type"] == "bearer"
 
 
 def test_a_refusal_reaches_subscribers_too(deployed: Deployed, browser: httpx2.Client) -> None:
-    answer = _come_back(browser, deployed, "deny")
+    response = _come_back(browser, deployed, "deny")
 
     event = deployed.queue.event(error="access_denied")
-    assert answer.status_code == 303
+    assert response.status_code == 303
     assert event["type"] == "qonto-connect.authorization.failed.v1"
 
 
@@ -67,10 +67,10 @@ def test_a_state_is_good_once(deployed: Deployed, browser: httpx2.Client) -> Non
     returned = deployed.qonto.decide(started.headers["location"], "allow")
     browser.get(returned)
 
-    answer = browser.get(returned)
+    response = browser.get(returned)
 
-    page = browser.get(answer.headers["location"])
-    assert (answer.status_code, answer.headers["location"]) == (303, "/callback/used")
+    page = browser.get(response.headers["location"])
+    assert (response.status_code, response.headers["location"]) == (303, "/callback/used")
     assert (page.status_code, page.headers["cache-control"]) == (410, "no-store")
 
 
@@ -83,11 +83,11 @@ def test_a_state_is_good_in_its_own_browser_alone(
     with closing(deployed.browser()) as another:
         refused = another.get(returned)
         page = another.get(refused.headers["location"])
-    answer = browser.get(returned)
+    response = browser.get(returned)
 
     assert refused.headers["location"] == "/callback/other-browser"
     assert page.status_code == 403
-    assert "granted" in answer.headers["location"]
+    assert "granted" in response.headers["location"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_state_is_good_in_its_own_browser_alone(
     ],
 )
 def test_nothing_else_is_there(browser: httpx2.Client, method: str, path: str) -> None:
-    answer = browser.request(method, path)
+    response = browser.request(method, path)
 
-    assert answer.status_code == 404
-    assert "set-cookie" not in answer.headers
+    assert response.status_code == 404
+    assert "set-cookie" not in response.headers

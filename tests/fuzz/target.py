@@ -3,7 +3,7 @@
 By hand, for as long as one likes (it takes libFuzzer's options, and writes what reaches more code
 into the folder): `.venv/bin/python -m tests.fuzz.target tests/fuzz/corpus >/dev/null`
 
-An input is text. Its first line names an event of tests/events/, its second is the raw query, its
+An input is text. Its first line names an event of tests/requests/, its second is the raw query, its
 third the cookies; each further line is a header. `{state}` and `{cookie}` stand for what a live
 flow has.
 """
@@ -45,7 +45,7 @@ class Services:
         self.published: list[dict[str, Any]] = []
         self.calls = 0
 
-    def answer(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+    def respond(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         """Answer *request* in the place of a network (botocore's ``before-send``)."""
         self.calls += 1
         body = _text(request.body)
@@ -89,9 +89,9 @@ def _text(value: object) -> str:
 
 services = Services()
 # Before any session is made: each takes what is listed there.
-botocore.handlers.BUILTIN_HANDLERS.append(("before-send", services.answer))
+botocore.handlers.BUILTIN_HANDLERS.append(("before-send", services.respond))
 with atheris.instrument_imports(include=MODULES):
-    from tests.integration.pair import EVENTS, PARAMETERS, REDIRECT_URI
+    from tests.integration.connector import PARAMETERS, REDIRECT_URI, REQUESTS
 with (
     patch.dict(
         os.environ,
@@ -108,15 +108,15 @@ with (
     ),
     atheris.instrument_imports(include=MODULES),
 ):
-    import browser_binding
-    import pages  # noqa: F401 - imported when the first page is due, which is too late for it
+    import cookies as browser_cookies
+    import pages.rendering  # noqa: F401 - imported when the first page is due, which is too late
     from callback.handler import handler as callback
     from start.handler import handler as start
 HANDLERS = {"start": start, "callback": callback, "outcome": callback}
 
 
 def _event(name: str, query: str, cookies: str = "", *headers: str) -> dict[str, Any]:
-    event: dict[str, Any] = copy.deepcopy(EVENTS[name])
+    event: dict[str, Any] = copy.deepcopy(REQUESTS[name])
     event["rawQueryString"] = query
     event["cookies"] = [it.strip() for it in cookies.split(";")]
     for header in headers:
@@ -126,8 +126,8 @@ def _event(name: str, query: str, cookies: str = "", *headers: str) -> dict[str,
 
 
 def _invoke(name: str, event: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(json.dumps(HANDLERS[name](event, LambdaContext(name))))
-    return answer
+    response: dict[str, Any] = json.loads(json.dumps(HANDLERS[name](event, LambdaContext(name))))
+    return response
 
 
 def check(data: bytes) -> None:
@@ -144,23 +144,23 @@ def check(data: bytes) -> None:
     event = _event(name, query, cookies, *headers)
     before = services.calls
 
-    answer = _invoke(name, event)
+    response = _invoke(name, event)
 
-    assert answer["statusCode"] in STATUSES[name], answer
-    assert answer["headers"].keys() >= HEADERS
-    assert "Traceback" not in answer.get("body", "")
-    location = answer["headers"].get("Location", "")
+    assert response["statusCode"] in STATUSES[name], response
+    assert response["headers"].keys() >= HEADERS
+    assert "Traceback" not in response.get("body", "")
+    location = response["headers"].get("Location", "")
     assert re.fullmatch(r"[!-~]*", location), location
     if name == "callback":
         assert state not in location
-        owner = browser_binding.read(event) == cookie.partition("=")[2]
+        owner = browser_cookies.read_browser(event) == cookie.partition("=")[2]
         assert bool(services.published) <= owner
         assert len(services.published) == (state not in services.items)
         assert ("outcome=" in location) <= bool(services.published)
     if name == "start":
-        assert services.calls - before == (answer["statusCode"] == 302)
-        assert bool(answer.get("cookies")) == (answer["statusCode"] == 302)
-        assert quote(REDIRECT_URI, safe="") in location or answer["statusCode"] != 302
+        assert services.calls - before == (response["statusCode"] == 302)
+        assert bool(response.get("cookies")) == (response["statusCode"] == 302)
+        assert quote(REDIRECT_URI, safe="") in location or response["statusCode"] != 302
         assert urlsplit(location).hostname in {"oauth-sandbox.staging.qonto.co", None}
     if name == "outcome":
         assert services.calls == before

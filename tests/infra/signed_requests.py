@@ -22,7 +22,7 @@ auth: Any = import_module("botocore.auth")
 awsrequest: Any = import_module("botocore.awsrequest")
 httpsession: Any = import_module("botocore.httpsession")
 requests: list[dict[str, object]] = []
-answers: list[tuple[int, str]] = []
+responses: list[tuple[int, str]] = []
 
 
 def send(_session: object, request: Any) -> object:  # noqa: ANN401 - of that path's botocore
@@ -35,10 +35,10 @@ def send(_session: object, request: Any) -> object:  # noqa: ANN401 - of that pa
             "body": str(request.body),
         }
     )
-    status, text = answers.pop(0)
-    answer = awsrequest.AWSResponse(request.url, status, {}, None)
-    answer._content = text.encode()  # noqa: SLF001 - nothing is left to be read
-    return answer
+    status, text = responses.pop(0)
+    response = awsrequest.AWSResponse(request.url, status, {}, None)
+    response._content = text.encode()  # noqa: SLF001 - nothing is left to be read
+    return response
 
 
 httpsession.URLLib3Session.send = send
@@ -49,6 +49,6 @@ context = SimpleNamespace(
 handler = import_module(f"{given['folder']}.handler").handler
 flows = []
 for flow in given["flows"]:
-    requests, answers = [], flow["answers"]
+    requests, responses = [], flow["answers"]
     flows.append({"answer": handler(flow["event"], context), "requests": requests})
 json.dump(flows, printed)

@@ -10,7 +10,7 @@ from jsonschema import ValidationError
 from demo.template import ROOT, Json
 from tests.contract import delivered, schemas
 from tests.contract.examples import FOLDER as EXAMPLES
-from tests.integration.pair import CODE
+from tests.integration.connector import CODE
 
 SCHEMAS = schemas.schemas()
 MEMBERS = {

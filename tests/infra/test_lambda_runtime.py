@@ -96,9 +96,9 @@ def test_one_process_answers_event_after_event(package: Path) -> None:
     events = [{"text": "é" * 200_000}, ["x"], None]
 
     with _function(package, "echo") as function:
-        answers = [function.invoke(event) for event in events]
+        responses = [function.invoke(event) for event in events]
 
-    assert answers == events
+    assert responses == events
     assert function.initialised_at is not None
     times = [function.spawned_at, function.initialised_at, *function.answered_at]
     assert len(function.answered_at) == 3
@@ -106,12 +106,12 @@ def test_one_process_answers_event_after_event(package: Path) -> None:
 
 
 def test_parallel_events_are_handled_one_after_the_other(package: Path) -> None:
-    answers: list[object] = []
+    responses: list[object] = []
 
     with _function(package, "echo") as function:
         threads = [
             threading.Thread(
-                target=lambda event: answers.append(function.invoke(event)), args=(it,)
+                target=lambda event: responses.append(function.invoke(event)), args=(it,)
             )
             for it in range(20)
         ]
@@ -120,7 +120,7 @@ def test_parallel_events_are_handled_one_after_the_other(package: Path) -> None:
         for thread in threads:
             thread.join()
 
-    assert sorted(answers, key=str) == sorted(range(20), key=str)
+    assert sorted(responses, key=str) == sorted(range(20), key=str)
 
 
 def test_a_function_knows_how_much_time_is_left(package: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aws_calls import CALL_CONFIG
+from aws import CALL_CONFIG
 from demo.template import Template
 from tests.infra.monitoring import Metric, alarm_metrics, dashboard_metrics, widgets
 from tests.infra.resolution import Resolution

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import browser_binding
+import cookies
 from demo.template import ROOT, Json, function, load
 from tests.lambda_runtime import start_function
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, make
@@ -26,7 +26,7 @@ from tests.unit import flow
 MACHINES = {"x86_64": 62, "arm64": 183}
 # Sources and what was compiled of them, libraries, botocore's data and certificates, our pages.
 SUFFIXES = {".css", ".gz", ".html", ".json", ".pem", ".py", ".pyc", ".so", ".toml"}
-EVENTS = ROOT / "tests" / "events"
+REQUESTS = ROOT / "tests" / "requests"
 CLIENT_ID = "client-1"
 # What the flows of _flows() call.
 CALLS = {
@@ -81,9 +81,9 @@ def test_the_handler_runs_on_its_package_alone(packages: dict[str, Path], name: 
     with start_function(
         name, packages[name], _environment(name) | {"PYTHONWARNINGS": "error"}
     ) as function:
-        answer = function.invoke(event)
+        response = function.invoke(event)
 
-        assert "<!doctype html>" in answer["body"].lower()
+        assert "<!doctype html>" in response["body"].lower()
         assert function.stderr == ""
 
 
@@ -292,10 +292,10 @@ def _sent(name: str, region: str, path: list[str]) -> list[Any]:
 
 def _flows(name: str) -> list[Json]:
     """Return each event, and what AWS answers to each call in turn."""
-    event = json.loads((EVENTS / f"{FOLDERS[name]}.json").read_text("utf-8"))
+    event = json.loads((REQUESTS / f"{FOLDERS[name]}.json").read_text("utf-8"))
     if name == "StartFunction":
         return [{"event": event, "answers": [[200, "{}"]]}]
-    browser_hash = browser_binding.fingerprint(browser_binding.read(event) or "")
+    browser_hash = cookies.browser_hash(cookies.read_browser(event) or "")
     item = flow.pending(browser_hash=browser_hash).item
     taken = [200, json.dumps({"Attributes": item})]
     failed = {"__type": "ConditionalCheckFailedException", "message": "no", "Item": item}

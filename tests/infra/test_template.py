@@ -8,16 +8,14 @@ import pytest
 from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
 from pydantic import ValidationError
 
-import callback.settings
-import start.settings
-from aws_calls import CALL_CONFIG
+from aws import CALL_CONFIG
 from demo.template import ROOT, Template, function, references
-from deployment import Deployment
+from settings import CallbackSettings, Settings, StartSettings
 from tests.infra.resolution import Resolution
 
-SETTINGS: dict[str, type[Deployment]] = {
-    "StartFunction": start.settings.Settings,
-    "CallbackFunction": callback.settings.Settings,
+SETTINGS: dict[str, type[Settings]] = {
+    "StartFunction": StartSettings,
+    "CallbackFunction": CallbackSettings,
 }
 DOMAIN = {
     "DomainName": "connect.example.com",
@@ -256,7 +254,7 @@ def test_each_function_is_told_exactly_its_settings(template: Template, logical_
 
     assert "OAUTH_BASE_URL" in settings
     assert {
-        it for it in variables if not it.startswith(("POWERTOOLS_", "PYDANTIC_"))
+        it for it in variables if not it.startswith(("AWS_", "POWERTOOLS_", "PYDANTIC_"))
     } == settings - {"OAUTH_BASE_URL"}
 
 
@@ -330,10 +328,10 @@ def test_concurrency_is_reserved_for_both_functions_or_for_none(
     assert reserved == given
 
 
-@pytest.mark.parametrize("parameter", ["QontoEnvironment", "Pkce"])
+@pytest.mark.parametrize("parameter", ["QontoEnvironment", "Pkce", "IdentityType"])
 def test_a_choice_offers_what_the_settings_take(template: Template, parameter: str) -> None:
-    field = {"QontoEnvironment": "qonto_environment", "Pkce": "pkce"}[parameter]
-    taken = get_args(start.settings.Settings.model_fields[field].annotation)
+    field = re.sub(r"(?<!^)(?=[A-Z])", "_", parameter).lower()
+    taken = get_args(StartSettings.model_fields[field].annotation)
 
     assert set(template["Parameters"][parameter]["AllowedValues"]) == set(taken)
 
@@ -359,7 +357,7 @@ def _settings_take(variable: str, value: str) -> bool:
         "TABLE_NAME": "states",
     }
     try:
-        start.settings.Settings.model_validate(environment | {variable: value})
+        StartSettings.model_validate(environment | {variable: value})
     except ValidationError:
         return False
     return True
@@ -402,6 +400,7 @@ def test_a_value_that_the_settings_take_can_be_deployed(
     [
         ("QontoEnvironment", "QONTO_ENVIRONMENT", "Production"),
         ("Pkce", "PKCE", "plain"),
+        ("IdentityType", "IDENTITY_TYPE", "organization"),
         ("ClientId", "CLIENT_ID", ""),
         ("ClientId", "CLIENT_ID", "client id"),
         ("ClientId", "CLIENT_ID", "client&scope=x"),

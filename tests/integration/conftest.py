@@ -6,7 +6,7 @@ import pytest
 
 from demo.local_aws import LocalAws, Stack, free_port
 from tests.integration import faults
-from tests.integration.pair import PARAMETERS, Browser, Pair, Subscriber, watched_aws
+from tests.integration.connector import PARAMETERS, Browser, Connector, Subscriber, watched_aws
 
 
 @pytest.fixture(scope="session")
@@ -48,21 +48,21 @@ def _telemetry(stack: Stack) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def pair(aws: LocalAws, stack: Stack) -> Pair:
+def connector(aws: LocalAws, stack: Stack) -> Connector:
     """The pair as it is deployed."""
-    return Pair(aws, stack)
+    return Connector(aws, stack)
 
 
 @pytest.fixture(scope="session")
-def cut_off(aws: LocalAws, stack: Stack) -> Pair:
+def cut_off(aws: LocalAws, stack: Stack) -> Connector:
     """A pair that can reach no AWS service: what it answers as usual, it answers without."""
-    return Pair(aws, stack, endpoint_url=f"http://127.0.0.1:{free_port()}")
+    return Connector(aws, stack, endpoint_url=f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.fixture
-def browser(pair: Pair) -> Browser:
+def browser(connector: Connector) -> Browser:
     """A browser that was never here before."""
-    return Browser(pair)
+    return Browser(connector)
 
 
 @pytest.fixture(scope="session")

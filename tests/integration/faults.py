@@ -160,13 +160,13 @@ class FaultProxy:
         if fault is Fault.LAST:
             self.dynamodb.refuse()
         if fault not in {Fault.RESET, Fault.HANGING}:
-            answer = self._forwarded(call, fault)
+            response = self._forwarded(call, fault)
             if fault is Fault.HELD:
                 self._reached.put(call.operation)
                 while not self.released.wait(0.02):
                     if _is_gone(client):
                         return
-            self._answer(client, fault, *answer)
+            self._answer(client, fault, *response)
         if fault:
             self._reached.put(call.operation)
         if fault in WITHOUT_AN_END:
@@ -182,8 +182,8 @@ class FaultProxy:
             headers |= {_HEADER: fault.name}
         try:
             connection.request(call.method, call.path, call.body, headers)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
         finally:
             connection.close()
 
@@ -211,18 +211,18 @@ class FaultProxy:
         # Each attempt has a connection of its own, as a service does it that is going away.
         head = [f"HTTP/1.1 {status} -", f"Content-Length: {length}", "Connection: close"]
         head += [f"{name}: {value}" for name, value in kept.items()]
-        answer = "\r\n".join([*head, "", ""]).encode() + body
+        response = "\r\n".join([*head, "", ""]).encode() + body
         match fault:
             case Fault.LOST:
                 _abort(client)
             case Fault.SILENT:
                 pass
             case Fault.DRIPPING:
-                for byte in answer:
+                for byte in response:
                     client.sendall(bytes([byte]))
                     time.sleep(_DRIP)
             case _:
-                client.sendall(answer)
+                client.sendall(response)
 
 
 class _Endpoint:

@@ -7,10 +7,10 @@ import re
 from contextlib import ExitStack
 
 from demo.local_aws import ministack
+from tests.integration.connector import PARAMETERS, ROOT
 from tests.integration.faults import microburst
 from tests.integration.kills import KILLS, drip_table, grave, kill_table, killed, timed_out
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
-from tests.integration.pair import PARAMETERS, ROOT
 from tests.packages import FOLDERS, packed
 
 _PAGE = ROOT / "docs" / "faults.md"

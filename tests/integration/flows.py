@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from demo.gateway import Handler, LambdaContext
-from tests.integration.pair import EVENTS, Pair, load_handler
+from callback.app import CallbackApp
+from start.app import StartApp
+from tests.integration.connector import REQUESTS, Connector, callback_app, start_app
 from tests.slow import SLOW
 
 PROCESSES = 4 if SLOW else 2
 
-_handlers: dict[str, Handler] = {}
+_apps: dict[str, StartApp | CallbackApp] = {}
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ class Answered:
     outcome: str
 
 
-def run(pair: Pair, flows: int, seed: int) -> list[Answered]:
+def run(connector: Connector, flows: int, seed: int) -> list[Answered]:
     """Start *flows* flows, and answer each four times, all of it shuffled by *seed*."""
     now = int(time.time())  # the local AWS removes what has expired once a minute
     with ProcessPoolExecutor(
         PROCESSES,
         mp_context=get_context("spawn"),
         initializer=_load,
-        initargs=(pair.start_environment, pair.callback_environment),
+        initargs=(connector.start_environment, connector.callback_environment),
     ) as processes:
         contexts = [f"flow-{number}" for number in range(flows)]
         started = list(processes.map(_start, contexts, [now] * flows, chunksize=20))
@@ -93,28 +94,28 @@ def _shuffled(requests: Iterable[Request], seed: int) -> list[Request]:
 
 def _load(start: dict[str, str], callback: dict[str, str]) -> None:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the log, for as long as they run
-    _handlers["start"] = load_handler("start.handler", start)
-    _handlers["callback"] = load_handler("callback.handler", callback)
+    _apps["start"] = start_app(start)
+    _apps["callback"] = callback_app(callback)
 
 
 def _start(context: str, now: int) -> Started:
-    answer = _invoke("start", f"context={context}", now)
-    [state] = parse_qs(urlsplit(answer["headers"]["Location"]).query)["state"]
-    return Started(context, state, answer["cookies"][0].partition(";")[0])
+    response = _invoke("start", f"context={context}", now)
+    [state] = parse_qs(urlsplit(response["headers"]["Location"]).query)["state"]
+    return Started(context, state, response["cookies"][0].partition(";")[0])
 
 
 def _answer(request: Request) -> Answered:
     query = urlencode({"code": request.code, "state": request.flow.state})
-    answer = _invoke("callback", query, request.at, request.cookie)
-    location = answer["headers"].get("Location", "")
+    response = _invoke("callback", query, request.at, request.cookie)
+    location = response["headers"].get("Location", "")
     outcome = re.search(r"/callback/([a-z-]+)|[?&]outcome=([a-z-]+)", location)
     found = (outcome[1] or outcome[2]) if outcome else location
-    return Answered(request, answer["statusCode"], found)
+    return Answered(request, response["statusCode"], found)
 
 
 def _invoke(function: str, query: str, now: int, *cookies: str) -> dict[str, Any]:
-    event: dict[str, Any] = copy.deepcopy(EVENTS[function])
-    event["rawQueryString"] = query
-    event["requestContext"]["timeEpoch"] = now * 1000
-    event["cookies"] = list(cookies)
-    return dict(_handlers[function](event, LambdaContext(function)))
+    request: dict[str, Any] = copy.deepcopy(REQUESTS[function])
+    request["rawQueryString"] = query
+    request["requestContext"]["timeEpoch"] = now * 1000
+    request["cookies"] = list(cookies)
+    return dict(_apps[function].handle(request))

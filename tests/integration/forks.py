@@ -9,8 +9,8 @@ from typing import Any
 
 from demo.gateway import Handler
 
-type Event = dict[str, Any]
-type Answer = dict[str, Any]
+type Request = dict[str, Any]
+type Response = dict[str, Any]
 type Load = Callable[[dict[str, str]], Handler]
 
 
@@ -28,15 +28,15 @@ class Fork:
     all_ready: Barrier
 
 
-type Work = Callable[[Fork, Event], list[Answer]]
+type Work = Callable[[Fork, Request], list[Response]]
 
 _fork: Fork
 
 
 def in_forks(
-    processes: int, load: Load, environment: dict[str, str], work: Work, event: Event
-) -> list[Answer]:
-    """Load a handler in *environment*, do *work* with *event* in each of *processes* forks.
+    processes: int, load: Load, environment: dict[str, str], work: Work, request: Request
+) -> list[Response]:
+    """Load a handler in *environment*, do *work* with *request* in each of *processes* forks.
 
     Returns:
         the answers of all of them. They are forks of a process of their own, which has no threads
@@ -44,17 +44,19 @@ def in_forks(
 
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as parent:
-        return parent.submit(_parent, processes, load, environment, work, event).result(timeout=600)
+        return parent.submit(_parent, processes, load, environment, work, request).result(
+            timeout=600
+        )
 
 
 def _parent(
-    processes: int, load: Load, environment: dict[str, str], work: Work, event: Event
-) -> list[Answer]:
+    processes: int, load: Load, environment: dict[str, str], work: Work, request: Request
+) -> list[Response]:
     context = get_context("fork")
     fork = Fork(load(environment), context.Barrier(processes))
     with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
-        results = [pool.apply_async(_child, (work, event)) for _ in range(processes)]
-        return [answer for result in results for answer in result.get(timeout=500)]
+        results = [pool.apply_async(_child, (work, request)) for _ in range(processes)]
+        return [response for result in results for response in result.get(timeout=500)]
 
 
 def _inherit(fork: Fork) -> None:
@@ -62,6 +64,6 @@ def _inherit(fork: Fork) -> None:
     _fork = fork
 
 
-def _child(work: Work, event: Event) -> list[Answer]:
+def _child(work: Work, request: Request) -> list[Response]:
     _fork.all_ready.wait(60)  # one piece of work for each process
-    return work(_fork, event)
+    return work(_fork, request)

@@ -16,9 +16,9 @@ from pathlib import Path
 from demo import template as infra
 from demo.gateway import Handler
 from demo.local_aws import LocalAws, Stack
+from tests.integration.connector import REDIRECT_URI, Browser, Connector, Response, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.outcomes import Call, Outcome, seen, table
-from tests.integration.pair import REDIRECT_URI, Answer, Browser, Pair, Subscriber
 from tests.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
 FUNCTIONS = {"start": "StartFunction", "callback": "CallbackFunction"}
@@ -26,7 +26,7 @@ BEFORE, TAKEN, ANSWERED = "before it was sent", "taken and not answered", "answe
 KILLS = [(call, moment) for call in Call for moment in (BEFORE, TAKEN, ANSWERED)]
 
 
-class Deployed(Pair):
+class Deployed(Connector):
     """The built packages, each under a Runtime API, before an API Gateway."""
 
     def __init__(
@@ -103,21 +103,21 @@ class Grave:
 
         with (
             self.victim(function, timeout) as environment,
-            ThreadPoolExecutor(1) as person,
+            ThreadPoolExecutor(1) as user,
         ):
-            browser.pair = Deployed(self.aws, self.stack, {function: environment})
-            click = person.submit(_click, browser, state, now)
+            browser.connector = Deployed(self.aws, self.stack, {function: environment})
+            click = user.submit(_click, browser, state, now)
             end(environment)
             first = click.result(timeout=60)
         self.proxy.clear()
-        browser.pair = self.survivor
+        browser.connector = self.survivor
 
         states = self.survivor.states()
         stored = bool(states - before) if call is Call.ISSUE else state in states
         events = self.subscriber.messages()
         again = _click(browser, state, now + 60)
         events_in_all = events + self.subscriber.messages()
-        anew = browser.granted(browser.started(at=now), at=now)
+        restarted = browser.granted(browser.started(at=now), at=now)
         self.subscriber.messages()
         return Outcome(
             seen(first),
@@ -126,7 +126,7 @@ class Grave:
             seen(again),
             len(events_in_all),
             len({event["id"] for event in events_in_all}),
-            seen(anew),
+            seen(restarted),
         )
 
 
@@ -155,7 +155,7 @@ def grave(
         yield Grave(aws, stack, packages, proxy, survivor, Subscriber(aws, stack))
 
 
-def _click(browser: Browser, state: str, now: int) -> Answer:
+def _click(browser: Browser, state: str, now: int) -> Response:
     return browser.start(at=now) if state == "none" else browser.granted(state, at=now)
 
 

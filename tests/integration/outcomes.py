@@ -13,8 +13,8 @@ from itertools import product
 from queue import SimpleQueue
 
 from demo.local_aws import LocalAws, Stack
+from tests.integration.connector import PARAMETERS, Browser, Connector, Response, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
-from tests.integration.pair import PARAMETERS, Answer, Browser, Pair, Subscriber
 
 WORKERS = 12
 # A drip outlasts the clients' time-outs: it ends at Lambda's, so with a run-time (test_kills.py).
@@ -123,10 +123,10 @@ class Outcomes:
         # Not the past, as elsewhere: the local AWS removes what has expired once a minute.
         self._now = int(time.time())
         self._subscriber = Subscriber(aws, stack)
-        self._pairs: SimpleQueue[tuple[Pair, FaultProxy]] = SimpleQueue()
+        self._pairs: SimpleQueue[tuple[Connector, FaultProxy]] = SimpleQueue()
         self._number = len(proxies)
         for proxy in proxies:
-            self._pairs.put((Pair(aws, stack, **proxy.endpoints), proxy))
+            self._pairs.put((Connector(aws, stack, **proxy.endpoints), proxy))
 
     def of(self, cases: Iterable[Case]) -> list[Outcome]:
         """Return the outcome of each of *cases*, in their order."""
@@ -151,12 +151,12 @@ class Outcomes:
 
     def _run(self, numbered: tuple[int, Case]) -> dict[str, str]:
         number, case = numbered
-        pair, proxy = self._pairs.get()
+        connector, proxy = self._pairs.get()
         try:
-            return self._visit(Browser(pair), proxy, case, f"case-{number}")
+            return self._visit(Browser(connector), proxy, case, f"case-{number}")
         finally:
             proxy.clear()
-            self._pairs.put((pair, proxy))
+            self._pairs.put((connector, proxy))
 
     def _visit(
         self, browser: Browser, proxy: FaultProxy, case: Case, context: str
@@ -170,17 +170,17 @@ class Outcomes:
             _inject(proxy, case)
         first = started if start_fails else browser.granted(state, at=self._now)
         proxy.clear()
-        stored = browser.pair.item(state) is not None
+        stored = browser.connector.item(state) is not None
         if start_fails:
             again = browser.start(at=self._now + 60, context=f"{context}-again")
         else:
             again = browser.granted(state, at=self._now + 60)
-        anew = browser.started(at=self._now + 60, context=f"{context}-anew")
+        restarted = browser.started(at=self._now + 60, context=f"{context}-anew")
         return {
             "seen": seen(first),
             "stored": "yes" if stored else "no",
             "seen_again": seen(again),
-            "started_over": seen(browser.granted(anew, at=self._now + 60)),
+            "started_over": seen(browser.granted(restarted, at=self._now + 60)),
         }
 
     def _state(self, context: str) -> str:
@@ -208,19 +208,19 @@ def _inject(proxy: FaultProxy, case: Case) -> None:
             proxy.inject(call.operation, fault, times=1)
 
 
-def seen(answer: Answer) -> str:
+def seen(response: Response) -> str:
     """Say what a person sees; anything that is not designed is said as it is."""
-    if answer.status == 503 and '<a href="">Try again</a>' in answer.body:
+    if response.status == 503 and '<a href="">Try again</a>' in response.body:
         return "*Try again*"
-    if answer.status == 500:
+    if response.status == 500:
         return "API Gateway's own 500"
-    if answer.status not in {302, 303}:
-        return f"{answer.status}: {answer.body}"
-    if answer.status == 302:
+    if response.status not in {302, 303}:
+        return f"{response.status}: {response.body}"
+    if response.status == 302:
         return "sent on to Qonto"
-    outcome = re.search(r"/callback/([a-z-]+)|[?&]outcome=([a-z-]+)", answer.location)
+    outcome = re.search(r"/callback/([a-z-]+)|[?&]outcome=([a-z-]+)", response.location)
     names = {"granted": "*Received*", "start-again": "*Start again*", "used": "*Already used*"}
-    return names[outcome[1] or outcome[2]] if outcome else answer.location
+    return names[outcome[1] or outcome[2]] if outcome else response.location
 
 
 def single_tables(outcomes: Sequence[Outcome]) -> str:

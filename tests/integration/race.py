@@ -1,44 +1,57 @@
 """Many callbacks with one state at the same moment, in several processes with several threads."""
 
 import copy
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
+from authorization import PendingAuthorization
 from demo.gateway import Handler, LambdaContext
-from tests.integration.forks import Answer, Event, Fork, in_forks
-from tests.integration.pair import load_handler
+from outcomes import Outcome
+from state_store import StateRefusedError, StateStore
+from tests.integration.connector import callback_app
+from tests.integration.forks import Fork, Request, Response, in_forks
 
 PROCESSES = 20
-THREADS = 10  # as many as botocore keeps connections
+THREADS = 10  # botocore keeps as many connections
+
+
+class ReadThenDelete(StateStore):
+    """A wrong state store: it looks for the item, and deletes it in a second call."""
+
+    def consume(self, state: str, browser_hash: str, now: int) -> PendingAuthorization:  # noqa: ARG002
+        """Return the authorization of *state*, and check nothing."""
+        table, key = self._table_name, {"state": {"S": state}}
+        item = self._dynamodb.get_item(TableName=table, Key=key).get("Item")
+        if item is None:
+            raise StateRefusedError(Outcome.UNKNOWN)
+        self._dynamodb.delete_item(TableName=table, Key=key)
+        return PendingAuthorization.from_item(item)
 
 
 def callbacks_at_once(
-    event: Event, environment: dict[str, str], *, read_then_delete: bool = False
-) -> list[Answer]:
-    """Return the answers to *event*, sent PROCESSES x THREADS times at the same moment.
+    request: Request, environment: dict[str, str], *, read_then_delete: bool = False
+) -> list[Response]:
+    """Return the responses to *request*, sent PROCESSES x THREADS times at the same moment.
 
-    With *read_then_delete*, the handlers have a state store as we must never have it.
+    With *read_then_delete*, callback has a wrong state store.
     """
-    load = _load_reading_first if read_then_delete else _load
-    return in_forks(PROCESSES, load, environment, _race, event)
+    load = _load_read_then_delete if read_then_delete else _load
+    return in_forks(PROCESSES, load, environment, _race, request)
 
 
 def _load(environment: dict[str, str]) -> Handler:
-    return load_handler("callback.handler", environment)
+    app = callback_app(environment)
+    return lambda request, _context: app.handle(request)
 
 
-def _load_reading_first(environment: dict[str, str]) -> Handler:
-    handler = _load(environment)
-    module: Any = sys.modules["callback.handler"]
-    module.states = _read_then_delete(module.states)
-    return handler
+def _load_read_then_delete(environment: dict[str, str]) -> Handler:
+    app = callback_app(environment, ReadThenDelete)
+    return lambda request, _context: app.handle(request)
 
 
-def _race(fork: Fork, event: Event) -> list[Answer]:
-    # Connections are opened before the race: 200 at once are more than the local AWS takes.
-    unknown = copy.deepcopy(event)
+def _race(fork: Fork, request: Request) -> list[Response]:
+    # Connections are opened before the race: the local AWS does not accept 200 at once.
+    unknown = copy.deepcopy(request)
     unknown["rawQueryString"] = f"code=x&state={'x' * 43}"
     threads_ready = threading.Barrier(THREADS)
 
@@ -47,27 +60,11 @@ def _race(fork: Fork, event: Event) -> list[Answer]:
 
     all_ready = threading.Barrier(THREADS, action=wait_for_the_other_processes)
 
-    def call(_number: int) -> Answer:
+    def call(_number: int) -> Response:
         threads_ready.wait(60)
         fork.handler(unknown, LambdaContext("callback"))
         all_ready.wait(60)
-        return dict(fork.handler(event, LambdaContext("callback")))
+        return dict(fork.handler(request, LambdaContext("callback")))
 
     with ThreadPoolExecutor(THREADS) as threads:
         return list(threads.map(call, range(THREADS)))
-
-
-def _read_then_delete(states: Any) -> object:  # noqa: ANN401 - the class as it was loaded anew
-    """Return a store that looks first and deletes then."""
-    state_store = sys.modules["state_store"]
-
-    class ReadThenDelete:
-        def consume(self, state: str, _browser_hash: str, _now: int) -> object:
-            client, table = states._dynamodb, states._table_name  # noqa: SLF001 - the same table
-            item = client.get_item(TableName=table, Key={"state": {"S": state}}).get("Item")
-            if item is None:
-                raise state_store.StateRefusedError("unknown")
-            client.delete_item(TableName=table, Key={"state": {"S": state}})
-            return state_store._authorization(item)  # noqa: SLF001 - the same reading
-
-    return ReadThenDelete()

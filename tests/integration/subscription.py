@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from demo import event_source, qonto
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack, free_port
-from tests.integration.pair import load_handler
+from tests.integration.connector import cold_start
 
 TEMPLATE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
 APP_ROLE_ARN = "arn:aws:iam::000000000000:role/app"
@@ -234,11 +233,8 @@ class ExampleSubscriber:
 
 
 def load(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
-    """Import the handler anew, as a cold start in *environment* does."""
-    for name in list(sys.modules):
-        if name.partition(".")[0] == "subscriber":
-            del sys.modules[name]
-    return load_handler("subscriber.handler", environment)
+    """Import the handler as Lambda does at a cold start in *environment*."""
+    return cold_start("subscriber.handler", environment, TEMPLATE.parent)
 
 
 def _rfc3339(seconds: float) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.pair import Browser, Pair, Subscriber
+from tests.integration.connector import Browser, Connector, Subscriber
 from tests.slow import SLOW
 
 # An HTTP API hands on what it cannot decode as it is, so any text can arrive.
@@ -24,9 +24,9 @@ START_STATUSES = {302, 400}
 
 
 @pytest.fixture(scope="module")
-def visitor(pair: Pair) -> Browser:
+def visitor(connector: Connector) -> Browser:
     """A browser of this module's own: Hypothesis runs many examples within one test."""
-    return Browser(pair)
+    return Browser(connector)
 
 
 fuzzed = settings(
@@ -41,10 +41,10 @@ fuzzed = settings(
 def test_any_start_is_a_redirect_or_a_400(visitor: Browser, query: str, cookie: str) -> None:
     visitor.cookies = {"__Host-qonto-connect": cookie}
 
-    answer = visitor.request("start", query)
+    response = visitor.request("start", query)
 
-    assert answer.status in START_STATUSES
-    assert "Traceback" not in answer.body
+    assert response.status in START_STATUSES
+    assert "Traceback" not in response.body
 
 
 @fuzzed
@@ -54,10 +54,10 @@ def test_any_callback_is_a_redirect_to_a_clean_page(
 ) -> None:
     visitor.cookies = {"__Host-qonto-connect": cookie}
 
-    answer = visitor.request("callback", query)
+    response = visitor.request("callback", query)
 
-    assert answer.status in CALLBACK_STATUSES
-    assert answer.location in {
+    assert response.status in CALLBACK_STATUSES
+    assert response.location in {
         "/callback/invalid-request",
         "/callback/other-browser",
         "/callback/used",
@@ -65,13 +65,13 @@ def test_any_callback_is_a_redirect_to_a_clean_page(
 
 
 @fuzzed
-@given(answer=st.lists(st.tuples(NAMES, ANYTHING), min_size=1))
+@given(response=st.lists(st.tuples(NAMES, ANYTHING), min_size=1))
 def test_any_answer_to_a_state_of_ours_is_a_redirect(
-    visitor: Browser, answer: list[tuple[str, str]]
+    visitor: Browser, response: list[tuple[str, str]]
 ) -> None:
     visitor.cookies = {}
     state = visitor.started()
-    query = "&".join(f"{name}={value}" for name, value in answer if name != "state")
+    query = "&".join(f"{name}={value}" for name, value in response if name != "state")
 
     result = visitor.request("callback", f"state={state}&{query}")
 
@@ -82,10 +82,10 @@ def test_any_answer_to_a_state_of_ours_is_a_redirect(
 @fuzzed
 @given(outcome=ANYTHING, query=ANYTHING | ANYTHING.map(lambda text: f"reference={text}"))
 def test_any_path_and_query_give_a_page(visitor: Browser, outcome: str, query: str) -> None:
-    answer = visitor.request("outcome", query, outcome=outcome)
+    response = visitor.request("outcome", query, outcome=outcome)
 
-    assert answer.status in {200, 400, 403, 404, 410, 503}
-    assert "Traceback" not in answer.body
+    assert response.status in {200, 400, 403, 404, 410, 503}
+    assert "Traceback" not in response.body
 
 
 # Each example goes all the way, which takes a while.
@@ -125,12 +125,12 @@ def test_the_error_that_qonto_sent_is_what_subscribers_get(
     state = visitor.started()
     query = f"error={encoder(error)}&error_description={encoder(description)}&state={state}"
 
-    answer = visitor.request("callback", query)
+    response = visitor.request("callback", query)
 
     data = subscriber.message()["data"]
     assert is_beginning(data["error"], error, 128)
     assert is_beginning(data["error_description"], description, 1024)
-    assert answer.parameters["outcome"] == ("denied" if error == "access_denied" else "failed")
+    assert response.parameters["outcome"] == ("denied" if error == "access_denied" else "failed")
 
 
 @through_the_queue

@@ -21,7 +21,7 @@ from demo import template as infra
 from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
 from examples.app.app import Subscriber as SubscriberStack
-from tests.integration.pair import PARAMETERS, REDIRECT_URI, RETURN_URL, Pair, Subscriber
+from tests.integration.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
 from tests.integration.subscription import ExampleSubscriber, StandIn
 
 APP_URL = RETURN_URL.removesuffix("/connected")
@@ -35,8 +35,8 @@ class CredulousLedgerly(Ledgerly):
 
     def connected(self, request: Request) -> Response:
         """Confirm without a look at the session."""
-        pair = {name: request.query_params[name] for name in ("authorization_id", "context")}
-        self.subscriber.confirm(pair)
+        connector = {name: request.query_params[name] for name in ("authorization_id", "context")}
+        self.subscriber.confirm(connector)
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
 
@@ -72,8 +72,8 @@ class Person:
         page = self.follow(start_link)
         challenge = dict(parse_qsl(page.url.query.decode()))["login_challenge"]
         browser = self._at(str(page.url))
-        person = {"person": qonto.PERSON, "password": qonto.PASSWORD}
-        browser.post("/sign-in", data={"login_challenge": challenge, **person})
+        user = {"person": qonto.PERSON, "password": qonto.PASSWORD}
+        browser.post("/sign-in", data={"login_challenge": challenge, **user})
         consent = {
             "consent_challenge": challenge,
             "decision": "allow",
@@ -114,12 +114,12 @@ def world(aws: LocalAws) -> Iterator[MakeWorld]:
 
     def make(app: type[Ledgerly] = Ledgerly, pkce: str = "off", **parameters: str) -> World:
         stack = aws.deploy(PARAMETERS)
-        pair = Pair(aws, stack, OAUTH_BASE_URL=stand_in.url, PKCE=pkce)
+        connector = Connector(aws, stack, OAUTH_BASE_URL=stand_in.url, PKCE=pkce)
         example = ExampleSubscriber(aws, stack.topic_arn, stand_in, None, **parameters)
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
         ledgerly = app(APP_URL, PAIR_URL, SubscriberStack(aws.sqs, example.queue_url, connections))
-        handlers = {"StartFunction": pair.start, "CallbackFunction": pair.callback}
+        handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
         sites: dict[str, ASGIApp] = {
             APP_URL: create_app(ledgerly, "a-secret-of-the-test"),
             PAIR_URL: gateway.application(gateway.routes(infra.load()), handlers),

@@ -7,20 +7,20 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from starlette.testclient import TestClient
 
-import browser_binding
+import cookies
 from demo import gateway
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from demo.qonto import SCOPES
-from tests.integration.pair import (
+from tests.integration.connector import (
     CODE,
-    EVENTS,
     NOW,
     PARAMETERS,
     REDIRECT_URI,
+    REQUESTS,
     RETURN_URL,
     Browser,
-    Pair,
+    Connector,
     Subscriber,
 )
 from tests.integration.test_start import SPECULATIVE
@@ -31,7 +31,7 @@ EXPIRES_AT = NOW + 3600
 @pytest.fixture
 def without_app(stack: Stack, aws: LocalAws) -> Browser:
     """A browser at a pair that has no app to return to."""
-    return Browser(Pair(aws, stack, RETURN_URLS=""))
+    return Browser(Connector(aws, stack, RETURN_URLS=""))
 
 
 def test_a_code_is_published_and_the_browser_returns_to_the_app(
@@ -39,9 +39,9 @@ def test_a_code_is_published_and_the_browser_returns_to_the_app(
 ) -> None:
     state = browser.started(context="ctx-1", organization_id="org-1")
 
-    answer = browser.granted(state, at=NOW + 90)
+    response = browser.granted(state, at=NOW + 90)
 
-    assert answer.status == 303
+    assert response.status == 303
     message = subscriber.message()
     assert message["type"] == "qonto-connect.authorization.granted.v1"
     assert message["time"] == "2023-11-14T22:14:50Z"
@@ -58,8 +58,8 @@ def test_a_code_is_published_and_the_browser_returns_to_the_app(
         "code_expires_at": "2023-11-14T22:24:50Z",
         "granted_scope": "offline_access organization.read",
     }
-    assert answer.location.startswith(f"{RETURN_URL}?")
-    assert answer.parameters == {
+    assert response.location.startswith(f"{RETURN_URL}?")
+    assert response.parameters == {
         "authorization_id": message["subject"],
         "outcome": "granted",
         "context": "ctx-1",
@@ -74,13 +74,13 @@ def test_an_error_is_published_and_the_browser_returns_to_the_app(
 ) -> None:
     state = browser.started()
 
-    answer = browser.failed(state, error=error, error_description="no, thank you, not now")
+    response = browser.failed(state, error=error, error_description="no, thank you, not now")
 
     message = subscriber.message()
     assert message["type"] == "qonto-connect.authorization.failed.v1"
     assert message["data"]["error"] == error
     assert message["data"]["error_description"] == "no, thank you, not now"
-    assert answer.parameters == {"authorization_id": message["subject"], "outcome": outcome}
+    assert response.parameters == {"authorization_id": message["subject"], "outcome": outcome}
 
 
 def test_the_type_is_the_one_message_attribute_and_subscriptions_filter_by_it(
@@ -116,28 +116,28 @@ def test_the_type_is_the_one_message_attribute_and_subscriptions_filter_by_it(
 def test_a_description_arrives_as_it_was_sent_and_is_cut_if_over_long(
     browser: Browser, subscriber: Subscriber, description: str
 ) -> None:
-    answer = browser.failed(browser.started(), error_description=description)
+    response = browser.failed(browser.started(), error_description=description)
 
     assert subscriber.message()["data"]["error_description"] == description[:1024]
-    assert description not in answer.location
+    assert description not in response.location
 
 
 def test_without_an_app_to_return_to_the_browser_gets_a_clean_page(
     without_app: Browser, subscriber: Subscriber
 ) -> None:
-    answers = {
+    responses = {
         "granted": without_app.granted(without_app.started(context="ctx-1")),
         "denied": without_app.failed(without_app.started()),
         "failed": without_app.failed(without_app.started(), error="server_error"),
     }
 
     messages = subscriber.messages()
-    for (outcome, answer), message in zip(answers.items(), messages, strict=True):
-        assert answer.status == 303
-        location, _, query = answer.location.partition("?")
+    for (outcome, response), message in zip(responses.items(), messages, strict=True):
+        assert response.status == 303
+        location, _, query = response.location.partition("?")
         assert location == f"/callback/{outcome}"
         assert parse_qs(query) == {"reference": [message["subject"][:8]]}
-        page = without_app.request("outcome", urlsplit(answer.location).query, outcome=outcome)
+        page = without_app.request("outcome", urlsplit(response.location).query, outcome=outcome)
         assert page.status == 200
         assert f"Reference: {message['subject'][:8]}" in page.body
 
@@ -145,36 +145,36 @@ def test_without_an_app_to_return_to_the_browser_gets_a_clean_page(
 def test_the_return_url_keeps_its_own_query(browser: Browser, subscriber: Subscriber) -> None:
     state = browser.started(return_to="https://app.example.com/back?tab=bank")
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
-    assert answer.location == (
+    assert response.location == (
         "https://app.example.com/back?tab=bank"
         f"&authorization_id={subscriber.message()['subject']}&outcome=granted"
     )
 
 
 def test_a_state_is_consumed_by_a_code_and_by_an_error(
-    browser: Browser, pair: Pair, subscriber: Subscriber
+    browser: Browser, connector: Connector, subscriber: Subscriber
 ) -> None:
     granted, failed = browser.started(), browser.started()
 
     browser.granted(granted)
     browser.failed(failed)
 
-    assert pair.item(granted) is pair.item(failed) is None
+    assert connector.item(granted) is connector.item(failed) is None
     assert len(subscriber.messages()) == 2
-    for answer in (
+    for response in (
         browser.granted(granted),
         browser.granted(failed),
         browser.failed(granted),
         browser.failed(failed),
     ):
-        assert (answer.status, answer.location) == (303, "/callback/used")
+        assert (response.status, response.location) == (303, "/callback/used")
     assert subscriber.messages() == []
 
 
 def test_a_state_that_is_unknown_or_altered_is_refused(
-    browser: Browser, pair: Pair, subscriber: Subscriber
+    browser: Browser, connector: Connector, subscriber: Subscriber
 ) -> None:
     state = browser.started()
     altered = state[:-1] + ("A" if state[-1] != "A" else "B")
@@ -182,22 +182,22 @@ def test_a_state_that_is_unknown_or_altered_is_refused(
     unknown = [browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)]
     malformed = [browser.granted(it) for it in ("", state[:-1], state + "A", state[:-1] + "é")]
 
-    assert {answer.location for answer in unknown} == {"/callback/used"}
-    assert {answer.location for answer in malformed} == {"/callback/invalid-request"}
-    assert pair.item(state) is not None
+    assert {response.location for response in unknown} == {"/callback/used"}
+    assert {response.location for response in malformed} == {"/callback/invalid-request"}
+    assert connector.item(state) is not None
     assert subscriber.messages() == []
 
 
-@pytest.mark.parametrize("answer", [{"code": CODE}, {"error": "access_denied"}])
+@pytest.mark.parametrize("response", [{"code": CODE}, {"error": "access_denied"}])
 def test_another_browser_is_refused_and_the_right_one_can_still_finish(
-    browser: Browser, pair: Pair, subscriber: Subscriber, answer: dict[str, str]
+    browser: Browser, connector: Connector, subscriber: Subscriber, response: dict[str, str]
 ) -> None:
     state = browser.started(context="ctx-1")
-    stranger, nobody = Browser(pair), Browser(pair)
+    stranger, nobody = Browser(connector), Browser(connector)
     stranger.start()
 
     refusals = [
-        it.request("callback", urlencode(answer | {"state": state})) for it in (stranger, nobody)
+        it.request("callback", urlencode(response | {"state": state})) for it in (stranger, nobody)
     ]
 
     assert subscriber.messages() == []
@@ -212,7 +212,7 @@ def test_another_browser_is_refused_and_the_right_one_can_still_finish(
 
 
 @pytest.mark.parametrize("value", ["", "short", "x" * 44, "ü" * 43])
-def test_a_malformed_cookie_is_refused(browser: Browser, cut_off: Pair, value: str) -> None:
+def test_a_malformed_cookie_is_refused(browser: Browser, cut_off: Connector, value: str) -> None:
     state = browser.started()
     other = Browser(cut_off)
     other.cookies["__Host-qonto-connect"] = value
@@ -220,9 +220,9 @@ def test_a_malformed_cookie_is_refused(browser: Browser, cut_off: Pair, value: s
     assert other.granted(state).location == "/callback/other-browser"
 
 
-def test_other_browser_wins_over_expired(browser: Browser, pair: Pair) -> None:
+def test_other_browser_wins_over_expired(browser: Browser, connector: Connector) -> None:
     state = browser.started()
-    stranger = Browser(pair)
+    stranger = Browser(connector)
     stranger.start()
 
     assert stranger.granted(state, at=EXPIRES_AT).location == "/callback/other-browser"
@@ -237,15 +237,15 @@ def test_a_state_is_good_until_its_last_second(browser: Browser, subscriber: Sub
 
 @pytest.mark.parametrize("late", [0, 1, 86_400])
 def test_an_expired_item_still_in_the_table_is_refused(
-    browser: Browser, pair: Pair, subscriber: Subscriber, late: int
+    browser: Browser, connector: Connector, subscriber: Subscriber, late: int
 ) -> None:
     state = browser.started(context="ctx-1")
-    item = pair.item(state)
+    item = connector.item(state)
 
-    answer = browser.granted(state, at=EXPIRES_AT + late)
+    response = browser.granted(state, at=EXPIRES_AT + late)
 
     assert item is not None
-    assert answer.parameters == {
+    assert response.parameters == {
         "authorization_id": item["authorization_id"],
         "outcome": "expired",
         "context": "ctx-1",
@@ -258,13 +258,13 @@ def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_w
 ) -> None:
     state = without_app.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
 
-    answer = without_app.failed(state)
+    response = without_app.failed(state)
 
-    assert re.fullmatch(r"/callback/denied\?reference=[0-9a-f]{8}", answer.location)
-    page = without_app.request("outcome", urlsplit(answer.location).query, outcome="denied")
+    assert re.fullmatch(r"/callback/denied\?reference=[0-9a-f]{8}", response.location)
+    page = without_app.request("outcome", urlsplit(response.location).query, outcome="denied")
     [start_again] = re.findall(r'href="/start\?(.*?)"', page.body)
     again = without_app.request("start", unescape(start_again)).parameters
-    item = without_app.pair.item(again["state"])
+    item = without_app.connector.item(again["state"])
     assert item is not None
     assert [item[it] for it in ("context", "organization_id", "registration_id")] == [
         "ctx-1",
@@ -274,13 +274,13 @@ def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_w
 
 
 def test_a_link_to_a_page_puts_nothing_of_its_own_there(without_app: Browser) -> None:
-    answer = without_app.failed(without_app.started(context="ctx-1"))
-    query = urlsplit(answer.location).query
+    response = without_app.failed(without_app.started(context="ctx-1"))
+    query = urlsplit(response.location).query
 
     forged = "context=ctx-2&organization_id=org-2&return_to=https://app.example.com/back"
     own = without_app.request("outcome", f"{query}&{forged}", outcome="denied")
     other = without_app.request("outcome", f"reference=1a2b3c4d&{forged}", outcome="denied")
-    stranger = Browser(without_app.pair).request("outcome", query, outcome="denied")
+    stranger = Browser(without_app.connector).request("outcome", query, outcome="denied")
 
     assert re.findall(r'href="(/start.*?)"', own.body) == ["/start?context=ctx-1"]
     assert re.findall(r'href="(/start.*?)"', other.body) == ["/start"]
@@ -288,9 +288,9 @@ def test_a_link_to_a_page_puts_nothing_of_its_own_there(without_app: Browser) ->
 
 
 def test_without_an_app_expired_is_a_clean_page(without_app: Browser) -> None:
-    answer = without_app.granted(without_app.started(), at=EXPIRES_AT)
+    response = without_app.granted(without_app.started(), at=EXPIRES_AT)
 
-    assert answer.location.startswith("/callback/expired?reference=")
+    assert response.location.startswith("/callback/expired?reference=")
     assert without_app.request("outcome", outcome="expired").status == 410
 
 
@@ -298,15 +298,15 @@ def test_an_item_that_is_no_whole_authorization_means_start_again(
     browser: Browser, subscriber: Subscriber
 ) -> None:
     state = browser.started()
-    browser.pair.aws.dynamodb.update_item(
-        TableName=browser.pair.stack.table_name,
+    browser.connector.aws.dynamodb.update_item(
+        TableName=browser.connector.stack.table_name,
         Key={"state": {"S": state}},
         UpdateExpression="REMOVE redirect_uri",
     )
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
-    assert (answer.status, answer.location) == (303, "/callback/start-again")
+    assert (response.status, response.location) == (303, "/callback/start-again")
     assert subscriber.messages() == []
 
 
@@ -316,9 +316,9 @@ def test_two_tabs_both_finish_in_either_order(
 ) -> None:
     states = [browser.started(context=f"tab-{tab}") for tab in (0, 1)]
 
-    answers = [browser.granted(states[tab], code=f"code-{tab}") for tab in order]
+    responses = [browser.granted(states[tab], code=f"code-{tab}") for tab in order]
 
-    assert [answer.parameters["outcome"] for answer in answers] == ["granted", "granted"]
+    assert [response.parameters["outcome"] for response in responses] == ["granted", "granted"]
     messages = subscriber.messages()
     assert [it["data"]["context"] for it in messages] == [f"tab-{tab}" for tab in order]
     assert [it["data"]["code"] for it in messages] == [f"code-{tab}" for tab in order]
@@ -340,18 +340,20 @@ def test_two_tabs_both_finish_in_either_order(
     ],
 )
 def test_a_query_that_is_no_answer_is_refused_without_an_aws_call(
-    browser: Browser, cut_off: Pair, query: str
+    browser: Browser, cut_off: Connector, query: str
 ) -> None:
     state = browser.started()
     same = Browser(cut_off)
     same.cookies = browser.cookies
 
-    answer = same.request("callback", query.format(state=state))
+    response = same.request("callback", query.format(state=state))
 
-    assert (answer.status, answer.location) == (303, "/callback/invalid-request")
+    assert (response.status, response.location) == (303, "/callback/invalid-request")
 
 
-def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Pair, browser: Browser) -> None:
+def test_the_pair_that_is_cut_off_would_have_shown_a_call(
+    cut_off: Connector, browser: Browser
+) -> None:
     state = browser.started()
     same = Browser(cut_off)
     same.cookies = browser.cookies
@@ -362,12 +364,12 @@ def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Pair, browser
 def test_return_to_on_the_callback_is_ignored(browser: Browser) -> None:
     state = browser.started()
 
-    answer = browser.request(
+    response = browser.request(
         "callback",
         urlencode({"code": CODE, "state": state, "return_to": "https://evil.example", "iss": "x"}),
     )
 
-    assert answer.location.startswith(f"{RETURN_URL}?")
+    assert response.location.startswith(f"{RETURN_URL}?")
 
 
 def test_no_location_holds_code_or_state(browser: Browser) -> None:
@@ -379,7 +381,7 @@ def test_no_location_holds_code_or_state(browser: Browser) -> None:
         browser.failed(failed).location,
         browser.granted(late, at=EXPIRES_AT).location,
         browser.request("callback", f"code={CODE}&state={late}&state={late}").location,
-        Browser(browser.pair).granted(late).location,
+        Browser(browser.connector).granted(late).location,
     ]
 
     for location in locations:
@@ -399,12 +401,12 @@ def test_an_item_of_another_environment_or_client_is_unknown(
     environment: dict[str, str],
 ) -> None:
     state = browser.started()
-    other = Browser(Pair(aws, stack, **environment))
+    other = Browser(Connector(aws, stack, **environment))
     other.cookies = browser.cookies
 
-    answer = other.granted(state)
+    response = other.granted(state)
 
-    assert answer.location == "/callback/used"
+    assert response.location == "/callback/used"
     assert subscriber.messages() == []
     assert browser.granted(state).parameters["outcome"] == "granted"
 
@@ -412,7 +414,7 @@ def test_an_item_of_another_environment_or_client_is_unknown(
 def test_production_and_sandbox_have_hosts_of_their_own(
     aws: LocalAws, stack: Stack, subscriber: Subscriber
 ) -> None:
-    browser = Browser(Pair(aws, stack, QONTO_ENVIRONMENT="production"))
+    browser = Browser(Connector(aws, stack, QONTO_ENVIRONMENT="production"))
 
     start = browser.start()
     browser.granted(start.parameters["state"])
@@ -425,21 +427,21 @@ def test_production_and_sandbox_have_hosts_of_their_own(
 
 @pytest.mark.parametrize("headers", SPECULATIVE)
 def test_a_speculative_callback_is_an_empty_503_and_consumes_nothing(
-    browser: Browser, pair: Pair, subscriber: Subscriber, headers: dict[str, str]
+    browser: Browser, connector: Connector, subscriber: Subscriber, headers: dict[str, str]
 ) -> None:
     state = browser.started()
     query = urlencode({"code": CODE, "state": state})
 
-    answer = browser.request("callback", query, headers=headers)
+    response = browser.request("callback", query, headers=headers)
 
-    assert (answer.status, answer.body, answer.cookies) == (503, "", [])
-    assert pair.item(state) is not None
+    assert (response.status, response.body, response.cookies) == (503, "", [])
+    assert connector.item(state) is not None
     assert subscriber.messages() == []
 
 
 def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
     state = browser.started()
-    answers = [
+    responses = [
         browser.granted(state),
         browser.granted(state),
         browser.request("callback", ""),
@@ -448,11 +450,11 @@ def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
         browser.request("outcome", outcome="nothing"),
     ]
 
-    for answer in answers:
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
+    for response in responses:
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Strict-Transport-Security"] == "max-age=63072000"
 
 
 @pytest.mark.parametrize(
@@ -476,12 +478,12 @@ def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
 )
 @pytest.mark.parametrize("query", ["", "reference=1a2b3c4d", "context=ctx-1&utm=x&utm=y"])
 def test_a_clean_page_has_its_outcomes_own_status(
-    cut_off: Pair, outcome: str, status: int, query: str
+    cut_off: Connector, outcome: str, status: int, query: str
 ) -> None:
-    answer = Browser(cut_off).request("outcome", query, outcome=outcome)
+    response = Browser(cut_off).request("outcome", query, outcome=outcome)
 
-    assert answer.status == status
-    assert "<script" not in answer.body
+    assert response.status == status
+    assert "<script" not in response.body
 
 
 @pytest.mark.parametrize(
@@ -496,28 +498,28 @@ def test_a_clean_page_has_its_outcomes_own_status(
         "reference=1234567%0A",
     ],
 )
-def test_a_malformed_reference_is_a_404_page(cut_off: Pair, query: str) -> None:
-    answer = Browser(cut_off).request("outcome", query, outcome="granted")
+def test_a_malformed_reference_is_a_404_page(cut_off: Connector, query: str) -> None:
+    response = Browser(cut_off).request("outcome", query, outcome="granted")
 
-    assert answer.status == 404
-    assert "script" not in answer.body
+    assert response.status == 404
+    assert "script" not in response.body
 
 
 def test_the_worst_location_stays_under_8_kb(aws: LocalAws) -> None:
     return_url = "https://app.example.com/" + "x" * 488
     stack = aws.deploy(PARAMETERS | {"ReturnUrls": return_url})
-    browser = Browser(Pair(aws, stack))
+    browser = Browser(Connector(aws, stack))
 
-    answer = browser.granted(browser.started(context="~" * 256))
+    response = browser.granted(browser.started(context="~" * 256))
 
-    assert answer.parameters["context"] == "~" * 256
-    assert len(answer.location) < 8192
+    assert response.parameters["context"] == "~" * 256
+    assert len(response.location) < 8192
 
 
-def test_the_worst_real_callback_is_one_that_the_gateway_takes(pair: Pair) -> None:
-    handlers = {"StartFunction": pair.start, "CallbackFunction": pair.callback}
+def test_the_worst_real_callback_is_one_that_the_gateway_takes(connector: Connector) -> None:
+    handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
     application = gateway.application(gateway.routes(infra.load()), handlers)
-    headers = {name: it for name, it in EVENTS["callback"]["headers"].items() if name != "host"}
+    headers = {name: it for name, it in REQUESTS["callback"]["headers"].items() if name != "host"}
     origin = REDIRECT_URI.removesuffix("/callback")
     browser = TestClient(application, origin, headers=headers, follow_redirects=False)
     longest = {"context": "~" * 256, "organization_id": "o" * 128, "registration_id": "r" * 128}
@@ -525,13 +527,13 @@ def test_the_worst_real_callback_is_one_that_the_gateway_takes(pair: Pair) -> No
     [state] = parse_qs(urlsplit(location).query)["state"]
     # A flow before this one could not be put back: what it asked is in a cookie.
     asked = urlencode(longest | {"return_to": "https://app.example.com".ljust(512, "/")})
-    cookie = browser_binding.set_start_query("1a2b3c4d", asked).partition(";")[0]
+    cookie = cookies.set_start_query("1a2b3c4d", asked).partition(";")[0]
     name, _, value = cookie.partition("=")
     browser.cookies.set(name, value)
 
     scope = " ".join(sorted(SCOPES))
-    answer = browser.get("/callback", params={"code": CODE, "scope": scope, "state": state})
+    response = browser.get("/callback", params={"code": CODE, "scope": scope, "state": state})
 
     assert len(value) > 2000
-    assert answer.status_code == 303
-    assert "&outcome=granted&" in answer.headers["Location"]
+    assert response.status_code == 303
+    assert "&outcome=granted&" in response.headers["Location"]

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from aws_calls import CALL_CONFIG
+from aws import CALL_CONFIG
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
+from tests.integration.connector import CODE, RETURN_URL, Browser, Connector, Response, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
-from tests.integration.pair import CODE, RETURN_URL, Answer, Browser, Pair, Subscriber
 
 NOT_TAKEN = pytest.mark.parametrize(
     "fault", [Fault.DENIED, Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
@@ -32,16 +32,16 @@ def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(scope="module")
-def faulty_pair(aws: LocalAws, stack: Stack, proxy: FaultProxy) -> Pair:
+def faulty_connector(aws: LocalAws, stack: Stack, proxy: FaultProxy) -> Connector:
     """A pair whose calls go through the proxy."""
-    return Pair(aws, stack, **proxy.endpoints)
+    return Connector(aws, stack, **proxy.endpoints)
 
 
 @pytest.fixture
-def browser(faulty_pair: Pair, proxy: FaultProxy) -> Iterator[Browser]:
+def browser(faulty_connector: Connector, proxy: FaultProxy) -> Iterator[Browser]:
     """A browser at that pair, which works until a test says otherwise."""
     proxy.clear()
-    yield Browser(faulty_pair)
+    yield Browser(faulty_connector)
     proxy.clear()
 
 
@@ -56,12 +56,12 @@ def counts(printed: str) -> list[tuple[str, str | None]]:
     ]
 
 
-def assert_try_again(answer: Answer) -> None:
+def assert_try_again(response: Response) -> None:
     """Assert that the person is offered the same address again, and no success."""
-    assert answer.status == 503
-    assert '<a href="">Try again</a>' in answer.body
-    assert "Location" not in answer.headers
-    assert answer.cookies == []
+    assert response.status == 503
+    assert '<a href="">Try again</a>' in response.body
+    assert "Location" not in response.headers
+    assert response.cookies == []
 
 
 @NOT_TAKEN
@@ -73,7 +73,7 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
     fault: Fault,
 ) -> None:
     state = browser.started(context="ctx-1")
-    before = browser.pair.item(state)
+    before = browser.connector.item(state)
     proxy.inject("Publish", fault)
     capsys.readouterr()
 
@@ -81,7 +81,7 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
 
     assert_try_again(failed)
     assert proxy.attempts("Publish") == (1 if fault is Fault.DENIED else 2)
-    assert browser.pair.item(state) == before is not None
+    assert browser.connector.item(state) == before is not None
     assert counts(capsys.readouterr().out) == [("PublishFailed", None), ("StateRestored", None)]
     assert subscriber.messages() == []
     proxy.clear()
@@ -98,11 +98,11 @@ def test_after_try_again_the_browser_is_at_an_address_without_code_or_state(
     assert_try_again(browser.granted(state))
     proxy.clear()
 
-    answer = browser.granted(state)  # what the page's link leads to
+    response = browser.granted(state)  # what the page's link leads to
 
-    assert answer.status == 303
-    assert CODE not in answer.location
-    assert state not in answer.location
+    assert response.status == 303
+    assert CODE not in response.location
+    assert state not in response.location
 
 
 def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
@@ -133,27 +133,27 @@ def test_a_publish_whose_first_attempt_fails_is_one_event(
 
 @pytest.mark.parametrize("fault", [Fault.DENIED, Fault.RESET])
 def test_a_state_that_cannot_be_restored_means_start_again(
-    faulty_pair: Pair,
+    faulty_connector: Connector,
     proxy: FaultProxy,
     subscriber: Subscriber,
     capsys: pytest.CaptureFixture[str],
     fault: Fault,
 ) -> None:
-    browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
+    browser = Browser(faulty_connector.restarted())  # its logger writes where capsys reads
     proxy.clear()
     state = browser.started(context="ctx-1")
-    item = browser.pair.item(state)
+    item = browser.connector.item(state)
     proxy.inject("Publish", fault)
     proxy.inject("PutItem", fault)
     capsys.readouterr()
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
     proxy.clear()
     assert item is not None
-    assert answer.status == 303
+    assert response.status == 303
     reference = item["authorization_id"][:8]
-    assert answer.location == f"/callback/start-again?reference={reference}"
+    assert response.location == f"/callback/start-again?reference={reference}"
     page = browser.request("outcome", f"reference={reference}", outcome="start-again")
     start_query = urlencode({"context": "ctx-1", "return_to": RETURN_URL})
     assert f'href="/start?{escape(start_query)}"' in page.body
@@ -170,25 +170,25 @@ def test_a_state_that_cannot_be_restored_means_start_again(
 def test_a_start_whose_state_is_not_stored_is_a_503_and_sets_no_cookie(
     browser: Browser, proxy: FaultProxy, fault: Fault
 ) -> None:
-    before = browser.pair.states()
+    before = browser.connector.states()
     proxy.inject("PutItem", fault)
 
-    answer = browser.start()
+    response = browser.start()
 
-    assert_try_again(answer)
-    assert browser.pair.states() == before
+    assert_try_again(response)
+    assert browser.connector.states() == before
     proxy.clear()
     assert browser.start().status == 302
 
 
 def test_a_start_whose_answer_is_lost_once_succeeds(browser: Browser, proxy: FaultProxy) -> None:
-    before = browser.pair.states()
+    before = browser.connector.states()
     proxy.inject("PutItem", Fault.LOST, times=1)
 
     state = browser.started()
 
     assert proxy.attempts("PutItem") == 1
-    assert browser.pair.states() - before == {state}
+    assert browser.connector.states() - before == {state}
     assert browser.granted(state).parameters["outcome"] == "granted"
 
 
@@ -197,12 +197,12 @@ def test_a_state_that_is_not_consumed_is_a_503_and_the_same_address_then_works(
     browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
-    before = browser.pair.item(state)
+    before = browser.connector.item(state)
     proxy.inject("DeleteItem", fault)
 
     assert_try_again(browser.granted(state))
 
-    assert browser.pair.item(state) == before is not None
+    assert browser.connector.item(state) == before is not None
     assert subscriber.messages() == []
     proxy.clear()
     assert browser.granted(state).parameters["outcome"] == "granted"
@@ -232,12 +232,12 @@ def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
     proxy.inject("DeleteItem", fault, times=1)
     capsys.readouterr()
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
-    assert (answer.status, answer.location) == (303, "/callback/start-again")
+    assert (response.status, response.location) == (303, "/callback/start-again")
     assert browser.request("outcome", outcome="start-again").status == 503
     assert counts(capsys.readouterr().out) == [("CallbackRefused", "unconfirmed")]
-    assert browser.pair.item(state) is None
+    assert browser.connector.item(state) is None
     assert subscriber.messages() == []
 
 
@@ -251,23 +251,23 @@ def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
     ],
 )
 def test_the_log_says_what_aws_said_or_how_its_call_ended(  # noqa: PLR0913, PLR0917 - fixtures
-    faulty_pair: Pair,
+    faulty_connector: Connector,
     proxy: FaultProxy,
     capsys: pytest.CaptureFixture[str],
     call: str,
     fault: Fault,
     name: str | None,
 ) -> None:
-    browser = Browser(faulty_pair.anew())  # its logger writes where capsys reads
+    browser = Browser(faulty_connector.restarted())  # its logger writes where capsys reads
     proxy.clear()
     state = browser.started()
     proxy.inject(call, fault)
     capsys.readouterr()
 
-    answer = browser.start() if call == "PutItem" else browser.granted(state)
+    response = browser.start() if call == "PutItem" else browser.granted(state)
 
     proxy.clear()
-    assert_try_again(answer)
+    assert_try_again(response)
     printed = capsys.readouterr().out
     [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
     # Something in between has no name for it; botocore takes the status, or nothing at all.

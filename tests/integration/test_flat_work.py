@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from demo.local_aws import LocalAws
-from tests.integration.pair import NOW, PARAMETERS, Browser, Pair
+from tests.integration.connector import NOW, PARAMETERS, Browser, Connector
 from tests.unit.flow import pending
 
 # States of flows under way. The suite makes do with fewer, for the local AWS takes minutes to
@@ -47,14 +47,14 @@ class _Forward(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.server.upstream, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name != "Host"}
         connection.request("POST", self.path, body, headers)
-        answer = connection.getresponse()
-        text = answer.read()
+        response = connection.getresponse()
+        text = response.read()
         connection.close()
         operation = self.headers.get("X-Amz-Target", "Publish").rpartition(".")[2]
         self.server.exchanges.append((operation, len(body), len(text)))
-        self.send_response(answer.status)
+        self.send_response(response.status)
         for name in ("Content-Type", "x-amz-crc32"):
-            if value := answer.headers.get(name):
+            if value := response.headers.get(name):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -78,10 +78,10 @@ def test_a_flow_costs_the_same_however_many_are_under_way(
     aws: LocalAws, recorder: Recorder
 ) -> None:
     stack = aws.deploy(PARAMETERS)
-    pair = Pair(aws, stack, endpoint_url=recorder.endpoint_url)
+    connector = Connector(aws, stack, endpoint_url=recorder.endpoint_url)
 
     def flow() -> None:
-        browser = Browser(pair)
+        browser = Browser(connector)
         assert browser.granted(browser.started()).parameters["outcome"] == "granted"
 
     alone = recorder.during(flow)
@@ -90,7 +90,7 @@ def test_a_flow_costs_the_same_however_many_are_under_way(
 
     assert [operation for operation, *_ in alone] == ["PutItem", "DeleteItem", "Publish"]
     assert among_many == alone
-    assert len(pair.states()) == ITEMS
+    assert len(connector.states()) == ITEMS
 
 
 def _fill(aws: LocalAws, table_name: str, number: int) -> None:

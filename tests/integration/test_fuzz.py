@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.pair import ROOT
+from tests.integration.connector import ROOT
 from tests.slow import SEED, SLOW
 
 RUNS = 150_000 if SLOW else 4_000

@@ -1,12 +1,12 @@
-"""A page is loaded when one is due, and never on the way to a redirect."""
+"""The pages are loaded when one is due, and never on the way to a redirect."""
 
 import sys
 
-from tests.integration.pair import Browser, Pair
+from tests.integration.connector import Browser, Connector
 
 
-def test_a_redirect_loads_no_page(pair: Pair) -> None:
-    browser = Browser(pair.anew())  # a cold start
+def test_redirect_loads_no_page(connector: Connector) -> None:
+    browser = Browser(connector.cold_started())
 
     state = browser.started()
     browser.granted(state)
@@ -14,12 +14,12 @@ def test_a_redirect_loads_no_page(pair: Pair) -> None:
     browser.request("callback", "")
     browser.request("start", headers={"sec-purpose": "prefetch"})
 
-    assert "pages" not in sys.modules
+    assert "pages.rendering" not in sys.modules
 
 
-def test_a_page_is_loaded_when_one_is_due(pair: Pair) -> None:
-    browser = Browser(pair.anew())
+def test_first_page_loads_the_pages(connector: Connector) -> None:
+    browser = Browser(connector.cold_started())
 
     browser.request("start", "context=not+allowed")
 
-    assert "pages" in sys.modules
+    assert "pages.rendering" in sys.modules

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from demo.local_aws import LocalAws
+from tests.integration.connector import PARAMETERS
 from tests.integration.faults_page import section
 from tests.integration.kills import (
     KILLS,
@@ -19,7 +20,6 @@ from tests.integration.kills import (
     timed_out,
 )
 from tests.integration.outcomes import Call, Outcome
-from tests.integration.pair import PARAMETERS
 from tests.slow import SEED, SLOW, slow
 
 AT_ANY_TIME = 100

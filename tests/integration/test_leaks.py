@@ -17,9 +17,9 @@ import pytest
 from demo import template as infra
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, Stack
+from tests.integration.connector import PARAMETERS, REQUESTS, Browser, Connector
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.kills import FUNCTIONS, variables
-from tests.integration.pair import EVENTS, PARAMETERS, Browser, Pair
 from tests.lambda_runtime import ExecutionEnvironment, FunctionError, InitError, start_function
 
 LOUDEST = {
@@ -47,7 +47,7 @@ EVERY_OUTCOME = {
 }
 
 
-class Run(Pair):
+class Run(Connector):
     """The packages at their loudest behind an API Gateway, seen as their operator sees them."""
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
@@ -64,15 +64,15 @@ class Run(Pair):
         function = "StartFunction" if event["routeKey"] == "GET /start" else "CallbackFunction"
         error = "-"
         try:
-            answer: dict[str, Any] = self.processes[function].invoke(event)
+            response: dict[str, Any] = self.processes[function].invoke(event)
         except FunctionError as failed:
-            answer = {"statusCode": 500, "headers": {}, "body": ""}
+            response = {"statusCode": 500, "headers": {}, "body": ""}
             error = str(failed)
-        self.access_log.append(access_log_line(event, answer, error))
-        location = answer["headers"].get("Location", "")
+        self.access_log.append(access_log_line(event, response, error))
+        location = response["headers"].get("Location", "")
         self.locations |= {location} if "?" in location else set()
-        self.visited.append(f"{answer['statusCode']} {location.partition('?')[0]}")
-        return answer
+        self.visited.append(f"{response['statusCode']} {location.partition('?')[0]}")
+        return response
 
     def started(self, browser: Browser, now: int) -> str:
         """Follow the link to /start and return the state."""
@@ -94,7 +94,7 @@ class Run(Pair):
         return "\n".join([*(it.stdout + it.stderr for it in processes), *self.access_log])
 
 
-def access_log_line(event: dict[str, Any], answer: dict[str, Any], error: str) -> str:
+def access_log_line(event: dict[str, Any], response: dict[str, Any], error: str) -> str:
     """Return what the template's access log has of a request."""
     [stage] = infra.resources(infra.load(), "AWS::ApiGatewayV2::Stage").values()
     context = event["requestContext"]
@@ -112,9 +112,9 @@ def access_log_line(event: dict[str, Any], answer: dict[str, Any], error: str) -
         "requestId": context["requestId"],
         "requestTime": context["time"],
         "responseLatency": "12",
-        "responseLength": str(len(answer.get("body", ""))),
+        "responseLength": str(len(response.get("body", ""))),
         "routeKey": event["routeKey"],
-        "status": str(answer["statusCode"]),
+        "status": str(response["statusCode"]),
     }
     line: str = stage["Properties"]["AccessLogSettings"]["Format"]
     return re.sub(r"\$context\.([A-Za-z.]+)", lambda found: known[found[1]], line)
@@ -203,7 +203,7 @@ def test_whatever_happens_nothing_that_is_written_holds_a_secret(
             browser.granted(state, code=run.code(), at=now)
             proxy.clear()
     # No event that API Gateway sends: an exception, as a mistake of ours would raise one.
-    event = copy.deepcopy(EVENTS["callback"])
+    event = copy.deepcopy(REQUESTS["callback"])
     event["rawQueryString"] = f"state={run.started(browser, now)}&code={quote(run.code())}"
     del event["requestContext"]["timeEpoch"]
     event["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]

@@ -18,7 +18,7 @@ from demo.local_aws import (
     free_port,
     ministack,
 )
-from tests.integration.pair import PARAMETERS
+from tests.integration.connector import PARAMETERS
 
 
 def test_the_table_has_the_templates_key_and_time_to_live(aws: LocalAws) -> None:

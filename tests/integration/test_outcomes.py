@@ -96,9 +96,9 @@ def test_two_faults_end_as_the_page_says(running: Outcomes) -> None:
     for _ in range(2):  # once more what differs: a busy machine adds time-outs of its own
         found = outcomes_of(running, [case for *_, case in chosen])
         chosen = [
-            pair
-            for pair, outcome in zip(chosen, found, strict=True)
-            if outcome.code != documented(page, *pair[:3])
+            connector
+            for connector, outcome in zip(chosen, found, strict=True)
+            if outcome.code != documented(page, *connector[:3])
         ]
 
     assert chosen == []

@@ -7,42 +7,44 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.integration.pair import CODE, EVENTS, NOW, RETURN_URL, Browser, Subscriber
+from tests.integration.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber
 from tests.integration.race import PROCESSES, THREADS, callbacks_at_once
 
 
 @pytest.fixture
-def event(browser: Browser) -> dict[str, Any]:
+def callback_request(browser: Browser) -> dict[str, Any]:
     """A callback that would be granted."""
-    request: dict[str, Any] = copy.deepcopy(EVENTS["callback"])
+    request: dict[str, Any] = copy.deepcopy(REQUESTS["callback"])
     request["rawQueryString"] = urlencode({"code": CODE, "state": browser.started()})
     request["requestContext"]["timeEpoch"] = NOW * 1000
     request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
     return request
 
 
-def outcomes(answers: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
+def outcomes(responses: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
     """Count the answers by status and where they lead, without the query."""
     return Counter(
-        (answer["statusCode"], answer["headers"].get("Location", "").partition("?")[0])
-        for answer in answers
+        (response["statusCode"], response["headers"].get("Location", "").partition("?")[0])
+        for response in responses
     )
 
 
 def test_of_200_callbacks_with_one_state_one_is_granted_and_the_others_are_used(
-    browser: Browser, subscriber: Subscriber, event: dict[str, Any]
+    browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
-    answers = callbacks_at_once(event, browser.pair.callback_environment)
+    responses = callbacks_at_once(callback_request, browser.connector.callback_environment)
 
     assert PROCESSES * THREADS == 200
-    assert outcomes(answers) == {(303, RETURN_URL): 1, (303, "/callback/used"): 199}
+    assert outcomes(responses) == {(303, RETURN_URL): 1, (303, "/callback/used"): 199}
     assert len(subscriber.messages()) == 1
 
 
 def test_the_race_is_lost_by_a_store_that_reads_and_then_deletes(
-    browser: Browser, subscriber: Subscriber, event: dict[str, Any]
+    browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
-    answers = callbacks_at_once(event, browser.pair.callback_environment, read_then_delete=True)
+    responses = callbacks_at_once(
+        callback_request, browser.connector.callback_environment, read_then_delete=True
+    )
 
-    assert outcomes(answers)[303, RETURN_URL] > 1
+    assert outcomes(responses)[303, RETURN_URL] > 1
     assert len(subscriber.messages()) > 1

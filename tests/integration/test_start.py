@@ -11,16 +11,16 @@ import pytest
 
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack
-from tests.integration.forks import Fork, in_forks
-from tests.integration.pair import (
-    EVENTS,
+from tests.integration.connector import (
     NOW,
     REDIRECT_URI,
+    REQUESTS,
     RETURN_URL,
     Browser,
-    Pair,
-    load_handler,
+    Connector,
+    cold_start,
 )
+from tests.integration.forks import Fork, in_forks
 from tests.slow import SLOW
 
 PROCESSES = 2
@@ -35,31 +35,31 @@ SPECULATIVE = [
 
 
 def test_the_browser_is_sent_to_qonto(browser: Browser) -> None:
-    answer = browser.start(context="ctx-1", organization_id="org-1", registration_id="reg-1")
+    response = browser.start(context="ctx-1", organization_id="org-1", registration_id="reg-1")
 
-    assert answer.status == 302
-    assert answer.location.startswith(
+    assert response.status == 302
+    assert response.location.startswith(
         "https://oauth-sandbox.staging.qonto.co/oauth2/auth?client_id=client-1&"
     )
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", answer.parameters["state"])
-    assert answer.parameters == {
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", response.parameters["state"])
+    assert response.parameters == {
         "client_id": "client-1",
         "redirect_uri": REDIRECT_URI,
         "response_type": "code",
         "scope": "offline_access organization.read",
-        "state": answer.parameters["state"],
+        "state": response.parameters["state"],
         "organization_id": "org-1",
         "registration_id": "reg-1",
     }
-    assert "scope=offline_access%20organization.read" in answer.location
+    assert "scope=offline_access%20organization.read" in response.location
 
 
 def test_the_item_holds_what_callback_needs_and_only_a_hash_of_the_cookie(
-    browser: Browser, pair: Pair
+    browser: Browser, connector: Connector
 ) -> None:
     state = browser.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
 
-    item = pair.item(state)
+    item = connector.item(state)
     assert item is not None
     assert re.fullmatch(r"[0-9a-f]{64}", item.pop("browser_hash"))
     assert UUID(item.pop("authorization_id")).version == 4
@@ -77,19 +77,21 @@ def test_the_item_holds_what_callback_needs_and_only_a_hash_of_the_cookie(
         "return_to": RETURN_URL,
     }
     [cookie] = browser.cookies.values()
-    assert cookie not in json.dumps(pair.item(state))
+    assert cookie not in json.dumps(connector.item(state))
 
 
-def test_10_000_starts_draw_10_000_states_none_of_them_at_import(pair: Pair) -> None:
-    answers = in_forks(PROCESSES, load_start, pair.start_environment, start, EVENTS["start"])
+def test_10_000_starts_draw_10_000_states_none_of_them_at_import(connector: Connector) -> None:
+    responses = in_forks(
+        PROCESSES, load_start, connector.start_environment, start, REQUESTS["start"]
+    )
 
-    states = {parse_qs(urlsplit(it["headers"]["Location"]).query)["state"][0] for it in answers}
+    states = {parse_qs(urlsplit(it["headers"]["Location"]).query)["state"][0] for it in responses}
     assert len(states) == STARTS
 
 
 def load_start(environment: dict[str, str]) -> Handler:
     """Load the handler once, before the processes part."""
-    return load_handler("start.handler", environment)
+    return cold_start("start.handler", environment)
 
 
 def start(fork: Fork, event: dict[str, Any]) -> list[dict[str, Any]]:
@@ -129,21 +131,21 @@ def test_a_malformed_cookie_is_replaced(browser: Browser, value: str) -> None:
 
 
 def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
-    for answer in (
+    for response in (
         browser.start(),
         browser.start(context="not allowed"),
         browser.start(headers={"sec-purpose": "prefetch"}),
     ):
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Strict-Transport-Security"] == "max-age=63072000"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Strict-Transport-Security"] == "max-age=63072000"
 
 
 def test_the_query_cannot_say_what_the_deployment_says(browser: Browser) -> None:
     usual = browser.start()
 
-    answer = browser.start(
+    response = browser.start(
         client_id="evil",
         scope="payment.write",
         redirect_uri="https://evil.example/callback",
@@ -151,7 +153,7 @@ def test_the_query_cannot_say_what_the_deployment_says(browser: Browser) -> None
         state="chosen-by-somebody-else",
     )
 
-    changed = {**answer.parameters, "state": usual.parameters["state"]}
+    changed = {**response.parameters, "state": usual.parameters["state"]}
     assert changed == usual.parameters
 
 
@@ -168,10 +170,10 @@ def test_host_and_forwarding_headers_change_nothing(
 ) -> None:
     usual = browser.start()
 
-    answer = browser.start(headers=headers)
+    response = browser.start(headers=headers)
 
-    assert {**answer.parameters, "state": ""} == {**usual.parameters, "state": ""}
-    assert browser.granted(answer.parameters["state"]).location.startswith(RETURN_URL)
+    assert {**response.parameters, "state": ""} == {**usual.parameters, "state": ""}
+    assert browser.granted(response.parameters["state"]).location.startswith(RETURN_URL)
 
 
 @pytest.mark.parametrize(
@@ -195,63 +197,63 @@ def test_host_and_forwarding_headers_change_nothing(
     ],
 )
 def test_an_invalid_start_is_a_400_page_and_reaches_no_aws_service(
-    cut_off: Pair, query: str
+    cut_off: Connector, query: str
 ) -> None:
     browser = Browser(cut_off)
 
-    answer = browser.request("start", query)
+    response = browser.request("start", query)
 
-    assert answer.status == 400
-    assert query.partition("=")[0] in answer.body
-    assert "evil" not in answer.body
-    assert answer.cookies == []
+    assert response.status == 400
+    assert query.partition("=")[0] in response.body
+    assert "evil" not in response.body
+    assert response.cookies == []
 
 
 def test_an_invalid_start_names_the_parameters_at_fault(browser: Browser) -> None:
-    answer = browser.request("start", "context=a&context=b")
+    response = browser.request("start", "context=a&context=b")
 
-    assert "<small>Not valid: context</small>" in answer.body
-
-
-def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Pair) -> None:
-    answer = Browser(cut_off).start()
-
-    assert answer.status == 503
-    assert answer.cookies == []
+    assert "<small>Not valid: context</small>" in response.body
 
 
-def test_another_return_url_may_be_chosen(browser: Browser, pair: Pair) -> None:
+def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Connector) -> None:
+    response = Browser(cut_off).start()
+
+    assert response.status == 503
+    assert response.cookies == []
+
+
+def test_another_return_url_may_be_chosen(browser: Browser, connector: Connector) -> None:
     state = browser.started(return_to="https://app.example.com/back?tab=bank")
 
-    item = pair.item(state)
+    item = connector.item(state)
     assert item is not None
     assert item["return_to"] == "https://app.example.com/back?tab=bank"
 
 
 @pytest.mark.parametrize("headers", SPECULATIVE)
 def test_a_speculative_start_is_an_empty_503_and_issues_nothing(
-    cut_off: Pair, headers: dict[str, str]
+    cut_off: Connector, headers: dict[str, str]
 ) -> None:
-    answer = Browser(cut_off).start(headers=headers)
+    response = Browser(cut_off).start(headers=headers)
 
-    assert (answer.status, answer.body, answer.cookies) == (503, "", [])
+    assert (response.status, response.body, response.cookies) == (503, "", [])
 
 
 def test_pkce_stores_the_verifier_and_sends_its_challenge(aws: LocalAws, stack: Stack) -> None:
-    browser = Browser(Pair(aws, stack, PKCE="S256"))
+    browser = Browser(Connector(aws, stack, PKCE="S256"))
 
-    answer = browser.start()
+    response = browser.start()
 
-    item = browser.pair.item(answer.parameters["state"])
+    item = browser.connector.item(response.parameters["state"])
     assert item is not None
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", item["code_verifier"])
-    assert item["code_verifier"] not in answer.location
-    assert answer.parameters["code_challenge_method"] == "S256"
+    assert item["code_verifier"] not in response.location
+    assert response.parameters["code_challenge_method"] == "S256"
 
 
 def test_the_largest_item_stays_under_8_kb(aws: LocalAws, stack: Stack) -> None:
     return_url = "https://app.example.com/" + "x" * 488
-    pair = Pair(
+    connector = Connector(
         aws,
         stack,
         PKCE="S256",
@@ -261,12 +263,12 @@ def test_the_largest_item_stays_under_8_kb(aws: LocalAws, stack: Stack) -> None:
         REDIRECT_URI="https://" + "h" * 495 + "/callback",
     )
 
-    answer = Browser(pair).start(
+    response = Browser(connector).start(
         context="x" * 256,
         organization_id="o" * 128,
         registration_id="r" * 128,
         return_to=return_url,
     )
 
-    assert len(json.dumps(pair.item(answer.parameters["state"]))) < 8192
-    assert len(answer.location) < 8192
+    assert len(json.dumps(connector.item(response.parameters["state"]))) < 8192
+    assert len(response.location) < 8192

@@ -20,7 +20,7 @@ from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
 from demo.template import ROOT
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
-from tests.integration.forks import Answer, Fork, in_forks
+from tests.integration.forks import Fork, in_forks
 from tests.integration.subscription import (
     CHALLENGE,
     CLIENT_SECRET,
@@ -347,7 +347,7 @@ def _take_it_as_free(_grant: object, _now: int) -> None:
     """Leave the item as it is."""
 
 
-def _handle(fork: Fork, event: dict[str, Any]) -> list[Answer]:
+def _handle(fork: Fork, event: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(fork.handler(event, LambdaContext("subscriber")))]
 
 

@@ -10,8 +10,8 @@ from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
 from tests.infra.resolution import Resolution
+from tests.integration.connector import NOW, Browser, Connector, Subscriber
 from tests.integration.faults import Fault, fault_proxies
-from tests.integration.pair import NOW, Browser, Pair, Subscriber
 from tests.integration.test_faults import counts
 
 
@@ -22,18 +22,18 @@ def lines(printed: str) -> list[dict[str, Any]]:
 
 
 def test_each_outcome_is_one_line_and_one_count(
-    pair: Pair, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
+    connector: Connector, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    browser = Browser(pair.anew())
+    browser = Browser(connector.restarted())
     state, other, late = browser.started(), browser.started(), browser.started()
-    late_id = (pair.item(late) or {})["authorization_id"]
+    late_id = (connector.item(late) or {})["authorization_id"]
     started = capsys.readouterr().out
     browser.granted(state)
     browser.failed(other)
     browser.failed(browser.started(), error="server_error")
     browser.granted(state)
     browser.granted(late, at=NOW + 3600)
-    Browser(browser.pair).granted(late)
+    Browser(browser.connector).granted(late)
     browser.request("callback", "code=x")
     printed = capsys.readouterr().out
 
@@ -78,7 +78,7 @@ def test_alarms_and_dashboard_watch_what_is_counted(
     shown = dashboard_metrics(resolution)
 
     with fault_proxies(aws, microburst, 1) as [proxy]:
-        browser = Browser(Pair(aws, stack, **proxy.endpoints))
+        browser = Browser(Connector(aws, stack, **proxy.endpoints))
         states = [browser.started() for _ in range(4)]
         proxy.inject("DeleteItem", Fault.LOST, times=1)
         browser.granted(states[0])  # unconfirmed
@@ -91,7 +91,7 @@ def test_alarms_and_dashboard_watch_what_is_counted(
         browser.granted(states[2])  # used
         browser.granted(states[3], at=NOW + 3600)  # expired
         browser.failed(browser.started())
-        other = Browser(browser.pair)
+        other = Browser(browser.connector)
         other.granted(states[3])  # no cookie
         other.started()
         other.granted(states[3])  # another browser's
@@ -103,7 +103,7 @@ def test_alarms_and_dashboard_watch_what_is_counted(
 
 
 def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
-    pair: Pair, cut_off: Pair, capsys: pytest.CaptureFixture[str]
+    connector: Connector, cut_off: Connector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each field of the queries in docs/operations.md is in a line of a function's or the API's."""
     manual = (infra.ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -111,11 +111,11 @@ def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
     queries = re.findall(r"^    .+", section, re.MULTILINE)
     asked_for = set(re.findall(r"[a-z_A-Z]+(?=,|$| =| like)", "\n".join(queries), re.MULTILINE))
     stage = infra.load()["Resources"]["HttpApiStage"]["Properties"]
-    browser = Browser(pair.anew())
+    browser = Browser(connector.cold_started())
 
     browser.granted(browser.started())
     browser.request("callback")
-    Browser(cut_off.anew()).start()
+    Browser(cut_off.restarted()).start()
 
     written = set().union(*lines(capsys.readouterr().out))
     assert "authorization_id" in asked_for
@@ -125,8 +125,10 @@ def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
     )
 
 
-def test_the_time_of_a_line_is_rfc_3339(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
-    browser = Browser(pair.anew())
+def test_the_time_of_a_line_is_rfc_3339(
+    connector: Connector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    browser = Browser(connector.restarted())
 
     browser.started()
 
@@ -137,9 +139,9 @@ def test_the_time_of_a_line_is_rfc_3339(pair: Pair, capsys: pytest.CaptureFixtur
 
 
 def test_a_refusal_names_the_parameters_and_never_their_values(
-    pair: Pair, capsys: pytest.CaptureFixture[str]
+    connector: Connector, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    browser = Browser(pair.anew())
+    browser = Browser(connector.restarted())
 
     browser.request("start", "context=evil value")
     browser.request("callback", "state=evil&code=value")

@@ -1,7 +1,7 @@
 """What happens to flows under way while a stack is updated or rolled back."""
 
 from demo.local_aws import LocalAws, Stack
-from tests.integration.pair import REDIRECT_URI, RETURN_URL, Browser, Pair, Subscriber
+from tests.integration.connector import REDIRECT_URI, RETURN_URL, Browser, Connector, Subscriber
 
 
 def test_a_state_goes_on_as_it_was_started(
@@ -9,7 +9,7 @@ def test_a_state_goes_on_as_it_was_started(
 ) -> None:
     """New settings are for new flows: what Qonto was sent is what the event says."""
     state = browser.started(context="ctx-1")
-    browser.pair = Pair(
+    browser.connector = Connector(
         aws,
         stack,
         SCOPE="card.read",
@@ -18,9 +18,9 @@ def test_a_state_goes_on_as_it_was_started(
         PKCE="S256",
     )
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
-    assert answer.location.startswith(f"{RETURN_URL}?")
+    assert response.location.startswith(f"{RETURN_URL}?")
     data = subscriber.message()["data"]
     assert data["requested_scope"] == "offline_access organization.read"
     assert data["redirect_uri"] == REDIRECT_URI
@@ -38,9 +38,9 @@ def test_a_state_of_a_newer_version_is_good_after_a_rollback(
         ExpressionAttributeValues={":value": {"S": "x"}},
     )
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
-    assert answer.parameters["outcome"] == "granted"
+    assert response.parameters["outcome"] == "granted"
     assert subscriber.message()["data"]["code"]
 
 
@@ -49,9 +49,9 @@ def test_a_state_of_another_client_is_answered_as_used(
 ) -> None:
     """Which is why a new client gets a stack of its own."""
     state = browser.started()
-    browser.pair = Pair(aws, stack, CLIENT_ID="client-2")
+    browser.connector = Connector(aws, stack, CLIENT_ID="client-2")
 
-    answer = browser.granted(state)
+    response = browser.granted(state)
 
-    assert answer.location == "/callback/used"
+    assert response.location == "/callback/used"
     assert subscriber.messages() == []

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from state_store import PendingAuthorization
+from authorization import PendingAuthorization
 
 STATE = "state-" + "s" * 37
 CODE = "ory_ac_" + "c" * 87

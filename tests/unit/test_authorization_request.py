@@ -8,12 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_request import InvalidQueryError
+from http_api import InvalidQueryError
+from settings import StartSettings
 from start import authorization_request
 from tests.unit.flow import STATE, pending
 
 RETURN_URLS = ("https://app.example.com/connected", "http://localhost:3000/back?tab=bank")
 ENDPOINT = "https://oauth.qonto.com/oauth2/auth"
+ENVIRONMENT = {
+    "QONTO_ENVIRONMENT": "production",
+    "CLIENT_ID": "client-1",
+    "SCOPE": "organization.read",
+    "REDIRECT_URI": "https://connect.example.com/callback",
+    "TABLE_NAME": "states",
+}
+SETTINGS = StartSettings.model_validate(ENVIRONMENT)
 
 
 def test_an_empty_query_returns_to_the_first_return_url() -> None:
@@ -99,7 +108,7 @@ def test_any_query_gives_a_request_or_a_refusal(raw_query: str) -> None:
 
 
 def test_the_request_holds_what_qonto_asks_for_and_no_more() -> None:
-    assert authorization_request.url(ENDPOINT, pending()) == (
+    assert authorization_request.url(pending(), SETTINGS) == (
         f"{ENDPOINT}?client_id=client-1"
         "&redirect_uri=https%3A%2F%2Fconnect.example.com%2Fcallback"
         "&response_type=code&scope=offline_access%20organization.read"
@@ -109,14 +118,22 @@ def test_the_request_holds_what_qonto_asks_for_and_no_more() -> None:
 
 def test_the_identifiers_that_skip_the_picker_are_passed_on() -> None:
     url = authorization_request.url(
-        ENDPOINT, pending(organization_id="org", registration_id="reg", context="c", return_to="x")
+        pending(organization_id="org", registration_id="reg", context="c", return_to="x"), SETTINGS
     )
 
     assert url.endswith(f"&state={STATE}&organization_id=org&registration_id=reg")
 
 
+def test_identity_type_is_passed_to_qonto() -> None:
+    settings = StartSettings.model_validate(ENVIRONMENT | {"IDENTITY_TYPE": "user"})
+
+    url = authorization_request.url(pending(), settings)
+
+    assert url.endswith(f"&state={STATE}&identity_type=user")
+
+
 def test_pkce_sends_the_challenge_and_keeps_the_verifier() -> None:
-    url = authorization_request.url(ENDPOINT, pending(code_verifier="v" * 43))
+    url = authorization_request.url(pending(code_verifier="v" * 43), SETTINGS)
 
     parameters = dict(parse_qsl(urlsplit(url).query))
     challenge = urlsafe_b64encode(sha256(b"v" * 43).digest()).decode().rstrip("=")

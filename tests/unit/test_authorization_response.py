@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browser_request import InvalidQueryError
 from callback.authorization_response import parse
+from http_api import InvalidQueryError
+from outcomes import Outcome
 from tests.unit.flow import CODE, STATE
 
 
 def test_a_code_is_granted() -> None:
     response = parse(f"code={CODE}&scope=offline_access+organization.read&state={STATE}")
 
-    assert response.outcome == "granted"
+    assert response.outcome is Outcome.GRANTED
     assert response.code == CODE
     assert response.scope == "offline_access organization.read"
     assert response.state == STATE
@@ -24,16 +25,16 @@ def test_a_code_is_granted() -> None:
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        ("access_denied", "denied"),
-        ("request_forbidden", "failed"),
-        ("consent request denied", "failed"),
-        ("ACCESS_DENIED", "failed"),
+        ("access_denied", Outcome.DENIED),
+        ("request_forbidden", Outcome.FAILED),
+        ("consent request denied", Outcome.FAILED),
+        ("ACCESS_DENIED", Outcome.FAILED),
     ],
 )
-def test_an_error_is_denied_or_failed(error: str, outcome: str) -> None:
+def test_an_error_is_denied_or_failed(error: str, outcome: Outcome) -> None:
     response = parse(urlencode({"error": error, "state": STATE}))
 
-    assert response.outcome == outcome
+    assert response.outcome is outcome
     assert response.error == error
 
 
@@ -75,7 +76,7 @@ def test_the_longest_code_is_taken() -> None:
 def test_what_we_do_not_know_is_ignored() -> None:
     response = parse(f"iss=a&iss=b&return_to=https://evil.example&code={CODE}&state={STATE}")
 
-    assert response.outcome == "granted"
+    assert response.outcome is Outcome.GRANTED
 
 
 @pytest.mark.parametrize(
@@ -126,10 +127,10 @@ def test_the_longest_scope_is_taken() -> None:
     assert parse(urlencode({"code": "c", "scope": "s" * 1024, "state": STATE})).scope == "s" * 1024
 
 
-@pytest.mark.parametrize("answer", ["", "code=c&error=e"])
-def test_code_and_error_are_named_when_one_of_them_must_be_there(answer: str) -> None:
+@pytest.mark.parametrize("response", ["", "code=c&error=e"])
+def test_code_and_error_are_named_when_one_of_them_must_be_there(response: str) -> None:
     with pytest.raises(InvalidQueryError) as refused:
-        parse(f"state={STATE}&{answer}")
+        parse(f"state={STATE}&{response}")
 
     assert refused.value.parameters == ("code", "error")
 

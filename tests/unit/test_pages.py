@@ -12,9 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-import browser_response
 import pages
-from deployment import Deployment
+from settings import Settings
 
 STATUSES = {
     "granted": 200,
@@ -40,7 +39,7 @@ ENVIRONMENT = {
     "APP_NAME": "Ledgerly",
     "SUPPORT_URL": "mailto:help@example.com",
 }
-TEXTS = tomllib.loads(Path(pages.__file__).with_suffix(".toml").read_text("utf-8"))
+TEXTS = tomllib.loads(Path(pages.__file__).with_name("catalogue.toml").read_text("utf-8"))
 LANGUAGES = list(TEXTS["words"])
 
 every_page = pytest.mark.parametrize("name", STATUSES)
@@ -70,24 +69,24 @@ class _Elements(HTMLParser):
             self.links[data] = self.attributes[-1][1]
 
 
-def answer(
+def response(
     name: str, detail: str = "", start_query: str = "", language: str = "en", **environment: str
 ) -> dict[str, Any]:
-    """Return the answer with a page, of a deployment with *environment* changed."""
-    deployment = Deployment.model_validate(ENVIRONMENT | environment)
-    event = {"headers": {"accept-language": language}}
-    return browser_response.page(event, deployment, name, detail, start_query)
+    """Return the response with the page *name*, with more *environment*."""
+    settings = Settings.model_validate(ENVIRONMENT | environment)
+    request = {"headers": {"accept-language": language}}
+    return pages.page(request, settings, name, detail, start_query)
 
 
 def links(name: str, start_query: str = "", **environment: str) -> list[Any]:
     """Return the English links of a page and where they lead, in their order."""
-    page = answer(name, start_query=start_query, **environment)
+    page = response(name, start_query=start_query, **environment)
     return list(_Elements(page["body"]).links.items())
 
 
 @every_page
 def test_a_page_has_its_own_status(name: str) -> None:
-    assert answer(name)["statusCode"] == STATUSES[name]
+    assert response(name)["statusCode"] == STATUSES[name]
 
 
 def test_there_is_no_page_that_no_test_names() -> None:
@@ -112,7 +111,7 @@ def test_no_language_lacks_a_text(language: str) -> None:
 def test_a_page_says_what_happened_and_what_to_do_in_one_sentence_each(
     name: str, language: str
 ) -> None:
-    page = answer(name, language=language)
+    page = response(name, language=language)
     elements = _Elements(page["body"])
 
     assert f'<html lang="{language}">' in page["body"]
@@ -141,8 +140,8 @@ def test_an_app_without_a_name_is_the_app() -> None:
     back = ("Back to the app", "https://app.example.com/back")
 
     assert links("granted", APP_NAME="", SUPPORT_URL="") == [back]
-    assert "Zurück zur App" in answer("granted", language="de", APP_NAME="")["body"]
-    assert "Zurück zu Ledgerly" in answer("granted", language="de")["body"]
+    assert "Zurück zur App" in response("granted", language="de", APP_NAME="")["body"]
+    assert "Zurück zu Ledgerly" in response("granted", language="de")["body"]
 
 
 @pytest.mark.parametrize("name", START_AGAIN)
@@ -166,7 +165,7 @@ def test_what_went_well_or_cannot_go_well_is_not_started_again(name: str) -> Non
 
 @every_page
 def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
-    page = answer(name)
+    page = response(name)
     elements = _Elements(page["body"])
 
     assert not {"script", "link", "img", "iframe", "form", "object"} & set(elements.names)
@@ -183,7 +182,7 @@ def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
 
 @every_page
 def test_a_page_has_every_security_header_and_a_503_says_when_to_come_back(name: str) -> None:
-    headers = answer(name)["headers"]
+    headers = response(name)["headers"]
 
     del headers["Content-Security-Policy"]
     assert headers == {
@@ -199,7 +198,7 @@ def test_a_page_has_every_security_header_and_a_503_says_when_to_come_back(name:
 @every_language
 @every_page
 def test_a_page_reads_well_without_any_setting(name: str, language: str) -> None:
-    page = answer(name, language=language, RETURN_URLS="", APP_NAME="", SUPPORT_URL="")
+    page = response(name, language=language, RETURN_URLS="", APP_NAME="", SUPPORT_URL="")
     text = re.sub(r"<style>.*?</style>", "", page["body"], flags=re.DOTALL)
 
     assert "{" not in text
@@ -225,13 +224,13 @@ def test_a_page_stays_under_5_kb_at_its_longest(name: str, language: str) -> Non
     }
     detail = details[TEXTS[name].get("detail")]
 
-    page = answer(name, detail, start_query, language, APP_NAME="N" * 64)
+    page = response(name, detail, start_query, language, APP_NAME="N" * 64)
 
     assert len(page["body"].encode()) < 5000
 
 
 def test_names_and_addresses_are_escaped() -> None:
-    page = answer(
+    page = response(
         "granted",
         "1a2b3c4d",
         APP_NAME="<script>&\"' {app} $title {",
@@ -244,26 +243,26 @@ def test_names_and_addresses_are_escaped() -> None:
 
 
 def test_what_to_start_again_with_is_escaped() -> None:
-    page = answer("denied", start_query="context=\"><script>&return_to='")
+    page = response("denied", start_query="context=\"><script>&return_to='")
 
     assert 'href="/start?context=&quot;&gt;&lt;script&gt;&amp;return_to=&#x27;"' in page["body"]
 
 
 def test_a_reference_is_shown_where_there_is_one() -> None:
-    assert "Reference: 1a2b3c4d" in answer("granted", "1a2b3c4d")["body"]
-    assert "Reference" not in answer("granted")["body"]
+    assert "Reference: 1a2b3c4d" in response("granted", "1a2b3c4d")["body"]
+    assert "Reference" not in response("granted")["body"]
 
 
 def test_granted_says_received_and_not_connected() -> None:
-    body = answer("granted")["body"]
+    body = response("granted")["body"]
 
     assert "received" in body
     assert "connected" not in body
 
 
 def test_used_says_that_it_may_have_worked() -> None:
-    assert "may well have worked" in answer("used")["body"]
+    assert "may well have worked" in response("used")["body"]
 
 
 def test_a_language_that_we_do_not_speak_gets_english() -> None:
-    assert '<html lang="en">' in answer("granted", language="pt-PT, pl;q=0.8")["body"]
+    assert '<html lang="en">' in response("granted", language="pt-PT, pl;q=0.8")["body"]

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from callback.settings import Settings as CallbackSettings
-from start.settings import Settings as StartSettings
+from settings import CallbackSettings, StartSettings
 
 START = {
     "QONTO_ENVIRONMENT": "sandbox",
@@ -39,6 +38,7 @@ def test_what_is_optional_may_be_missing() -> None:
 
     assert settings.return_urls == ()
     assert settings.pkce == "off"
+    assert settings.identity_type == ""
     assert settings.app_name == settings.support_url == ""
     assert settings.oauth_base_url is None
 
@@ -85,6 +85,7 @@ def test_callback_stops_with_the_name_of_a_missing_variable(variable: str) -> No
         ("RETURN_URLS", "https://example.com/" + "x" * 500),
         ("RETURN_URLS", "https://example.com/ http://example.com/"),
         ("PKCE", "plain"),
+        ("IDENTITY_TYPE", "organization"),
         ("APP_NAME", "line\nbreak"),
         ("APP_NAME", "n" * 65),
         ("SUPPORT_URL", "javascript:alert(1)"),
@@ -116,6 +117,7 @@ def test_a_wrong_value_stops_the_function_with_its_name_and_without_the_value(
         ("SUPPORT_URL", "https://example.com/help"),
         ("SUPPORT_URL", "mailto:help@example.com"),
         ("OAUTH_BASE_URL", "http://127.0.0.1:8002"),
+        ("IDENTITY_TYPE", "user"),
     ],
 )
 def test_a_right_value_is_taken(variable: str, value: str) -> None:
@@ -139,17 +141,19 @@ def test_strings_stay_as_they_are() -> None:
     ],
 )
 def test_the_environment_decides_every_host(environment: str, host: str) -> None:
-    settings = CallbackSettings.model_validate(CALLBACK | {"QONTO_ENVIRONMENT": environment})
+    start = StartSettings.model_validate(START | {"QONTO_ENVIRONMENT": environment})
+    callback = CallbackSettings.model_validate(CALLBACK | {"QONTO_ENVIRONMENT": environment})
 
-    assert settings.authorization_endpoint == f"{host}/oauth2/auth"
-    assert settings.token_endpoint == f"{host}/oauth2/token"
+    assert start.authorization_endpoint == f"{host}/oauth2/auth"
+    assert callback.token_endpoint == f"{host}/oauth2/token"
 
 
-def test_the_stand_in_replaces_the_host_in_both_endpoints() -> None:
-    settings = CallbackSettings.model_validate(CALLBACK | {"OAUTH_BASE_URL": "http://localhost:1"})
+def test_the_mock_qonto_replaces_the_host_in_both_endpoints() -> None:
+    start = StartSettings.model_validate(START | {"OAUTH_BASE_URL": "http://localhost:1"})
+    callback = CallbackSettings.model_validate(CALLBACK | {"OAUTH_BASE_URL": "http://localhost:1"})
 
-    assert settings.authorization_endpoint == "http://localhost:1/oauth2/auth"
-    assert settings.token_endpoint == "http://localhost:1/oauth2/token"
+    assert start.authorization_endpoint == "http://localhost:1/oauth2/auth"
+    assert callback.token_endpoint == "http://localhost:1/oauth2/token"
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -159,7 +163,15 @@ def test_settings_cannot_be_changed() -> None:
         settings.client_id = "another"  # type: ignore[misc] # just what must not work
 
 
-VARIABLES = [*START, "RETURN_URLS", "PKCE", "APP_NAME", "SUPPORT_URL", "OAUTH_BASE_URL"]
+VARIABLES = [
+    *START,
+    "RETURN_URLS",
+    "PKCE",
+    "IDENTITY_TYPE",
+    "APP_NAME",
+    "SUPPORT_URL",
+    "OAUTH_BASE_URL",
+]
 # Near misses say more than noise.
 NEARLY = st.sampled_from(
     [

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.rivals import Rival
 from demo.template import ROOT, Json
-from tests.benchmarks.rivals import Rival
 from tests.lambda_runtime import ExecutionEnvironment
 
 
@@ -78,12 +78,12 @@ def _start(rival: Rival, variables: Mapping[str, str]) -> ExecutionEnvironment:
 
 def _invoke(function: ExecutionEnvironment, rival: Rival) -> float:
     """Return how long one invocation took."""
-    event: Json = json.loads((ROOT / f"tests/events/{rival.event}.json").read_text("utf-8"))
+    event: Json = json.loads((ROOT / f"tests/requests/{rival.event}.json").read_text("utf-8"))
     began = time.monotonic_ns()
-    answer = function.invoke(event)
+    response = function.invoke(event)
     # A wrong answer may be quick: only the right one counts.
     expected = {204} if rival.handler.startswith("bare_") else {302, 303}
-    assert answer["statusCode"] in expected, answer
+    assert response["statusCode"] in expected, response
     return (function.answered_at[-1] - began) / 1e6
 
 

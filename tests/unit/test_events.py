@@ -5,8 +5,8 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from callback import authorization_event, authorization_response
-from state_store import PendingAuthorization
+from authorization import PendingAuthorization
+from callback import authorization_response, events
 from tests.unit.flow import CODE, STARTED_AT, STATE, pending
 
 ARRIVED_AT = STARTED_AT + 90
@@ -14,14 +14,14 @@ TOKEN_ENDPOINT = "https://oauth-sandbox.staging.qonto.co/oauth2/token"
 
 
 def message(
-    answer: dict[str, str],
+    response: dict[str, str],
     authorization: PendingAuthorization | None = None,
     arrived_at: int = ARRIVED_AT,
 ) -> dict[str, Any]:
     """Return what is published of *answer*."""
-    event = authorization_event.build(
+    event = events.build(
         authorization or pending(),
-        authorization_response.parse(urlencode(answer | {"state": STATE})),
+        authorization_response.parse(urlencode(response | {"state": STATE})),
         TOKEN_ENDPOINT,
         arrived_at,
     )
@@ -132,16 +132,16 @@ def test_the_largest_event_stays_under_8_kb() -> None:
         context="x" * 256,
         code_verifier="v" * 43,
     )
-    answers = [
+    responses = [
         {"code": '"' * 2048, "scope": "s" * 1024},
         {"error": "\0" * 500, "error_description": "\0" * 5000},
         {"error": "🏦" * 500, "error_description": "🏦" * 5000},
     ]
 
-    for answer in answers:
-        event = authorization_event.build(
+    for response in responses:
+        event = events.build(
             authorization,
-            authorization_response.parse(urlencode(answer | {"state": STATE})),
+            authorization_response.parse(urlencode(response | {"state": STATE})),
             TOKEN_ENDPOINT,
             ARRIVED_AT,
         )

@@ -28,7 +28,7 @@ class Rival:
         name: what the table calls it.
         package: the folder that it runs in.
         handler: as Lambda is told.
-        event: which of tests/events it is sent.
+        event: which of tests/requests it is sent.
 
     """
 

@@ -14,19 +14,27 @@ from unittest.mock import patch
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import uuid4
 
+import boto3
+
+import observability
+from aws import CALL_CONFIG
+from callback.app import CallbackApp
+from callback.publisher import Publisher
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, ministack
 from demo.template import Template
+from settings import CallbackSettings, StartSettings
+from start.app import StartApp
+from state_store import StateStore
 
 ROOT = Path(__file__).parents[2]
-EVENTS = {
+REQUESTS = {
     path.stem: json.loads(path.read_text("utf-8"))
-    for path in (ROOT / "tests" / "events").glob("*.json")
+    for path in (ROOT / "tests" / "requests").glob("*.json")
 }
-FUNCTION_MODULES = {path.stem for path in (ROOT / "functions").iterdir()}
 REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
 RETURN_URL = "https://app.example.com/connected"
-NOW = 1_700_000_000  # the time of the events in tests/events/
+NOW = 1_700_000_000  # the time of the events in tests/requests/
 MARKER = "read up to here: "
 CODE = "ory_ac_" + "c" * 87
 PARAMETERS = {
@@ -35,21 +43,54 @@ PARAMETERS = {
     "Scope": "offline_access organization.read",
     "ReturnUrls": f"{RETURN_URL} https://app.example.com/back?tab=bank",
     "AppName": "Ledgerly",
+    "TrustedRoots": "all",  # the local AWS has no certificate of Amazon's
 }
 
 
-def load_handler(module: str, environment: Mapping[str, str]) -> Handler:
-    """Import a handler anew, as a cold start in *environment* does."""
-    for name in list(sys.modules):
-        if name.partition(".")[0] in FUNCTION_MODULES:
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have nothing but *variables* in the environment, and no boto3 session from before."""
+    with patch.dict(os.environ, variables, clear=True):
+        boto3.setup_default_session()
+        yield
+
+
+def start_app(environment: Mapping[str, str]) -> StartApp:
+    """Return start as its ``handler.py`` builds it in *environment*."""
+    with _environment(environment):
+        settings = StartSettings.model_validate(environment)
+        states = StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
+        return StartApp(settings, states, observability.new_logger())
+
+
+def callback_app(
+    environment: Mapping[str, str], state_store: type[StateStore] = StateStore
+) -> CallbackApp:
+    """Return callback as its ``handler.py`` builds it in *environment*, with a *state_store*."""
+    with _environment(environment):
+        settings = CallbackSettings.model_validate(environment)
+        states = state_store(boto3.client("dynamodb", config=CALL_CONFIG), settings)
+        publisher = Publisher(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
+        return CallbackApp(settings, states, publisher, observability.new_logger())
+
+
+def cold_start(
+    module: str, environment: Mapping[str, str], code_root: Path = ROOT / "functions"
+) -> Handler:
+    """Return the handler of *module*, imported as Lambda does at a cold start in *environment*.
+
+    No module of *code_root* is imported before.
+    """
+    for name, imported in list(sys.modules.items()):
+        if Path(getattr(imported, "__file__", None) or "").is_relative_to(code_root):
             del sys.modules[name]
-    with patch.dict(os.environ, environment, clear=True):
+    with _environment(environment):
         handler: Handler = importlib.import_module(module).handler
     return handler
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What a browser gets."""
 
     status: int
@@ -70,31 +111,42 @@ class Answer:
         return {name: value for name, [value] in values.items()}
 
 
-class Pair:
-    """The real handlers, in the environment that a stack gives them."""
+class Connector:
+    """Both functions, built from the environment that a stack gives them."""
 
     def __init__(
         self,
-        aws: LocalAws,
+        local_aws: LocalAws,
         stack: Stack,
         *,
         endpoint_url: str | None = None,
         **environment: str,
     ) -> None:
-        """Take where the stack is, the endpoint if calls take a detour, and what else to set."""
-        self.aws = aws
+        """Build both functions for *stack*, with more *environment*.
+
+        *endpoint_url* is where they call AWS; by default, where *local_aws* is.
+        """
+        self.aws = local_aws
         self.stack = stack
         self._endpoint_url = endpoint_url
         self._given = environment
         self.start_environment = self._environment("StartFunction")
-        self.start = load_handler("start.handler", self.start_environment)
         self.callback_environment = self._environment("CallbackFunction")
-        self.callback = load_handler("callback.handler", self.callback_environment)
+        start, callback = start_app(self.start_environment), callback_app(self.callback_environment)
+        self.start: Handler = lambda request, _context: start.handle(request)
+        self.callback: Handler = lambda request, _context: callback.handle(request)
 
-    def anew(self, **environment: str) -> "Pair":
-        """Return the pair after another cold start, with a logger of its own and what is given."""
+    def restarted(self, **environment: str) -> "Connector":
+        """Return this connector, built again with more *environment* and a logger of its own."""
         given = {**self._given, "POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}", **environment}
-        return Pair(self.aws, self.stack, endpoint_url=self._endpoint_url, **given)
+        return Connector(self.aws, self.stack, endpoint_url=self._endpoint_url, **given)
+
+    def cold_started(self) -> "Connector":
+        """Return this connector with the handlers that Lambda calls, after their cold start."""
+        started = self.restarted()
+        started.start = cold_start("start.handler", started.start_environment)
+        started.callback = cold_start("callback.handler", started.callback_environment)
+        return started
 
     def _environment(self, function: str) -> dict[str, str]:
         return {
@@ -106,12 +158,12 @@ class Pair:
 
     def item(self, state: str) -> dict[str, Any] | None:
         """Return the item of *state*, each attribute as text."""
-        answer = self.aws.dynamodb.get_item(
+        response = self.aws.dynamodb.get_item(
             TableName=self.stack.table_name, Key={"state": {"S": state}}, ConsistentRead=True
         )
-        if "Item" not in answer:
+        if "Item" not in response:
             return None
-        return {name: next(iter(typed.values())) for name, typed in answer["Item"].items()}
+        return {name: next(iter(typed.values())) for name, typed in response["Item"].items()}
 
     def states(self) -> set[str]:
         """Return all states in the table."""
@@ -122,12 +174,12 @@ class Pair:
 class Browser:
     """A browser with its cookies, before an API Gateway that calls the pair."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, connector: Connector) -> None:
         """Take the pair that it visits."""
-        self.pair = pair
+        self.connector = connector
         self.cookies: dict[str, str] = {}
 
-    def start(self, *, at: int = NOW, headers: Mapping[str, str] = {}, **query: str) -> Answer:
+    def start(self, *, at: int = NOW, headers: Mapping[str, str] = {}, **query: str) -> Response:
         """Follow the link to ``/start``."""
         return self.request("start", urlencode(query), at=at, headers=headers)
 
@@ -135,14 +187,14 @@ class Browser:
         """Follow the link to ``/start`` and return the state that Qonto gets."""
         return self.request("start", urlencode(query), at=at).parameters["state"]
 
-    def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Answer:
+    def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Response:
         """Come back from Qonto with a code."""
         query = {"code": code, "scope": "offline_access organization.read", "state": state}
         return self.request("callback", urlencode(query), at=at)
 
-    def failed(self, state: str, *, at: int = NOW, **answer: str) -> Answer:
+    def failed(self, state: str, *, at: int = NOW, **response: str) -> Response:
         """Come back from Qonto with an error."""
-        query = {"error": "access_denied", **answer, "state": state}
+        query = {"error": "access_denied", **response, "state": state}
         return self.request("callback", urlencode(query), at=at)
 
     def request(
@@ -153,25 +205,25 @@ class Browser:
         at: int = NOW,
         outcome: str | None = None,
         headers: Mapping[str, str] = {},
-    ) -> Answer:
-        """Send the request of tests/events/*event*.json with another query, time and cookies."""
-        request = copy.deepcopy(EVENTS[event])
+    ) -> Response:
+        """Send the request of tests/requests/*event*.json with another query, time and cookies."""
+        request = copy.deepcopy(REQUESTS[event])
         request["rawQueryString"] = raw_query
         request["requestContext"]["timeEpoch"] = at * 1000
         request["headers"] |= headers
         request["cookies"] = [f"{name}={value}" for name, value in self.cookies.items()]
         if outcome is not None:
             request["pathParameters"] = {"outcome": outcome}
-        handler = self.pair.start if event == "start" else self.pair.callback
-        answer = json.loads(json.dumps(handler(request, LambdaContext(event))))
-        for cookie in answer.get("cookies", []):
+        handler = self.connector.start if event == "start" else self.connector.callback
+        response = json.loads(json.dumps(handler(request, LambdaContext(event))))
+        for cookie in response.get("cookies", []):
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
-        return Answer(
-            answer["statusCode"],
-            answer["headers"],
-            answer.get("cookies", []),
-            answer.get("body", ""),
+        return Response(
+            response["statusCode"],
+            response["headers"],
+            response.get("cookies", []),
+            response.get("body", ""),
         )
 
 
@@ -197,14 +249,14 @@ class Subscriber:
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
         while marker not in bodies:
-            answer = self._aws.sqs.receive_message(
+            response = self._aws.sqs.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=10,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
                 WaitTimeSeconds=5,
             )
-            for message in answer["Messages"]:
+            for message in response["Messages"]:
                 self._aws.sqs.delete_message(
                     QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )

@@ -19,13 +19,13 @@ from tempfile import TemporaryDirectory
 
 import botocore
 
+from benchmarks import load
+from benchmarks.aws_stub import AwsStub, aws_stub
+from benchmarks.chart import Bar, svg
+from benchmarks.measure import Cold, Warm, cold, warm
+from benchmarks.rivals import Rival, make_rivals
 from demo.template import ROOT
-from tests.benchmarks import load
-from tests.benchmarks.aws_stub import AwsStub, aws_stub
-from tests.benchmarks.chart import Bar, svg
-from tests.benchmarks.measure import Cold, Warm, cold, warm
-from tests.benchmarks.rivals import Rival, make_rivals
-from tests.integration.pair import REDIRECT_URI
+from tests.integration.connector import REDIRECT_URI
 from tests.unit.flow import pending
 
 ROUNDS = int(os.environ.get("ROUNDS", "40"))

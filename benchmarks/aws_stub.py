@@ -58,7 +58,7 @@ class _Connection(socketserver.BaseRequestHandler):
         try:
             with self.server.context.wrap_socket(self.request, server_side=True) as connection:
                 while request := self._read(connection):
-                    connection.sendall(self.server.answer(request))
+                    connection.sendall(self.server.response(request))
         except OSError:
             return  # the function was killed after its answer
 
@@ -91,7 +91,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self._deleted = _answer(dynamodb, json.dumps({"Attributes": item}).encode())
         self._published = _answer("text/xml", PUBLISHED)
 
-    def answer(self, request: bytes) -> bytes:
+    def response(self, request: bytes) -> bytes:
         if b"DynamoDB_20120810.PutItem" in request:
             return self._put
         if b"DynamoDB_20120810.DeleteItem" in request:

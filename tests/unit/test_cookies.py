@@ -1,42 +1,42 @@
-"""The cookie that ties a state to one browser."""
+"""The cookie that binds a state to one browser, and the one for *Start again*."""
 
 from hashlib import sha256
 from urllib.parse import urlencode
 
 import pytest
 
-import browser_binding
-from state_store import STATE_LIFETIME
+import cookies
+from authorization import STATE_LIFETIME
 
 VALUE = "a" * 43
 
 
 def test_the_cookie_is_host_only_secure_and_unreadable_by_scripts() -> None:
-    assert browser_binding.set_cookie(VALUE) == (
+    assert cookies.set_browser(VALUE) == (
         f"__Host-qonto-connect={VALUE}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
     )
 
 
 def test_the_cookie_outlives_every_state() -> None:
-    assert browser_binding.MAX_AGE > STATE_LIFETIME
+    assert cookies.MAX_AGE > STATE_LIFETIME
 
 
 def test_a_new_value_is_well_formed_and_never_the_same() -> None:
-    values = {browser_binding.new() for _ in range(1000)}
+    values = {cookies.new_browser() for _ in range(1000)}
 
     assert len(values) == 1000
     for value in values:
-        assert browser_binding.read({"cookies": [f"__Host-qonto-connect={value}"]}) == value
+        assert cookies.read_browser({"cookies": [f"__Host-qonto-connect={value}"]}) == value
 
 
 def test_the_value_is_found_among_others() -> None:
-    cookies = ["session=x", f"__Host-qonto-connect={VALUE}", "theme=dark"]
+    sent = ["session=x", f"__Host-qonto-connect={VALUE}", "theme=dark"]
 
-    assert browser_binding.read({"cookies": cookies}) == VALUE
+    assert cookies.read_browser({"cookies": sent}) == VALUE
 
 
 @pytest.mark.parametrize(
-    "cookies",
+    "sent",
     [
         [],
         ["__Host-qonto-connect"],
@@ -50,36 +50,36 @@ def test_the_value_is_found_among_others() -> None:
         [f"__Host-qonto-connect={VALUE}", f"__Host-qonto-connect={VALUE}"],
     ],
 )
-def test_anything_but_one_value_of_ours_is_no_cookie(cookies: list[str]) -> None:
-    assert browser_binding.read({"cookies": cookies}) is None
+def test_anything_but_one_value_of_ours_is_no_cookie(sent: list[str]) -> None:
+    assert cookies.read_browser({"cookies": sent}) is None
 
 
 def test_an_event_without_cookies_has_no_cookie() -> None:
-    assert browser_binding.read({}) is None
+    assert cookies.read_browser({}) is None
 
 
 def test_only_the_hash_of_the_value_is_kept() -> None:
-    assert browser_binding.fingerprint(VALUE) == sha256(VALUE.encode()).hexdigest()
+    assert cookies.browser_hash(VALUE) == sha256(VALUE.encode()).hexdigest()
 
 
 def test_what_was_asked_of_start_is_kept_for_the_page_of_its_own_flow() -> None:
-    line = browser_binding.set_start_query("1a2b3c4d", "context=ctx.1&organization_id=org-1")
+    line = cookies.set_start_query("1a2b3c4d", "context=ctx.1&organization_id=org-1")
 
     kept = line.partition(";")[0]
     assert line == (
         "__Host-qonto-connect-start=1a2b3c4d.context=ctx.1&organization_id=org-1; "
         "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
     )
-    query = browser_binding.read_start_query({"cookies": [kept]}, "1a2b3c4d")
+    query = cookies.read_start_query({"cookies": [kept]}, "1a2b3c4d")
     assert query == "context=ctx.1&organization_id=org-1"
 
 
 @pytest.mark.parametrize("reference", ["", "1a2b3c4e", "1a2b3c4d.context=ctx-1"])
 def test_what_was_asked_of_start_is_known_to_no_other_page(reference: str) -> None:
-    cookies = ["__Host-qonto-connect-start=1a2b3c4d.context=ctx-1"]
+    sent = ["__Host-qonto-connect-start=1a2b3c4d.context=ctx-1"]
 
-    assert browser_binding.read_start_query({"cookies": cookies}, reference) == ""
-    assert browser_binding.read_start_query({}, reference) == ""
+    assert cookies.read_start_query({"cookies": sent}, reference) == ""
+    assert cookies.read_start_query({}, reference) == ""
 
 
 def test_what_was_asked_of_start_fits_into_a_cookie_at_its_longest() -> None:
@@ -92,6 +92,6 @@ def test_what_was_asked_of_start_fits_into_a_cookie_at_its_longest() -> None:
         }
     )
 
-    line = browser_binding.set_start_query("1a2b3c4d", query)
+    line = cookies.set_start_query("1a2b3c4d", query)
 
     assert len(line) < 4096  # what every browser keeps (RFC 6265, section 6.1)

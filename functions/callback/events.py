@@ -1,0 +1,128 @@
+"""The events that subscribers receive: CloudEvents 1.0, structured JSON."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel
+
+from authorization import PendingAuthorization
+from callback.authorization_response import AuthorizationResponse
+from settings import Environment
+
+# Qonto counts from the issue of the code, so that counting from its arrival gives an upper bound.
+CODE_LIFETIME = timedelta(minutes=10)
+
+
+class _Data(BaseModel, defer_build=True):  # pydantic builds only the model that is published now
+    environment: Environment
+    client_id: str
+    redirect_uri: str
+    token_endpoint: str
+    requested_scope: str
+    requested_organization_id: str | None = None
+    requested_registration_id: str | None = None
+    context: str | None = None
+    started_at: datetime
+
+
+class GrantedData(_Data):
+    """What a subscriber needs to exchange the code."""
+
+    code: str
+    code_expires_at: datetime
+    granted_scope: str | None = None
+    code_verifier: str | None = None
+
+
+class FailedData(_Data):
+    """The error that Qonto sent instead of a code. It is untrusted text."""
+
+    error: str
+    error_description: str | None = None
+
+
+class _Event(BaseModel, defer_build=True):
+    specversion: Literal["1.0"] = "1.0"
+    id: UUID
+    source: str
+    subject: UUID
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+
+
+class AuthorizationGranted(_Event):
+    """Qonto sent a code."""
+
+    type: Literal["qonto-connect.authorization.granted.v1"] = (
+        "qonto-connect.authorization.granted.v1"
+    )
+    dataschema: Literal["urn:qonto-connect:authorization-granted:v1"] = (
+        "urn:qonto-connect:authorization-granted:v1"
+    )
+    data: GrantedData
+
+
+class AuthorizationFailed(_Event):
+    """Qonto sent an error."""
+
+    type: Literal["qonto-connect.authorization.failed.v1"] = "qonto-connect.authorization.failed.v1"
+    dataschema: Literal["urn:qonto-connect:authorization-failed:v1"] = (
+        "urn:qonto-connect:authorization-failed:v1"
+    )
+    data: FailedData
+
+
+type AuthorizationEvent = AuthorizationGranted | AuthorizationFailed
+
+
+def build(
+    authorization: PendingAuthorization,
+    response: AuthorizationResponse,
+    token_endpoint: str,
+    arrived_at: int,
+) -> AuthorizationEvent:
+    """Return the event of *response*.
+
+    Its ``id`` is made from the authorization and the response alone, so that every redelivery and
+    every retry of one response has the same ``id``, and another response has another.
+
+    Args:
+        authorization: what start began.
+        response: what Qonto sent.
+        token_endpoint: the URL at which the subscriber exchanges the code.
+        arrived_at: when the response arrived, in epoch seconds.
+
+    """
+    time = datetime.fromtimestamp(arrived_at, UTC)
+    # Without validation: the models that are published validate these members.
+    attributes = _Event.model_construct(
+        id=uuid5(authorization.authorization_id, response.identity),
+        source=f"/qonto-connect/{authorization.environment}/{authorization.client_id}",
+        subject=authorization.authorization_id,
+        time=time,
+    )
+    data = _Data.model_construct(
+        environment=authorization.environment,
+        client_id=authorization.client_id,
+        redirect_uri=authorization.redirect_uri,
+        token_endpoint=token_endpoint,
+        requested_scope=authorization.scope,
+        requested_organization_id=authorization.organization_id,
+        requested_registration_id=authorization.registration_id,
+        context=authorization.context,
+        started_at=authorization.started_at,
+    )
+    if response.error is not None:
+        failed = FailedData(
+            **dict(data), error=response.error, error_description=response.error_description
+        )
+        return AuthorizationFailed(**dict(attributes), data=failed)
+    granted = GrantedData(
+        **dict(data),
+        code=response.code,
+        code_expires_at=time + CODE_LIFETIME,
+        granted_scope=response.scope,
+        code_verifier=authorization.code_verifier,
+    )
+    return AuthorizationGranted(**dict(attributes), data=granted)

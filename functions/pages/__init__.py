@@ -1,0 +1,23 @@
+"""The pages that a user reads where a redirect cannot tell what happened."""
+
+from http_api import Request, Response
+from settings import Settings
+
+
+def page(
+    request: Request, settings: Settings, name: str, detail: str = "", start_query: str = ""
+) -> Response:
+    """Return the page *name* in the user's language: what happened, and what the user can do.
+
+    Args:
+        request: the request, whose ``Accept-Language`` chooses the language.
+        settings: the app's name and URLs.
+        name: a table of ``catalogue.toml``.
+        detail: a reference to quote, or the names of invalid parameters; empty: not shown.
+        start_query: the query for *Start again*; empty: unknown.
+
+    """
+    # Most responses are redirects, and a cold start need not load the pages for them.
+    from pages import rendering  # noqa: PLC0415
+
+    return rendering.page(request, settings, name, detail, start_query)

@@ -1,0 +1,78 @@
+"""The settings of both functions, read once from their environment variables."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# Not a `type` statement, which pydantic would make a definition of its own in the published schema.
+Environment = Literal["production", "sandbox"]
+
+_HOSTS: dict[Environment, str] = {
+    "production": "https://oauth.qonto.com",
+    "sandbox": "https://oauth-sandbox.staging.qonto.co",
+}
+
+_LOOPBACK = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+_ORIGIN = rf"(https://[A-Za-z0-9.-]+(:[0-9]{{1,5}})?|{_LOOPBACK})"
+# The characters of RFC 3986 without "#": no fragment. An origin has no "@": no userinfo.
+_URL = rf"{_ORIGIN}([/?][A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)?"
+
+ReturnUrl = Annotated[str, Field(pattern=rf"^{_URL}$", max_length=512)]
+# Syntax alone (RFC 6749, section 3.3): Qonto's own lists of scope names differ from each other.
+SCOPE_PATTERN = r"[!#-\[\]-~]+( [!#-\[\]-~]+)*"
+# All scopes that Qonto lists take about 900 characters.
+SCOPE_MAX_LENGTH = 1024
+
+
+def _split(urls: object) -> object:
+    return urls.split() if isinstance(urls, str) else urls
+
+
+class Settings(BaseModel, defer_build=True):  # pydantic builds only the settings of this function
+    """The settings that both functions have. A field's variable is its name in upper case.
+
+    A wrong value stops the function at its cold start. The error names the variable and never
+    shows its value.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper)
+
+    qonto_environment: Environment
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=128)]
+    return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(_split)] = ()
+    app_name: Annotated[str, Field(pattern=r"^\P{Cc}*$", max_length=64)] = ""
+    support_url: Annotated[str, Field(pattern=rf"^({_URL}|mailto:[!-~]+)?$")] = ""
+    table_name: Annotated[str, Field(min_length=1)]
+    # Only the demo and the tests set it, to the address of the mock Qonto on this machine.
+    oauth_base_url: Annotated[str, Field(pattern=rf"^{_LOOPBACK}$")] | None = None
+
+    @property
+    def oauth_host(self) -> str:
+        """The scheme and host of Qonto's OAuth endpoints in the deployed environment."""
+        return self.oauth_base_url or _HOSTS[self.qonto_environment]
+
+
+class StartSettings(Settings):
+    """The settings of start."""
+
+    scope: Annotated[str, Field(pattern=f"^{SCOPE_PATTERN}$", max_length=SCOPE_MAX_LENGTH)]
+    # A string and not pydantic's URL type, which rewrites URLs: Qonto compares byte for byte.
+    redirect_uri: Annotated[str, Field(pattern=rf"^{_ORIGIN}/callback$", max_length=512)]
+    pkce: Literal["off", "S256"] = "off"
+    identity_type: Literal["", "user"] = ""
+
+    @property
+    def authorization_endpoint(self) -> str:
+        """The URL of Qonto's authorization endpoint (RFC 6749, section 3.1)."""
+        return f"{self.oauth_host}/oauth2/auth"
+
+
+class CallbackSettings(Settings):
+    """The settings of callback."""
+
+    topic_arn: Annotated[str, Field(min_length=1)]
+
+    @property
+    def token_endpoint(self) -> str:
+        """The URL at which a subscriber exchanges the code (RFC 6749, section 3.2)."""
+        return f"{self.oauth_host}/oauth2/token"

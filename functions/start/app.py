@@ -1,0 +1,69 @@
+"""The flow of ``GET /start``: issue a state for this browser, and redirect it to Qonto."""
+
+from datetime import UTC, datetime
+from secrets import token_urlsafe
+from uuid import uuid4
+
+from aws_lambda_powertools import Logger
+
+import cookies
+import http_api
+from authorization import STATE_LIFETIME, PendingAuthorization
+from http_api import InvalidQueryError, Request, Response
+from observability import count
+from pages import page
+from settings import StartSettings
+from start import authorization_request
+from state_store import StateStore, StateStoreError
+
+
+class StartApp:
+    """Handles the requests of ``GET /start``."""
+
+    def __init__(self, settings: StartSettings, states: StateStore, logger: Logger) -> None:
+        """Use *states* to issue states, and *logger* to log outcomes."""
+        self._settings = settings
+        self._states = states
+        self._logger = logger
+
+    def handle(self, request: Request) -> Response:
+        """Return a 302 to Qonto, or a page with 400 or 503. After a page, the browser has no state.
+
+        An empty 503 answers a request that the user did not make.
+        """
+        if http_api.is_speculative(request):
+            return http_api.unavailable()
+
+        settings = self._settings
+        try:
+            query = authorization_request.parse(request["rawQueryString"], settings.return_urls)
+        except InvalidQueryError as error:
+            self._logger.warning("Start refused", parameters=error.parameters)
+            return page(request, settings, "start-invalid", ", ".join(error.parameters))
+
+        browser = cookies.read_browser(request) or cookies.new_browser()
+        now = http_api.arrival(request)
+        authorization = PendingAuthorization(
+            state=token_urlsafe(32),
+            expires_at=now + STATE_LIFETIME,
+            browser_hash=cookies.browser_hash(browser),
+            authorization_id=uuid4(),
+            environment=settings.qonto_environment,
+            client_id=settings.client_id,
+            redirect_uri=settings.redirect_uri,
+            scope=settings.scope,
+            started_at=datetime.fromtimestamp(now, UTC),
+            code_verifier=token_urlsafe(32) if settings.pkce == "S256" else None,
+            **query.model_dump(),
+        )
+        own_id = authorization.authorization_id
+        try:
+            self._states.issue(authorization)
+        except StateStoreError as error:
+            self._logger.error("State not issued", authorization_id=own_id, error=error.code)
+            return page(request, settings, "start-unavailable")
+
+        self._logger.info("Authorization started", authorization_id=own_id)
+        count("AuthorizationStarted")
+        location = authorization_request.url(authorization, settings)
+        return http_api.redirect(302, location, cookies.set_browser(browser))

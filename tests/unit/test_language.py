@@ -1,0 +1,58 @@
+"""The language of a page."""
+
+import time
+
+import pytest
+
+from pages.language import preferred_language
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("fr", "fr"),
+        ("FR-ch, en;q=0.9", "fr"),
+        ("en;q=0.8, de", "de"),
+        ("de, fr", "de"),
+        ("fr, de", "fr"),
+        ("pt, it;q=0.3, es;q=0.2", "it"),
+        ("zh-Hant-TW, es-419;q=0.5", "es"),
+        ("de;q=0, fr;q=0.1", "fr"),
+        ("fr-CH;q=0.2, fr;q=0.8, de;q=0.5", "fr"),
+        ("*", "en"),
+        ("pt, *;q=0.5", "en"),
+        ("en;q=0, *;q=0.1", "fr"),
+        ("de;q=0.001", "de"),
+        ("de ; q=0.5 , fr ; q=0.4", "de"),
+        ("de\t;\tq=0.5\t,\tfr;q=0.6", "fr"),
+        ("en;q=0.999, it;q=1.000", "it"),
+        ("fr;q=1.5, de;q=0.1", "de"),
+        ("fr;q=1, de", "fr"),
+        ("fr-CH;q=0.9, de;q=0.5, fr;q=0.1", "fr"),
+    ],
+)
+def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language: str) -> None:
+    assert preferred_language(accepted, ["en", "fr", "de", "it", "es"]) == language
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    ["", "pt", "de;q=0", "fr;q=2", "fr;q=1.5", "fr;q=0.1234", "fr;q=x", "f r", ";", ",,,", "é"],
+)
+def test_a_language_that_nobody_offers_or_asks_for_is_the_first(accepted: str) -> None:
+    assert preferred_language(accepted, ["en", "fr", "de", "it", "es"]) == "en"
+
+
+@pytest.mark.parametrize("accepted", ["{}!", "a{}!", "a;{}!", "a;q=1{}!", "a{};{}q=1{}!"])
+def test_a_header_full_of_spaces_costs_no_more_than_another(accepted: str) -> None:
+    """As long as the gateway lets it be; tried at each of its spaces, it would cost a second."""
+    header = accepted.replace("{}", " " * 10_000)
+    before = time.process_time()
+
+    preferred_language(header, ["en", "fr"])
+
+    assert time.process_time() - before < 0.1
+
+
+def test_without_a_preference_the_language_is_the_first() -> None:
+    assert preferred_language("", ["en", "fr"]) == "en"
