@@ -1,6 +1,6 @@
-"""DynamoDB and SNS over TLS on this machine, answering at once what the pair hopes to hear.
+"""A stub of DynamoDB and SNS over TLS, which responds to every call at once, and with success.
 
-It does as little as it can, so that what is measured is the function's own work.
+It does little else, so that the benchmark measures the function's own work.
 """
 
 import json
@@ -29,7 +29,7 @@ class AwsStub:
 
     Attributes:
         endpoint_url: of both services.
-        ca_certificate: in PEM, what a client must trust.
+        ca_certificate: in PEM, the authority that a client must trust.
 
     """
 
@@ -37,7 +37,7 @@ class AwsStub:
     ca_certificate: str
 
 
-def _answer(content_type: str, body: bytes) -> bytes:
+def _response(content_type: str, body: bytes) -> bytes:
     head = (
         "HTTP/1.1 200 OK\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
@@ -47,7 +47,7 @@ def _answer(content_type: str, body: bytes) -> bytes:
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    """One client's connection: requests one after the other, each answered in one write."""
+    """One client's connection: requests one after the other, each with a response in one write."""
 
     server: "_Server"
 
@@ -60,7 +60,7 @@ class _Connection(socketserver.BaseRequestHandler):
                 while request := self._read(connection):
                     connection.sendall(self.server.response(request))
         except OSError:
-            return  # the function was killed after its answer
+            return  # the function was killed after its response
 
     @staticmethod
     def _read(connection: ssl.SSLSocket) -> bytes:
@@ -87,9 +87,9 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.context = context
         dynamodb = "application/x-amz-json-1.0"
-        self._put = _answer(dynamodb, b"{}")
-        self._deleted = _answer(dynamodb, json.dumps({"Attributes": item}).encode())
-        self._published = _answer("text/xml", PUBLISHED)
+        self._put = _response(dynamodb, b"{}")
+        self._deleted = _response(dynamodb, json.dumps({"Attributes": item}).encode())
+        self._published = _response("text/xml", PUBLISHED)
 
     def response(self, request: bytes) -> bytes:
         if b"DynamoDB_20120810.PutItem" in request:

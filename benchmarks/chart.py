@@ -1,4 +1,4 @@
-"""Bars as SVG, for the documents: each ratio beside what it must not exceed."""
+"""Draws ratios as bars, in SVG: each beside its limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,50 +8,52 @@ ROW, BAR, LEFT, WIDTH = 34, 14, 300, 760
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A ratio of two functions' times.
+class Result:
+    """A ratio of the times of two functions.
 
     Attributes:
         label: what is compared.
-        ratio: of the times: the median of the paired ratios.
-        cpu_ratio: likewise, of the processor's time; not drawn.
-        must: the most that it may be.
-        aim: what it should be.
+        ratio: of the times: the median.
+        cpu_ratio: of the processor times.
+        limit: what the ratio must not exceed; None: it has no limit.
+        ratios: of the times in each round.
 
     """
 
     label: str
     ratio: float
     cpu_ratio: float
-    must: float
-    aim: float
+    limit: float | None
+    ratios: Sequence[float]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the ratio is within its limit, if it has one."""
+        return self.limit is None or self.ratio <= self.limit
 
 
-def svg(bars: Sequence[Bar]) -> str:
-    """Return a chart of *bars*, readable on light and on dark ground."""
-    scale = (WIDTH - LEFT - 60) / max(1.3, *(max(it.ratio, it.must) for it in bars))
-    height = ROW * len(bars) + 40
+def svg(results: Sequence[Result]) -> str:
+    """Return a chart of *results*, readable on a light and on a dark background."""
+    scale = (WIDTH - LEFT - 60) / max(1.3, *(max(each.ratio, each.limit or 0) for each in results))
+    height = ROW * len(results) + 40
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
         '<g font-family="system-ui, sans-serif" font-size="13" fill="#777">',
         "<title>Time against each rival: shorter is faster</title>",
     ]
-    for index, bar in enumerate(bars):
+    for index, result in enumerate(results):
         y = 10 + ROW * index
-        end = LEFT + bar.ratio * scale
-        colour = "#2a7f62" if bar.ratio <= bar.must else "#b3261e"
+        end = LEFT + result.ratio * scale
+        limit = LEFT + (result.limit or 0) * scale
+        colour = "#2a7f62" if result.is_met else "#b3261e"
         lines += [
-            f'<text x="{LEFT - 10}" y="{y + 12}" text-anchor="end">{escape(bar.label)}</text>',
+            f'<text x="{LEFT - 10}" y="{y + 12}" text-anchor="end">{escape(result.label)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{BAR}" fill="{colour}"/>',
-            f'<text x="{end + 8:.1f}" y="{y + 12}">{bar.ratio:.2f}</text>',
-            *(
-                f'<path d="M{LEFT + limit * scale:.1f} {y - 4}v{BAR + 8}" stroke="#777"'
-                f' stroke-width="2"{dashes}/>'
-                for limit, dashes in ((bar.must, ""), (bar.aim, ' stroke-dasharray="3 2"'))
-            ),
+            f'<text x="{end + 8:.1f}" y="{y + 12}">{result.ratio:.2f}</text>',
+            f'<path d="M{limit:.1f} {y - 4}v{BAR + 8}" stroke="#777" stroke-width="2"/>',
         ]
     lines += [
-        f'<text x="{LEFT}" y="{height - 10}">rival = 1.00; line: must, dashes: aim</text>',
+        f'<text x="{LEFT}" y="{height - 10}">the rival is 1.00; the line is the limit</text>',
         "</g></svg>",
         "",
     ]

@@ -3,13 +3,12 @@
 import json
 import resource
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.rivals import Rival
-from demo.template import ROOT, Json
+from benchmarks.rivals import REQUESTS, Rival
+from demo.template import Json
 from tests.lambda_runtime import ExecutionEnvironment
 
 
@@ -18,7 +17,7 @@ class Cold:
     """A cold start, in milliseconds.
 
     Attributes:
-        wall: from the spawn of the process to its first answer.
+        wall: from the spawn of the process to its first response.
         cpu: of the whole process, user and system.
         first_call: of that, the first invocation's.
 
@@ -34,7 +33,7 @@ class Warm:
     """Invocations of one process, in milliseconds.
 
     Attributes:
-        walls: of each, from the event to the answer.
+        walls: of each, from the request to the response.
         cpu: of one on average.
 
     """
@@ -43,10 +42,10 @@ class Warm:
     cpu: float
 
 
-def cold(rival: Rival, variables: Mapping[str, str]) -> Cold:
-    """Start *rival* once, and stop it after its first answer."""
+def cold(rival: Rival) -> Cold:
+    """Start *rival* once, and stop it after its first response."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with _start(rival, variables) as function:
+    with _start(rival) as function:
         function.wait_until_initialised()
         initialised = _cpu(function.pid)
         _invoke(function, rival)
@@ -56,33 +55,33 @@ def cold(rival: Rival, variables: Mapping[str, str]) -> Cold:
     return Cold((function.answered_at[0] - function.spawned_at) / 1e6, cpu * 1e3, first_call)
 
 
-def warm(rivals: list[Rival], variables: Mapping[str, str], invocations: int) -> list[Warm]:
+def warm(rivals: list[Rival], invocations: int) -> list[Warm]:
     """Invoke each of *rivals* in turn, and again, so that all have the same machine."""
     walls: list[list[float]] = [[] for _ in rivals]
     with ExitStack() as running:
-        functions = [running.enter_context(_start(it, variables)) for it in rivals]
+        functions = [running.enter_context(_start(rival)) for rival in rivals]
         for _ in range(20):  # until all that happens once has happened
             for rival, function in zip(rivals, functions, strict=True):
                 _invoke(function, rival)
-        before = [_cpu(it.pid) for it in functions]
+        before = [_cpu(function.pid) for function in functions]
         for _ in range(invocations):
             for rival, function, times in zip(rivals, functions, walls, strict=True):
                 times.append(_invoke(function, rival))
-        used = [_cpu(it.pid) - cpu for it, cpu in zip(functions, before, strict=True)]
+        used = [_cpu(each.pid) - cpu for each, cpu in zip(functions, before, strict=True)]
     return [Warm(times, cpu / invocations) for times, cpu in zip(walls, used, strict=True)]
 
 
-def _start(rival: Rival, variables: Mapping[str, str]) -> ExecutionEnvironment:
-    return ExecutionEnvironment(rival.package, rival.handler, variables, timeout=60)
+def _start(rival: Rival) -> ExecutionEnvironment:
+    return ExecutionEnvironment(rival.package, rival.handler, rival.environment, timeout=60)
 
 
 def _invoke(function: ExecutionEnvironment, rival: Rival) -> float:
     """Return how long one invocation took."""
-    event: Json = json.loads((ROOT / f"tests/requests/{rival.event}.json").read_text("utf-8"))
+    request: Json = json.loads((REQUESTS / f"{rival.request}.json").read_text("utf-8"))
     began = time.monotonic_ns()
-    response = function.invoke(event)
-    # A wrong answer may be quick: only the right one counts.
-    expected = {204} if rival.handler.startswith("bare_") else {302, 303}
+    response = function.invoke(request)
+    # A wrong response may be quick: only the right one counts.
+    expected = {302, 303} if rival.handler.endswith(".handler.handler") else {204}
     assert response["statusCode"] in expected, response
     return (function.answered_at[-1] - began) / 1e6
 

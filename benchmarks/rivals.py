@@ -1,23 +1,31 @@
-"""What is compared: our packages, the same code as plain `sam build` packs it, and bare boto3."""
+"""What is compared: the two packages, their version 1, a plain `sam build` of them, and bare boto3.
 
+Each is pinned by hashes: the packages and bare boto3 by functions/requirements.txt, version 1 by a
+commit, which has such a file of its own.
+"""
+
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+from collections.abc import Mapping
 from compileall import compile_dir
-from dataclasses import dataclass
-from importlib.metadata import distribution
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
 from demo import template as infra
 from demo.template import ROOT
-from tests.packages import ARCHITECTURE, FOLDERS, pack
+from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, pack
 
+REQUESTS = ROOT / "tests" / "requests"
 HANDLERS = Path(__file__).parent / "handlers"
-# boto3 and all it needs, in the versions that are locked for the functions and for development.
-BOTO3 = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
+# Of the packages, the file with the authorities that AWS_CA_BUNDLE names.
+AWS_ROOTS = "aws-roots.pem"
 
 
 @dataclass(frozen=True)
@@ -25,55 +33,73 @@ class Rival:
     """A function to be measured.
 
     Attributes:
-        name: what the table calls it.
+        name: its name in the tables.
         package: the folder that it runs in.
-        handler: as Lambda is told.
-        event: which of tests/requests it is sent.
+        handler: the handler, as Lambda names it.
+        request: the name of the request in tests/requests.
+        environment: its variables.
 
     """
 
     name: str
     package: Path
     handler: str
-    event: str
+    request: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def authorities(self) -> str:
+        """The certificates, in PEM, that the function trusts where it is deployed."""
+        roots = self.package / AWS_ROOTS
+        bundle = roots if roots.exists() else self.package / "botocore" / "cacert.pem"
+        return bundle.read_text("utf-8")
 
 
 def make_rivals(folder: Path) -> dict[str, Rival]:
-    """Pack all of them, into *folder*."""
+    """Pack all of them into *folder*, and return them by their keys."""
     template = infra.load()
-    handlers = {it: infra.function(template, it)["Handler"] for it in FOLDERS}
-    plain = _sam_build(folder / "sam", handlers)
+    handlers = {name: infra.function(template, name)["Handler"] for name in FOLDERS}
     bare = _bare(folder / "bare")
+    plain = _sam_build(folder / "sam", handlers)
+    version_1 = _version_1(folder / "version-1")
     rivals = {
+        "botocore client": Rival("botocore client", bare, "botocore_client.handler", "start"),
         "bare client": Rival("bare client", bare, "bare_client.handler", "start"),
         "bare start": Rival("bare calls of start", bare, "bare_start.handler", "start"),
         "bare callback": Rival("bare calls of callback", bare, "bare_callback.handler", "callback"),
     }
     for logical_id, name in FOLDERS.items():
-        ours = folder / name
-        ours.mkdir()
-        pack(logical_id, ours)
-        rivals[name] = Rival(name, ours, handlers[logical_id], name)
-        rivals[f"plain {name}"] = Rival(
-            f"{name}, plain sam build", plain / logical_id, handlers[logical_id], name
+        (folder / name).mkdir()
+        (folder / f"{name}-1").mkdir()
+        ours = Rival(name, pack(logical_id, folder / name), handlers[logical_id], name)
+        rivals[name] = ours
+        first = pack(logical_id, folder / f"{name}-1", version_1)
+        rivals[f"first {name}"] = replace(ours, name=f"{name}, version 1", package=first)
+        rivals[f"plain {name}"] = replace(
+            ours, name=f"{name}, plain sam build", package=plain / logical_id
         )
     return rivals
 
 
 def _bare(folder: Path) -> Path:
-    """Pack boto3 whole and compiled, as it is in Lambda's own run-time."""
+    """Install the locked boto3 whole, and compile it, as it is in Lambda's own runtime."""
     shutil.copytree(HANDLERS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in BOTO3:
-        installed = distribution(name)
-        for top in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
-            source = Path(str(installed.locate_file(top)))
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, folder / top, ignore=ignored)
-            else:
-                shutil.copy(source, folder / top)
+    requirements = MAKEFILE_FOLDER / "requirements.txt"
+    _run(
+        *(sys.executable, MAKEFILE_FOLDER / "packing" / "pip_install.py", "--quiet"),
+        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile"),
+        *("--requirement", requirements, "--target", folder),
+    )
     compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     return folder
+
+
+def _version_1(folder: Path) -> Path:
+    """Return the functions' folder of version 1, out of the project's history."""
+    archive = _run("git", "-C", ROOT, "archive", VERSION_1, "functions")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    return folder / "functions"
 
 
 def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
@@ -86,7 +112,7 @@ def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
                 "Type": "AWS::Serverless::Function",
                 "Properties": {
                     "Architectures": [ARCHITECTURE],
-                    "CodeUri": str(ROOT / "functions"),
+                    "CodeUri": str(MAKEFILE_FOLDER),
                     "Handler": handler,
                     "Runtime": "python3.13",
                 },
@@ -94,16 +120,20 @@ def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
             for name, handler in handlers.items()
         },
     }
-    (folder / "template.json").write_text(json.dumps(template), "utf-8")
-    subprocess.run(
-        [ROOT / ".venv-sam/bin/sam", "build", "--template", "template.json"],
-        cwd=folder,
-        env=os.environ
-        | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "SAM_CLI_TELEMETRY": "0",
-        },
-        check=True,
-        capture_output=True,
-    )
-    return folder / ".aws-sam" / "build"
+    path = folder / "template.json"
+    path.write_text(json.dumps(template), "utf-8")
+    build = folder / "build"
+    _run(ROOT / ".venv-sam/bin/sam", "build", "--template", path, "--build-dir", build)
+    return build
+
+
+def _run(*command: str | Path) -> bytes:
+    """Return what *command* prints; stop with what it complains about if it fails."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SAM_CLI_TELEMETRY": "0",
+    }
+    run = subprocess.run(command, env=environment, capture_output=True, check=False)
+    if run.returncode != 0:
+        sys.exit(f"bench: {' '.join(map(str, command))}\n{run.stderr.decode()}")
+    return run.stdout

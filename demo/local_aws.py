@@ -354,7 +354,7 @@ def subscribe_queue(
 
 
 def _output(value: Json) -> Json:
-    """Return *value* for an output, which can name AWS::NoValue and, unlike a variable, not be it."""
+    """Return *value* for an output, which cannot have AWS::NoValue as a variable can."""
     no_value = json.dumps({"Ref": _NO_VALUE})
     return json.loads(json.dumps(value).replace(no_value, json.dumps(_NO_VALUE)))
 

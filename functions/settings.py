@@ -40,16 +40,21 @@ class Settings(BaseModel, defer_build=True):  # pydantic builds only the setting
     qonto_environment: Environment
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=128)]
     return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(_split)] = ()
-    app_name: Annotated[str, Field(pattern=r"^\P{Cc}*$", max_length=64)] = ""
+    app_name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=64)] = ""
     support_url: Annotated[str, Field(pattern=rf"^({_URL}|mailto:[!-~]+)?$")] = ""
     table_name: Annotated[str, Field(min_length=1)]
     # Only the demo and the tests set it, to the address of the mock Qonto on this machine.
     oauth_base_url: Annotated[str, Field(pattern=rf"^{_LOOPBACK}$")] | None = None
 
     @property
-    def oauth_host(self) -> str:
-        """The scheme and host of Qonto's OAuth endpoints in the deployed environment."""
-        return self.oauth_base_url or _HOSTS[self.qonto_environment]
+    def authorization_endpoint(self) -> str:
+        """The URL of Qonto's authorization endpoint (RFC 6749, section 3.1)."""
+        return f"{self.oauth_base_url or _HOSTS[self.qonto_environment]}/oauth2/auth"
+
+    @property
+    def token_endpoint(self) -> str:
+        """The URL at which a subscriber exchanges the code (RFC 6749, section 3.2)."""
+        return f"{self.oauth_base_url or _HOSTS[self.qonto_environment]}/oauth2/token"
 
 
 class StartSettings(Settings):
@@ -61,18 +66,8 @@ class StartSettings(Settings):
     pkce: Literal["off", "S256"] = "off"
     identity_type: Literal["", "user"] = ""
 
-    @property
-    def authorization_endpoint(self) -> str:
-        """The URL of Qonto's authorization endpoint (RFC 6749, section 3.1)."""
-        return f"{self.oauth_host}/oauth2/auth"
-
 
 class CallbackSettings(Settings):
     """The settings of callback."""
 
     topic_arn: Annotated[str, Field(min_length=1)]
-
-    @property
-    def token_endpoint(self) -> str:
-        """The URL at which a subscriber exchanges the code (RFC 6749, section 3.2)."""
-        return f"{self.oauth_host}/oauth2/token"

@@ -54,10 +54,13 @@ def packed(logical_id: str) -> Path:
         return package
 
 
-def pack(logical_id: str, folder: Path) -> Path:
-    """Pack the function *logical_id* for this machine's processor into the empty *folder*."""
+def pack(logical_id: str, folder: Path, functions: Path = MAKEFILE_FOLDER) -> Path:
+    """Pack the function *logical_id* for this machine's processor into the empty *folder*.
+
+    Its code and the Makefile are in *functions*.
+    """
     source = folder.with_name(f"{folder.name}-source")
-    shutil.copytree(MAKEFILE_FOLDER, source)
+    shutil.copytree(functions, source)
     made = make(
         f"build-{logical_id}",
         f"ARTIFACTS_DIR={folder}",

@@ -1,4 +1,4 @@
-"""What callback calls, and nothing else."""
+"""The AWS calls of callback, with the same parameters, and nothing else."""
 
 import os
 from typing import Any
@@ -9,8 +9,8 @@ dynamodb = boto3.client("dynamodb")
 sns = boto3.client("sns")
 
 
-def handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Delete an item under our condition, and publish a message as large as ours."""
+def handler(_request: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Delete an item under the same condition, and publish the same message."""
     dynamodb.delete_item(
         TableName=os.environ["TABLE_NAME"],
         Key={"state": {"S": "s" * 43}},
@@ -27,7 +27,7 @@ def handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
     )
     sns.publish(
         TopicArn=os.environ["TOPIC_ARN"],
-        Message="m" * 1100,
+        Message=os.environ["MESSAGE"],
         MessageAttributes={
             "type": {"DataType": "String", "StringValue": "qonto-connect.authorization.granted.v1"}
         },

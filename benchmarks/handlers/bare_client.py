@@ -1,4 +1,4 @@
-"""The yardstick of cold starts: a function that makes one client and answers."""
+"""The rival of cold starts: a function that makes one boto3 client and calls nothing."""
 
 from typing import Any
 
@@ -7,6 +7,6 @@ import boto3
 client = boto3.client("dynamodb")
 
 
-def handler(_event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Answer nothing."""
+def handler(_request: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Return an empty response."""
     return {"statusCode": 204}

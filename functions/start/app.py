@@ -54,7 +54,7 @@ class StartApp:
             scope=settings.scope,
             started_at=datetime.fromtimestamp(now, UTC),
             code_verifier=token_urlsafe(32) if settings.pkce == "S256" else None,
-            **query.model_dump(),
+            **dict(query),
         )
         own_id = authorization.authorization_id
         try:

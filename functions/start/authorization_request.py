@@ -17,10 +17,11 @@ def parse(raw_query: str, return_urls: Sequence[str]) -> StartQuery:
         InvalidQueryError: a known parameter is repeated or has an invalid value.
 
     """
-    query = validated(StartQuery, single_values(raw_query, StartQuery.model_fields))
-    if query.return_to is None:
-        return query.model_copy(update={"return_to": next(iter(return_urls), None)})
-    if query.return_to not in return_urls:
+    values = single_values(raw_query, StartQuery.model_fields)
+    if return_urls:
+        values.setdefault("return_to", return_urls[0])
+    query = validated(StartQuery, values)
+    if query.return_to is not None and query.return_to not in return_urls:
         raise InvalidQueryError("return_to")
     return query
 
