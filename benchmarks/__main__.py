@@ -29,6 +29,7 @@ from callback import authorization_response, events
 from demo.template import ROOT
 from tests.integration.connector import REDIRECT_URI
 from tests.unit.flow import STARTED_AT, pending
+from tests.unit.test_events import TOKEN_ENDPOINT
 
 ROUNDS = int(os.environ.get("ROUNDS", "40"))
 INVOCATIONS = int(os.environ.get("INVOCATIONS", "1000"))
@@ -94,8 +95,7 @@ def _deployed(rival: Rival, folder: Path, stub: AwsStub) -> Rival:
     bundle.write_text(f"{rival.authorities}\n{stub.ca_certificate}", "utf-8")
     request = json.loads((REQUESTS / "callback.json").read_text("utf-8"))
     response = authorization_response.parse(request["rawQueryString"])
-    token_endpoint = "https://oauth-sandbox.staging.qonto.co/oauth2/token"
-    event = events.build(pending(), response, token_endpoint, STARTED_AT)
+    event = events.build(pending(), response, TOKEN_ENDPOINT, STARTED_AT)
     message = event.model_dump_json(exclude_none=True)
     return replace(
         rival,

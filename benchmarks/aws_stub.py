@@ -100,9 +100,11 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def aws_stub(item: dict[str, dict[str, str]]) -> Iterator[AwsStub]:
-    """Run the stub; a delete finds *item*."""
-    authority = trustme.CA()
+def aws_stub(
+    item: dict[str, dict[str, str]], authority: trustme.CA | None = None
+) -> Iterator[AwsStub]:
+    """Run the stub, with a certificate of *authority*; a delete finds *item*."""
+    authority = authority or trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(context)
     certificate = authority.cert_pem.bytes().decode()

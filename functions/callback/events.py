@@ -36,7 +36,7 @@ class GrantedData(_Data):
 
 
 class FailedData(_Data):
-    """The error that Qonto sent instead of a code. It is untrusted text."""
+    """The error that Qonto sent instead of a code: untrusted text."""
 
     error: str
     error_description: str | None = None

@@ -39,7 +39,7 @@ CALLS = {
 }
 
 
-def _environment(name: str) -> dict[str, str]:
+def environment(name: str) -> dict[str, str]:
     """Return the variables that the template gives the function, and the region as Lambda does."""
     values = {
         "QONTO_ENVIRONMENT": "sandbox",
@@ -48,8 +48,9 @@ def _environment(name: str) -> dict[str, str]:
         "REDIRECT_URI": "https://connect.example/callback",
         "PKCE": "off",
     }
-    variables = function(load(), name)["Environment"]
+    variables = function(load(), name)["Environment"].keys() - {"AWS_CA_BUNDLE"}
     return {variable: values.get(variable, "") or "x" for variable in variables} | {
+        "IDENTITY_TYPE": "",
         "RETURN_URLS": "",
         "SUPPORT_URL": "",
         "AWS_DEFAULT_REGION": "eu-west-3",
@@ -79,7 +80,7 @@ def test_the_handler_runs_on_its_package_alone(packages: dict[str, Path], name: 
         "headers": {},
     }
     with start_function(
-        name, packages[name], _environment(name) | {"PYTHONWARNINGS": "error"}
+        name, packages[name], environment(name) | {"PYTHONWARNINGS": "error"}
     ) as function:
         response = function.invoke(event)
 
@@ -93,7 +94,8 @@ def test_a_package_holds_its_own_function_the_locked_packages_and_nothing_else(
 ) -> None:
     """No code of the other function, no metadata, no tests, no tools."""
     ours = {path.name for path in MAKEFILE_FOLDER.glob("*.py")} | {
-        *(path.name for path in MAKEFILE_FOLDER.glob("pages.*")),
+        "aws-roots.pem",
+        "pages",
         FOLDERS[name],
     }
     theirs = {
@@ -273,7 +275,7 @@ def _sent(name: str, region: str, path: list[str]) -> list[Any]:
     run = subprocess.run(
         [sys.executable, "-P", "-S", Path(__file__).with_name("signed_requests.py")],
         input=json.dumps({"path": path, "folder": FOLDERS[name], "flows": _flows(name)}),
-        env=_environment(name)
+        env=environment(name)
         | {
             "PYTHONHASHSEED": "0",  # the user agent has a set in it
             "AWS_DEFAULT_REGION": region,

@@ -258,6 +258,22 @@ def test_each_function_is_told_exactly_its_settings(template: Template, logical_
     } == settings - {"OAUTH_BASE_URL"}
 
 
+@pytest.mark.parametrize("logical_id", SETTINGS)
+@pytest.mark.parametrize(
+    ("trusted_roots", "bundle"), [("aws", "/var/task/aws-roots.pem"), ("all", None)]
+)
+def test_trusted_roots_choose_the_bundle(
+    template: Template, logical_id: str, trusted_roots: str, bundle: str | None
+) -> None:
+    """An empty value would do harm: botocore would verify no certificate at all."""
+    variables = function(template, logical_id)["Environment"]
+
+    resolved = Resolution(template, TrustedRoots=trusted_roots)(variables)
+
+    assert resolved.get("AWS_CA_BUNDLE") == bundle
+    assert ("AWS_CA_BUNDLE" in resolved) == (trusted_roots == "aws")
+
+
 def test_the_metrics_of_two_stacks_stay_apart(template: Template) -> None:
     for logical_id in SETTINGS:
         variables = function(template, logical_id)["Environment"]
@@ -526,7 +542,10 @@ def test_the_longest_environment_fits_into_lambda(template: Template, logical_id
         if isinstance(value, str):
             return len(value)
         assert isinstance(value, dict)
-        if "Fn::If" in value:  # the redirection URI
+        if "Fn::If" in value:
+            condition, chosen, _ = value["Fn::If"]
+            if condition != "HasPublicBaseUrl":
+                return longest(chosen)
             return int(template["Parameters"]["PublicBaseUrl"]["MaxLength"]) + len("/callback")
         parameter = template["Parameters"].get(value["Ref"])
         if parameter is None:
