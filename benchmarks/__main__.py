@@ -54,7 +54,7 @@ FIRST_CALL = {"start": 12, "callback": 26}
 
 
 def main() -> None:
-    """Measure, print the tables, and write them where the documents show them."""
+    """Measure all rivals, print the tables, and write them and the chart into docs/."""
     with TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         _say("Packing the functions and their rivals ...")
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _write(marker: str, table: str) -> None:
-    """Put *table* into the document, between *marker* and the end that follows it."""
+    """Put *table* into the document, between *marker* and the next end marker."""
     text = re.sub(
         rf"(?s)(<!-- {marker}: -->\n).*?(<!-- end -->)",
         lambda found: f"{found[1]}\n{table}\n\n{found[2]}",
@@ -90,7 +90,7 @@ def _write(marker: str, table: str) -> None:
 
 
 def _deployed(rival: Rival, folder: Path, stub: AwsStub) -> Rival:
-    """Return *rival* with its environment: settings, the stub, and the authorities it trusts."""
+    """Return *rival* with its environment: settings, the stub and trusted authorities."""
     bundle = folder / f"{rival.name}.pem"
     bundle.write_text(f"{rival.authorities}\n{stub.ca_certificate}", "utf-8")
     request = json.loads((REQUESTS / "callback.json").read_text("utf-8"))
@@ -110,7 +110,7 @@ def _deployed(rival: Rival, folder: Path, stub: AwsStub) -> Rival:
             "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:authorizations",
             "POWERTOOLS_SERVICE_NAME": "benchmark",
             "PYDANTIC_DISABLE_PLUGINS": "__all__",
-            # What the bare calls send: the same as the functions do.
+            # The bare handlers send the item and the message that the functions send.
             "ITEM": json.dumps(pending().item),
             "MESSAGE": message,
         },
@@ -172,7 +172,7 @@ def _warm_result(
 ) -> Result:
     one, other = calls
     label = f"warm {ours} / {rivals[theirs].name}"
-    ratios = [mine / its for mine, its in zip(one.walls, other.walls, strict=True)]
+    ratios = [wall / rival_wall for wall, rival_wall in zip(one.walls, other.walls, strict=True)]
     return Result(
         label, median(one.walls) / median(other.walls), one.cpu / other.cpu, limit, ratios
     )

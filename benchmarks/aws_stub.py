@@ -1,6 +1,6 @@
 """A stub of DynamoDB and SNS over TLS, which responds to every call at once, and with success.
 
-It does little else, so that the benchmark measures the function's own work.
+The stub does little else, so that the benchmark measures the function's own work.
 """
 
 import json
@@ -25,11 +25,11 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class AwsStub:
-    """Where it listens.
+    """The address and the authority of a running stub.
 
     Attributes:
-        endpoint_url: of both services.
-        ca_certificate: in PEM, the authority that a client must trust.
+        endpoint_url: the URL of both services.
+        ca_certificate: the authority that a client must trust, in PEM.
 
     """
 
@@ -64,7 +64,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
     @staticmethod
     def _read(connection: ssl.SSLSocket) -> bytes:
-        """Return one request, or nothing once the client is gone."""
+        """Return one request, or no bytes after the client has disconnected."""
         received = b""
         while (head_end := received.find(b"\r\n\r\n")) < 0:
             if not (more := connection.recv(65536)):

@@ -1,4 +1,4 @@
-"""Draws ratios as bars, in SVG: each beside its limit."""
+"""Draws each ratio as a bar beside its limit, in SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class Result:
     """A ratio of the times of two functions.
 
     Attributes:
-        label: what is compared.
-        ratio: of the times: the median.
-        cpu_ratio: of the processor times.
-        limit: what the ratio must not exceed; None: it has no limit.
-        ratios: of the times in each round.
+        label: the two functions.
+        ratio: the median ratio of the times.
+        cpu_ratio: the ratio of the processor times.
+        limit: the highest ratio allowed; None: no limit.
+        ratios: the ratio of the times in each round.
 
     """
 

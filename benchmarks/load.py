@@ -1,4 +1,4 @@
-"""The demo's whole stack under load, by wrk (Debian: apt install wrk)."""
+"""Puts the demo's whole stack under load, with wrk (Debian: apt install wrk)."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ CONNECTIONS = (1, 8)
 
 
 def table() -> str:
-    """Return what `GET /start` of the demo answers a second, as a table; or why nothing did."""
+    """Return a table of the demo's `GET /start` under load, or the reason why it is missing."""
     wrk = shutil.which("wrk")
     if wrk is None:
         return "No load run: wrk is not installed."
@@ -22,7 +22,7 @@ def table() -> str:
     port = free_port(5)
     with running(PORT=str(port)) as (process, _):
         assert process.stdout
-        # Its log has to go somewhere: a full pipe would stop the handlers.
+        # Read the demo's log, because a full pipe would stop the handlers.
         Thread(target=process.stdout.read, daemon=True).start()
         for connections in CONNECTIONS:
             options = ("-t", "1", "-c", str(connections), "-d", f"{SECONDS}s", "--latency")

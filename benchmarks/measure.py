@@ -1,4 +1,4 @@
-"""How one function is measured, cold and warm, under awslambdaric."""
+"""Measures functions, cold and warm, under awslambdaric."""
 
 import json
 import resource
@@ -18,8 +18,8 @@ class Cold:
 
     Attributes:
         wall: from the spawn of the process to its first response.
-        cpu: of the whole process, user and system.
-        first_call: of that, the first invocation's.
+        cpu: the processor time of the whole process, user and system.
+        first_call: the first invocation's share of *cpu*.
 
     """
 
@@ -33,8 +33,8 @@ class Warm:
     """Invocations of one process, in milliseconds.
 
     Attributes:
-        walls: of each, from the request to the response.
-        cpu: of one on average.
+        walls: the time of each, from the request to the response.
+        cpu: the mean processor time of one.
 
     """
 
@@ -52,15 +52,15 @@ def cold(rival: Rival) -> Cold:
         first_call = _cpu(function.pid) - initialised
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cold((function.answered_at[0] - function.spawned_at) / 1e6, cpu * 1e3, first_call)
+    return Cold((function.responded_at[0] - function.spawned_at) / 1e6, cpu * 1e3, first_call)
 
 
 def warm(rivals: list[Rival], invocations: int) -> list[Warm]:
-    """Invoke each of *rivals* in turn, and again, so that all have the same machine."""
+    """Invoke *rivals* in turn, *invocations* times, so that a busy machine slows all of them."""
     walls: list[list[float]] = [[] for _ in rivals]
     with ExitStack() as running:
         functions = [running.enter_context(_start(rival)) for rival in rivals]
-        for _ in range(20):  # until all that happens once has happened
+        for _ in range(20):  # the first invocations do work that later ones do not
             for rival, function in zip(rivals, functions, strict=True):
                 _invoke(function, rival)
         before = [_cpu(function.pid) for function in functions]
@@ -76,16 +76,16 @@ def _start(rival: Rival) -> ExecutionEnvironment:
 
 
 def _invoke(function: ExecutionEnvironment, rival: Rival) -> float:
-    """Return how long one invocation took."""
+    """Return the duration of one invocation, in milliseconds."""
     request: Json = json.loads((REQUESTS / f"{rival.request}.json").read_text("utf-8"))
     began = time.monotonic_ns()
     response = function.invoke(request)
-    # A wrong response may be quick: only the right one counts.
+    # A wrong response may be faster, so it must not count.
     expected = {302, 303} if rival.handler.endswith(".handler.handler") else {204}
     assert response["statusCode"] in expected, response
-    return (function.answered_at[-1] - began) / 1e6
+    return (function.responded_at[-1] - began) / 1e6
 
 
 def _cpu(pid: int) -> float:
-    """Return how long the process has run on a processor; the functions have one thread."""
+    """Return the processor time of the main thread in milliseconds; functions have no other."""
     return int(Path(f"/proc/{pid}/schedstat").read_text("ascii").split()[0]) / 1e6

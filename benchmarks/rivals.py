@@ -1,7 +1,7 @@
-"""What is compared: the two packages, their version 1, a plain `sam build` of them, and bare boto3.
+"""Packs the rivals: the two functions, their version 1, a plain `sam build`, and bare boto3.
 
-Each is pinned by hashes: the packages and bare boto3 by functions/requirements.txt, version 1 by a
-commit, which has such a file of its own.
+All dependencies are pinned by hashes: those of version 1 by the functions/requirements.txt of its
+commit, all others by the current one.
 """
 
 import io
@@ -24,7 +24,7 @@ from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, pack
 REQUESTS = ROOT / "tests" / "requests"
 HANDLERS = Path(__file__).parent / "handlers"
 VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
-# Of the packages, the file with the authorities that AWS_CA_BUNDLE names.
+# A package has the authorities in this file, which AWS_CA_BUNDLE names.
 AWS_ROOTS = "aws-roots.pem"
 
 
@@ -33,11 +33,11 @@ class Rival:
     """A function to be measured.
 
     Attributes:
-        name: its name in the tables.
+        name: the name in the tables.
         package: the folder that it runs in.
         handler: the handler, as Lambda names it.
         request: the name of the request in tests/requests.
-        environment: its variables.
+        environment: the environment variables.
 
     """
 
@@ -56,7 +56,7 @@ class Rival:
 
 
 def make_rivals(folder: Path) -> dict[str, Rival]:
-    """Pack all of them into *folder*, and return them by their keys."""
+    """Pack all rivals into *folder*, and return them by their keys."""
     template = infra.load()
     handlers = {name: infra.function(template, name)["Handler"] for name in FOLDERS}
     bare = _bare(folder / "bare")
@@ -82,7 +82,7 @@ def make_rivals(folder: Path) -> dict[str, Rival]:
 
 
 def _bare(folder: Path) -> Path:
-    """Install the locked boto3 whole, and compile it, as it is in Lambda's own runtime."""
+    """Install the whole locked boto3, compiled as in Lambda's own runtime."""
     shutil.copytree(HANDLERS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     requirements = MAKEFILE_FOLDER / "requirements.txt"
     _run(
@@ -95,7 +95,7 @@ def _bare(folder: Path) -> Path:
 
 
 def _version_1(folder: Path) -> Path:
-    """Return the functions' folder of version 1, out of the project's history."""
+    """Extract version 1 from the project's history, and return its functions folder."""
     archive = _run("git", "-C", ROOT, "archive", VERSION_1, "functions")
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")
@@ -128,7 +128,7 @@ def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
 
 
 def _run(*command: str | Path) -> bytes:
-    """Return what *command* prints; stop with what it complains about if it fails."""
+    """Return the standard output of *command*; if it fails, exit with its standard error."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SAM_CLI_TELEMETRY": "0",

@@ -1,4 +1,4 @@
-"""What several suites need, and what a run says of itself."""
+"""The fixture that several suites share, the order of tests, and the summary of a run."""
 
 import sys
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ LONGEST = {"test_fuzz", "test_outcomes", "test_subscriber"}
 
 @pytest.fixture(scope="session")
 def packages() -> dict[str, Path]:
-    """Both packages for this machine's processor, by the functions' logical ids."""
+    """Return both packages for this machine's processor, by the functions' logical ids."""
     if sys.platform != "linux":
         pytest.skip("the packages hold Linux libraries: they run on Linux alone")
     with ThreadPoolExecutor() as threads:
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how long each suite took, and what was left to `make check`."""
+    """Print the duration of each suite, and the tests that only `make check` runs."""
     tests: Counter[str] = Counter()
     seconds: defaultdict[str, float] = defaultdict(float)
     for report in chain.from_iterable(terminalreporter.stats.values()):
@@ -44,6 +44,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
     if not SLOW and len(seconds) > 1:
         terminalreporter.line(
-            "Left to make check: the long form of faults, races, loads and fuzzing, pages in every "
-            "language and browser, checkov, and SAM's deployment."
+            "Only make check runs the long form of faults, races, loads and fuzzing, pages in "
+            "every language and browser, checkov, and SAM's deployment."
         )

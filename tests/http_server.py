@@ -1,4 +1,4 @@
-"""An ASGI application as a server of this process, for tests that need a real one."""
+"""Serves an ASGI application from this process, for tests that need a real HTTP server."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 @contextmanager
 def serving(application: ASGIApp, **config: Any) -> Iterator[int]:  # noqa: ANN401 - uvicorn's own
-    """Serve *application* on a free port of 127.0.0.1, which is given, while the block runs."""
+    """Serve *application* on 127.0.0.1 while the block runs, and give the block the port."""
     server = uvicorn.Server(
         uvicorn.Config(
             application,

@@ -1,22 +1,22 @@
-"""Lambda's Runtime API on this machine: runs a package under awslambdaric, as Lambda runs it.
+"""Runs a package under awslambdaric, as Lambda does, with a local Runtime API.
 
-`ExecutionEnvironment` is what Lambda calls by that name: one process that runs one function. It is
-started at once, in an environment of variables that holds what Lambda sets, what the caller gives
-and nothing of this process. The package comes first on its import path; besides, there are the
-standard library and what the run-time brings along (awslambdaric), and none of this project's own
-packages. Nothing is compiled to disk: Lambda's is read-only.
+An `ExecutionEnvironment` is one process that runs one function, as in Lambda. The process starts at
+once, with the variables that Lambda sets and those that the caller gives, and with no variable of
+this process. The package comes first on its import path, before the runtime client (awslambdaric)
+and the standard library; this project's other packages are not on it. The process writes no
+compiled files, because Lambda's disk is read-only.
 
     variables = stack.environment["StartFunction"] | {
         "REDIRECT_URI": "https://connect.example.com/callback",
         "AWS_ENDPOINT_URL": aws.endpoint_url,
     }
     with start_function("StartFunction", packages["StartFunction"], variables) as start:
-        answer = start.invoke(payload_2_0("GET", "/start", route_key="GET /start"))
-        cold_start = start.answered_at[0] - start.spawned_at  # nanoseconds
+        response = start.invoke(payload_2_0("GET", "/start", route_key="GET /start"))
+        cold_start = start.responded_at[0] - start.spawned_at  # nanoseconds
 
-What else a process needs is given as variables: `AWS_CA_BUNDLE`, proxies, another endpoint.
-One event is handled at a time; several threads may call `invoke`, and any may `kill`.
-Errors are named as Lambda names them. After one that ends the process, take a new environment.
+Further settings of a process are variables too: `AWS_CA_BUNDLE`, proxies, another endpoint. The
+process handles one payload at a time; any thread may call `invoke` and `kill`. Errors have Lambda's
+names. After an error that ends the process, start a new environment.
 """
 
 import json
@@ -43,21 +43,21 @@ from demo.template import Json
 
 # Lambda gives an initialisation 10 s; a busy machine may need more.
 SECONDS_TO_INITIALISE = 60
-# What the run-time brings along and a package does not.
+# The distributions of Lambda's runtime, which a package does not contain.
 _RUNTIME = ("awslambdaric", "simplejson", "snapshot_restore_py")
 
 
 class FunctionError(Exception):
-    """An invocation that has no answer.
+    """An invocation without a response.
 
     Attributes:
-        type: as Lambda reports it: of what the handler raised, its class.
-        message: what it says.
+        type: Lambda's ``errorType``; for an exception of the handler, its class.
+        message: Lambda's ``errorMessage``.
 
     """
 
     def __init__(self, error_type: str, message: str) -> None:
-        """Take Lambda's ``errorType`` and ``errorMessage``."""
+        """Keep Lambda's ``errorType`` and ``errorMessage``."""
         super().__init__(f"{error_type}: {message}")
         self.type = error_type
         self.message = message
@@ -68,14 +68,14 @@ class InitError(FunctionError):
 
 
 class TimedOutError(FunctionError):
-    """The function took too long, and its process was killed."""
+    """The function exceeded its timeout, and its process was killed."""
 
 
 class ExitedError(FunctionError):
-    """The process is gone, killed or by itself; `returncode` is that of subprocess."""
+    """The process was killed or exited; `returncode` has the meaning that subprocess gives it."""
 
     def __init__(self, returncode: int) -> None:
-        """Take how it ended."""
+        """Keep *returncode*, and describe it in the message."""
         how = signal.strsignal(-returncode) if returncode < 0 else f"exit status {returncode}"
         super().__init__("Runtime.ExitError", f"Runtime exited: {how}")
         self.returncode = returncode
@@ -85,7 +85,7 @@ class _Connection:
     """One of the process's connections to the Runtime API."""
 
     def __init__(self, connected: socket.socket) -> None:
-        # An answer leaves at once, and not when the one before it was acknowledged.
+        # Send each response at once, without waiting for the acknowledgement of the last one.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._received = connected.makefile("rb")
@@ -106,7 +106,7 @@ class _Connection:
     def respond(self, status: int, headers: Mapping[str, str] = {}, body: bytes = b"") -> None:
         lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in headers.items())]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
-        with suppress(ConnectionError):  # it is gone: whoever waits for its next request is told
+        with suppress(ConnectionError):  # the process is gone, which _request() reports
             self._socket.sendall(head.encode() + body)
 
     def close(self) -> None:
@@ -118,14 +118,14 @@ class ExecutionEnvironment:
     """A process that runs *handler* of *package*, from construction on.
 
     Attributes:
-        spawned_at: when it was started, by `time.monotonic_ns`, as all times here.
-        initialised_at: when it first asked for an event, hence had imported the handler; None
-            until that was seen, by `invoke` or by `wait_until_initialised`.
-        answered_at: when each invocation's answer (or error of the handler) had come.
+        spawned_at: the start of the process, by `time.monotonic_ns`, as all times here.
+        initialised_at: the process's first request for a payload, which follows the import of the
+            handler; None until `invoke` or `wait_until_initialised` receives that request.
+        responded_at: the arrival of each response, or of the handler's error.
 
     """
 
-    def __init__(  # noqa: PLR0913 - what a function's configuration says
+    def __init__(  # noqa: PLR0913 - a function's configuration
         self,
         package: Path,
         handler: str,
@@ -137,14 +137,14 @@ class ExecutionEnvironment:
     ) -> None:
         """Start *handler* of the folder *package* with *environment* besides Lambda's variables.
 
-        *timeout* in seconds and *memory_size* in MB have Lambda's defaults; nothing limits memory.
+        *timeout* is in seconds and *memory_size* in MB, which is not enforced.
         """
         self._timeout = timeout
         self._arn = f"arn:aws:lambda:{REGION}:000000000000:function:{name}"
         self._one_at_a_time = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._selector = selectors.DefaultSelector()
-        self._idle: _Connection | None = None  # it waits there for an event
+        self._idle: _Connection | None = None  # the process waits on it for a payload
         self._directory = TemporaryDirectory()
         self._stdout = Path(self._directory.name, "stdout")
         self._stderr = Path(self._directory.name, "stderr")
@@ -174,7 +174,7 @@ class ExecutionEnvironment:
             "PYTHONPATH": str(runtime),
             "TZ": ":UTC",
             "_HANDLER": handler,
-            # Lambda's user has no home. This machine's has, and what is set up there is not ours.
+            # Lambda's account has no home. On this machine, AWS settings at home must not apply.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             **environment,
@@ -182,60 +182,60 @@ class ExecutionEnvironment:
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.spawned_at = time.monotonic_ns()
             self._process = subprocess.Popen(
-                # No site-packages, no .pyc written; -m has the working directory first on the path.
+                # -S: no site-packages; -B: no .pyc; -m: the working directory is first on the path.
                 [sys.executable, "-S", "-B", "-m", "awslambdaric", handler],
                 cwd=package,
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                process_group=0,  # Ctrl-C is for this process, which then stops it
+                process_group=0,  # Ctrl-C reaches only this process, which then stops the function
             )
         self.initialised_at: int | None = None
-        self.answered_at: list[int] = []
+        self.responded_at: list[int] = []
         self._pidfd = os.pidfd_open(self._process.pid)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._pidfd, selectors.EVENT_READ)
 
     def __enter__(self) -> Self:
-        """Return the environment, to be stopped at the end of the block."""
+        """Return this environment; the end of the block stops it."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the process."""
         self.stop()
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def stdout(self) -> str:
-        """What it has written so far: its log and its metrics."""
+        """The standard output so far: the log and the metrics."""
         return self._stdout.read_text("utf-8")
 
     @property
     def stderr(self) -> str:
-        """What it has written there so far."""
+        """The standard error so far."""
         return self._stderr.read_text("utf-8")
 
     def wait_until_initialised(self) -> None:
-        """Return once it waits for an event.
+        """Return when the process waits for a payload.
 
         Raises:
-            InitError, ExitedError, TimedOutError: it never will.
+            InitError, ExitedError, TimedOutError: the process cannot initialise.
 
         """
         with self._one_at_a_time:
             self._wait_until_idle()
 
-    def invoke(self, event: Json) -> Json:
-        """Return the handler's answer to *event*; both are JSON.
+    def invoke(self, payload: Json) -> Json:
+        """Return the handler's response to *payload*; both are JSON.
 
         Raises:
-            FunctionError: the handler raised; the process goes on.
-            InitError, ExitedError, TimedOutError: as they say.
+            FunctionError: the handler raised an exception; the process continues.
+            InitError, ExitedError, TimedOutError: the process has ended or is about to.
 
         """
         with self._one_at_a_time:
@@ -249,21 +249,21 @@ class ExecutionEnvironment:
                 "Lambda-Runtime-Invoked-Function-Arn": self._arn,
                 "Lambda-Runtime-Trace-Id": f"Root=1-00000000-{uuid4().hex[:24]};Sampled=0",
             }
-            idle.respond(200, headers, json.dumps(event).encode())
+            idle.respond(200, headers, json.dumps(payload).encode())
 
             path, body, connection = self._request(self._timeout)
-            self.answered_at.append(time.monotonic_ns())
+            self.responded_at.append(time.monotonic_ns())
             connection.respond(202)
             if path.endswith(f"/invocation/{request_id}/response"):
                 return json.loads(body)
             raise FunctionError(**_error(body))
 
     def kill(self) -> None:
-        """End the process at once, as the kernel does; whoever waits gets an `ExitedError`."""
+        """Kill the process at once; a waiting `invoke` raises `ExitedError`."""
         self._process.kill()
 
     def stop(self) -> None:
-        """End it, as Lambda does when there is nothing more to do; return when it is gone."""
+        """Kill the process, as Lambda does with an idle one, and return when it is gone."""
         self.kill()
         self._process.wait()
         with self._one_at_a_time:
@@ -286,7 +286,7 @@ class ExecutionEnvironment:
         return self._idle
 
     def _request(self, seconds: float) -> tuple[str, bytes, _Connection]:
-        """Return the next request's path and body, and where its answer goes."""
+        """Return the next request's path and body, and the connection for its response."""
         deadline = time.monotonic() + seconds
         while ready := self._selector.select(max(0, deadline - time.monotonic())):
             for key, _ in ready:
@@ -298,7 +298,7 @@ class ExecutionEnvironment:
                         return (*request, key.fileobj)
                     self._selector.unregister(key.fileobj)
                     key.fileobj.close()
-            # What it still had to say comes first.
+            # Read the last requests of an exited process before reporting its exit.
             if [key.fileobj for key, _ in ready] == [self._pidfd]:
                 raise ExitedError(self._process.wait())
         self.kill()
@@ -312,7 +312,7 @@ def start_function(
 ) -> ExecutionEnvironment:
     """Start the function of infra/template.yaml that has *logical_id*, packed in *package*.
 
-    Its handler, time-out and memory are the template's; its variables are *environment* alone, for
+    The template gives the handler, timeout and memory. *environment* gives all variables, because
     only a stack has their values.
     """
     properties = infra.function(infra.load(), logical_id)
@@ -327,7 +327,7 @@ def start_function(
 
 
 def _gather_runtime(folder: Path) -> None:
-    """Link what the run-time brings along into *folder*, and nothing else."""
+    """Make *folder* with links to the runtime's distributions, and nothing else."""
     folder.mkdir()
     for name in _RUNTIME:
         installed = distribution(name)

@@ -1,8 +1,8 @@
-"""Mutation testing of functions/, by hand: `.venv/bin/python -m tests.mutation`, about an hour.
+"""Runs mutation tests of functions/, by hand: `.venv/bin/python -m tests.mutation`, about an hour.
 
 Its arguments are those of `mutmut run`; `mutmut results` and `mutmut show` work in build/mutation.
-mutmut knows a module again only if its source lies in a folder `src`, so it runs in a copy of this
-project in which functions/ is also that. tests/mutation.md lists what survives, and why it may.
+mutmut recognises a module only if its source is in a folder `src`, so it runs in a copy of this
+project in which functions/ is copied to src/ too. tests/mutation.md lists the accepted survivors.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.integration.connector import ROOT
 
-# What the tests below read; their own modules are in src/ and, unchanged, in functions/.
+# The tests below read these files. Python imports the modules of src/; functions/ stays unchanged.
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
 TESTS = [
     "tests/unit",
@@ -25,7 +25,7 @@ TESTS = [
 
 
 def copy_to(folder: Path) -> None:
-    """Lay the project out in *folder* as mutmut wants it."""
+    """Copy the project to *folder* in the layout that mutmut requires."""
     for name in NEEDED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
@@ -38,7 +38,7 @@ def copy_to(folder: Path) -> None:
         "source_paths": ["src"],
         "also_copy": NEEDED,
         "pytest_add_cli_args_test_selection": TESTS,
-        # Its subject is how long the sources are, and mutants are longer.
+        # This test limits the length of the sources, and mutants are longer.
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "--deselect", "tests/unit/test_size.py"],
     }
     lines = [f"{name} = {value!r}" for name, value in settings.items()]

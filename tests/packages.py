@@ -1,4 +1,4 @@
-"""The two packages as `sam build` makes them: by functions/Makefile, in a copy of its folder."""
+"""Makes the two packages as `sam build` does: with functions/Makefile, in a copy of its folder."""
 
 import fcntl
 import hashlib
@@ -36,16 +36,16 @@ def make(
 
 
 def packed(logical_id: str) -> Path:
-    """Return the folder with the package of *logical_id*, made once for all that goes into it."""
-    made_of = hashlib.sha256(sys.version.encode())
+    """Return the folder with the package of *logical_id*; pack again only if its source changed."""
+    digest = hashlib.sha256(sys.version.encode())
     for file in sorted(MAKEFILE_FOLDER.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
-            made_of.update(f"{file.relative_to(ROOT)} {file.stat().st_size}\n".encode())
-            made_of.update(file.read_bytes())
+            digest.update(f"{file.relative_to(ROOT)} {file.stat().st_size}\n".encode())
+            digest.update(file.read_bytes())
     PACKAGES.mkdir(parents=True, exist_ok=True)
     with (PACKAGES / f"{logical_id}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the tests' other processes want it too
-        package = PACKAGES / f"{logical_id}-{made_of.hexdigest()[:16]}"
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes pack the same function
+        package = PACKAGES / f"{logical_id}-{digest.hexdigest()[:16]}"
         if not package.exists():
             for stale in PACKAGES.glob(f"{logical_id}-*"):
                 shutil.rmtree(stale)

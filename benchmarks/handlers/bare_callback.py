@@ -1,4 +1,4 @@
-"""The AWS calls of callback, with the same parameters, and nothing else."""
+"""Makes the AWS calls of callback, with the same parameters, and does nothing else."""
 
 import os
 from typing import Any

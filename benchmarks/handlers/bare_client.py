@@ -1,4 +1,4 @@
-"""The rival of cold starts: a function that makes one boto3 client and calls nothing."""
+"""Makes one boto3 client and calls nothing: the rival of cold starts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The AWS call of start, with the same parameters, and nothing else."""
+"""Makes the AWS call of start, with the same parameters, and does nothing else."""
 
 import json
 import os

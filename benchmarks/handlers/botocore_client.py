@@ -1,4 +1,4 @@
-"""The same client by botocore alone: the difference to bare_client is boto3's own share."""
+"""Makes the same client with botocore alone; bare_client's extra time is boto3's own share."""
 
 from typing import Any
 

@@ -40,7 +40,8 @@ class AuthorizationResponse(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     state: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$", repr=False)]
-    code: Annotated[str | None, Field(pattern=r"^[ -~]+$", max_length=2048, repr=False)] = None
+    # Empty in an error response.
+    code: Annotated[str, Field(pattern=r"^[ -~]+$", max_length=2048, repr=False)] = ""
     error: Annotated[str, Field(min_length=1), _cut(128)] | None = None
     error_description: Annotated[str, _cut(1024)] | None = None
     scope: Annotated[str | None, AfterValidator(_scope_names)] = None

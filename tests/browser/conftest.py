@@ -1,4 +1,4 @@
-"""A person's browser, Chromium, before the whole demo."""
+"""Fixtures that run Chromium, the local AWS, the connector and the demo."""
 
 import os
 import shutil
@@ -25,45 +25,45 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the running demo is, by the first of its ports."""
+    """The URLs of the running demo, whose first port is *port*."""
 
     port: int
 
     @property
     def app(self) -> str:
-        """The example app's address."""
+        """The example app's URL."""
         return f"http://localhost:{self.port}"
 
     @property
     def live(self) -> str:
-        """The live page's address."""
+        """The live page's URL."""
         return f"http://localhost:{self.port + 3}"
 
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
-    """An AWS of this test run's own."""
+    """A local AWS for this test run."""
     with watched_aws() as local_aws:
         yield local_aws
 
 
 @pytest.fixture(scope="session")
 def served(aws: LocalAws) -> Iterator[Site]:
-    """The pair, the app and the stand-in."""
+    """The running connector, app and mock Qonto."""
     with serve_site(aws) as running_site:
         yield running_site
 
 
 @pytest.fixture
 def site(served: Site) -> Site:
-    """The pair with an app to return to, asked for nothing yet."""
+    """The connector with a return URL, before its first request."""
     served.use()
     return served
 
 
-@pytest.fixture(scope="module")  # while it runs, no other test could have an event loop
+@pytest.fixture(scope="module")  # while it runs, other tests cannot run an event loop
 def chromium() -> Iterator[Browser]:
-    """Chromium, without a window."""
+    """Headless Chromium."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt install chromium)")
     with sync_playwright() as playwright:
@@ -74,7 +74,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def demo(chromium: Browser) -> Iterator[Demo]:
-    """The whole demo, on ports of its own, if there is a browser to visit it."""
+    """The running demo, on its own ports; skipped without Chromium."""
     assert chromium.is_connected()
     port = free_port(5)
     with running(PORT=str(port)):
@@ -83,7 +83,7 @@ def demo(chromium: Browser) -> Iterator[Demo]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """A tab of a browser that was never here before."""
+    """A tab of a new user, without cookies."""
     context = chromium.new_context(viewport={"width": 1000, "height": 800})
     context.set_default_timeout(15_000)
     yield context.new_page()
@@ -91,7 +91,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 
 def screenshot(page: Page, name: str) -> Path:
-    """Keep what *page* shows, to be looked at."""
+    """Save a screenshot of *page* for review and return its path."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path, full_page=True)

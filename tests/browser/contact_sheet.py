@@ -1,4 +1,4 @@
-"""Screenshots side by side, for a person to leaf through."""
+"""Contact sheets: screenshots side by side, for review."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -14,7 +14,7 @@ TITLE = 40
 def compose(path: Path, title: str, pictures: Sequence[tuple[str, Path]], columns: int) -> None:
     """Write *pictures*, each under its caption, to *path*, *columns* in a row.
 
-    All are scaled to one width; what is wider than 640 pixels is halved.
+    Pictures wider than 640 pixels are shown at half size.
     """
     shots = []
     for caption, file in pictures:

@@ -1,4 +1,4 @@
-"""Firefox without a window, by WebDriver BiDi: Debian's own, which Playwright cannot drive."""
+"""Drives headless Firefox by WebDriver BiDi, since Playwright cannot drive Debian's build."""
 
 import json
 import re
@@ -21,15 +21,15 @@ class Firefox:
     """A running Firefox."""
 
     def __init__(self, connection: websocket.WebSocket) -> None:
-        """Take a connection to it."""
+        """Start a WebDriver session over *connection*."""
         self._connection = connection
         self._sent = 0
-        self._loaded: list[str] = []  # tabs, each as often as it has loaded a page
+        self._loaded: list[str] = []  # the tab of each page load
         self.command("session.new", capabilities={})
         self.command("session.subscribe", events=["browsingContext.load"])
 
     def command(self, method: str, **parameters: object) -> Any:  # noqa: ANN401 - JSON
-        """Return the result of *method*."""
+        """Send the BiDi command *method* and return its result."""
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": parameters}
         self._connection.send(json.dumps(message))
@@ -39,7 +39,7 @@ class Firefox:
         return response["result"]
 
     def click(self, context: str, expression: str) -> None:
-        """Let *expression* click in the tab *context*; return once the next page is loaded."""
+        """Run *expression*, which clicks in the tab *context*, and wait for the next page."""
         self._loaded.clear()
         self.evaluate(context, expression)
         while context not in self._loaded:
@@ -60,29 +60,29 @@ class Firefox:
             self._loaded.append(message["params"]["context"])
         return message
 
-    def someone(self) -> "FirefoxTab":
-        """Return a tab of somebody who was never here before."""
+    def new_user(self) -> "FirefoxTab":
+        """Return a tab of a new user, without cookies."""
         user = self.command("browser.createUserContext")["userContext"]
         tab = self.command("browsingContext.create", type="tab", userContext=user)
         return FirefoxTab(self, tab["context"])
 
 
 class FirefoxTab:
-    """A tab, and all that a test does with it."""
+    """A tab of one user."""
 
     def __init__(self, firefox: Firefox, context: str) -> None:
-        """Take the browser and the tab's id."""
+        """Use the tab *context* of *firefox*, at the size of a phone."""
         self._firefox = firefox
         self._context = context
         size = {"width": 400, "height": 640}
         self._command("browsingContext.setViewport", viewport=size)
 
     def goto(self, url: str) -> None:
-        """Go to *url*; return once it is loaded."""
+        """Go to *url* and wait until it is loaded."""
         self._command("browsingContext.navigate", url=url, wait="complete")
 
     def click(self, selector: str) -> None:
-        """Click the first element that *selector* matches; return once the next page is loaded."""
+        """Click the first element that *selector* matches and wait for the next page."""
         self._firefox.click(self._context, f"document.querySelector({selector!r}).click()")
 
     def script(self, expression: str) -> Any:  # noqa: ANN401 - JSON
@@ -90,13 +90,13 @@ class FirefoxTab:
         return self._firefox.evaluate(self._context, expression)
 
     def cookies(self) -> list[str]:
-        """Return the names of this person's cookies for the page's host."""
+        """Return the names of this user's cookies for the page's host."""
         partition = {"type": "context", "context": self._context}
         found = self._firefox.command("storage.getCookies", partition=partition)["cookies"]
-        return [it["name"] for it in found]
+        return [cookie["name"] for cookie in found]
 
     def screenshot(self, path: Path) -> None:
-        """Keep what is shown."""
+        """Save a screenshot of the page to *path*."""
         shot = self._command("browsingContext.captureScreenshot", origin="document")
         path.write_bytes(b64decode(shot["data"]))
 
@@ -106,7 +106,7 @@ class FirefoxTab:
 
 @contextmanager
 def firefox(language: str) -> Iterator[Firefox]:
-    """Run Firefox, whose user reads *language*, while the block runs."""
+    """Run Firefox with the preferred *language* while the block runs."""
     assert FIREFOX
     with TemporaryDirectory() as profile:
         preference = f'user_pref("intl.accept_languages", "{language}");'

@@ -1,6 +1,6 @@
-"""The pair at a real address, between a stand-in for Qonto and an app, all served by the test run.
+"""Serves the connector, mock Qonto and an app over HTTP, for browsers to visit.
 
-The gateway and the handlers are the demo's, so what a browser gets is what API Gateway would send.
+The gateway and the handlers are the demo's, so a browser gets what API Gateway would send.
 """
 
 from collections.abc import Iterator
@@ -24,20 +24,20 @@ from tests.integration.connector import PARAMETERS, Connector
 
 @dataclass
 class Site:
-    """Where everything is, what the pair was asked, and which pair answers.
+    """The URLs of all servers, and the connector that responds.
 
     Attributes:
-        app: the app's address; each of its pages says the address that it was asked for.
-        pair: the pair's.
-        qonto: the stand-in's, to a browser another site than the pair's, as Qonto is.
-        asked: the paths that the pair was asked for, in their order.
+        app: the app's URL. Each of its pages shows its own path.
+        connector: the connector's URL.
+        qonto: mock Qonto's URL. To a browser it is another site than the connector, as Qonto is.
+        requested_paths: the paths of the requests to the connector, in their order.
 
     """
 
     app: str
     connector: str
     qonto: str
-    asked: list[str]
+    requested_paths: list[str]
     _aws: LocalAws
     _stack: Stack
     _handlers: dict[str, Handler]
@@ -45,14 +45,14 @@ class Site:
     _functions: Connector = field(init=False)
 
     def use(self, *, reach_aws: bool = True, **environment: str) -> None:
-        """Let a pair with *environment* answer from now on, and forget what was asked."""
+        """Switch to a connector with *environment*, and clear the requested paths."""
         key = f"{reach_aws} {environment}"
         if key not in self._connectors:
             self._connectors[key] = self._build(reach_aws=reach_aws, **environment)
         self._functions = self._connectors[key]
         self._handlers["StartFunction"] = self._functions.start
         self._handlers["CallbackFunction"] = self._functions.callback
-        self.asked.clear()
+        self.requested_paths.clear()
 
     def _build(self, *, reach_aws: bool, **environment: str) -> Connector:
         return Connector(
@@ -70,7 +70,7 @@ class Site:
         )
 
     def start(self, **query: str) -> str:
-        """Return the address that an app links to."""
+        """Return the ``/start`` URL that an app links to."""
         return f"{self.connector}/start?{urlencode(query)}"
 
     def states(self) -> set[str]:
@@ -78,7 +78,7 @@ class Site:
         return self._functions.states()
 
     def expire(self, state: str) -> None:
-        """Put the end of *state* into the past."""
+        """Move the expiry of *state* into the past."""
         self._aws.dynamodb.update_item(
             TableName=self._stack.table_name,
             Key={"state": {"S": state}},
@@ -87,21 +87,21 @@ class Site:
         )
 
     def context(self, state: str) -> str | None:
-        """Return what the app gave with the flow of *state*."""
+        """Return the context that the app passed with the flow of *state*."""
         item = self._functions.item(state)
         return None if item is None else item.get("context")
 
 
-def _recorded(application: ASGIApp, asked: list[str]) -> ASGIApp:
+def _recorded(application: ASGIApp, paths: list[str]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        asked.append(scope["path"])
+        paths.append(scope["path"])
         await application(scope, receive, send)
 
     return app
 
 
 async def _app_page(request: Request) -> Response:
-    """Link to the address in ``to``, and fetch ahead what is in ``ahead``."""
+    """Return a page with a link to ``to`` and with the elements in ``ahead``."""
     to, ahead = (request.query_params.get(name, "") for name in ("to", "ahead"))
     return HTMLResponse(
         f"<!doctype html><html lang=en><title>App</title>{ahead}<h1>The app</h1>"
@@ -111,30 +111,30 @@ async def _app_page(request: Request) -> Response:
 
 @contextmanager
 def serve_site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
-    """Serve app, pair and stand-in; *tls* is uvicorn's, for the ``https`` *scheme*."""
+    """Serve the app, connector and mock Qonto; the *scheme* ``https`` needs uvicorn's *tls*."""
     stack = aws.deploy(PARAMETERS)
-    # DynamoDB takes up to two days to remove what has expired, ministack a minute at most.
+    # ministack's TTL removes expired items within a minute, but DynamoDB's may take two days.
     aws.dynamodb.update_time_to_live(
         TableName=stack.table_name,
         TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
     )
     handlers: dict[str, Handler] = {}
-    asked: list[str] = []
+    paths: list[str] = []
     redirect_uris: list[str] = []
-    connector = _recorded(gateway.application(gateway.routes(infra.load()), handlers), asked)
+    connector = _recorded(gateway.application(gateway.routes(infra.load()), handlers), paths)
     client_id = stack.environment["StartFunction"]["CLIENT_ID"]
-    stand_in = qonto.create_app(qonto.AuthorizationServer(client_id, "secret", redirect_uris))
+    mock_qonto = qonto.create_app(qonto.AuthorizationServer(client_id, "secret", redirect_uris))
     app = Starlette(routes=[Route("/{path:path}", _app_page)])
     with ExitStack() as servers:
         app_port, connector_port = (
-            servers.enter_context(serving(it, **tls)) for it in (app, connector)
+            servers.enter_context(serving(server, **tls)) for server in (app, connector)
         )
-        qonto_port = servers.enter_context(serving(stand_in))
+        qonto_port = servers.enter_context(serving(mock_qonto))
         served = Site(
             app=f"{scheme}://localhost:{app_port}",
             connector=f"{scheme}://localhost:{connector_port}",
             qonto=f"http://127.0.0.1:{qonto_port}",
-            asked=asked,
+            requested_paths=paths,
             _aws=aws,
             _stack=stack,
             _handlers=handlers,

@@ -81,7 +81,7 @@ def visit(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Visit]:
         with firefox("en") as running:
 
             def visit_in_firefox(url: str, expression: str) -> object:
-                tab = running.someone()
+                tab = running.new_user()
                 tab.goto(url)
                 return tab.script(expression)
 

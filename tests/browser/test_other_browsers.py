@@ -1,8 +1,8 @@
-"""The cookie's rules and a look at each page in Firefox and in WebKit, Safari's engine.
+"""The cookie's rules and screenshots of each page in Firefox and in WebKit, Safari's engine.
 
-Not shown here: Safari itself, and phones. WebKit refuses a ``Secure`` cookie on
-``http://localhost``, where Chromium and Firefox take it: there it visits the pair over TLS, with a
-certificate of this test run's own, as it would in the cloud.
+These tests do not cover Safari itself or phones. WebKit refuses a ``Secure`` cookie on
+``http://localhost``, which Chromium and Firefox accept. It therefore visits the connector over TLS,
+as in the cloud, with a certificate of the test run.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from tests.browser.site import Site, serve_site
 from tests.browser.test_pages import IN_PLACE, SHEETS, TEXTS, address
 from tests.slow import slow
 
-# WebKitGTK reads the machine's locale, which a bare Debian does not have: it is left without one.
+# WebKitGTK follows the machine's locale, which a bare Debian lacks, so webkit.py sets LC_ALL=C.
 LANGUAGES = {"firefox": "fr", "webkit": "en"}
 
-# Of Selenium's own call of Selenium.
+# Selenium itself makes the deprecated call.
 pytestmark = pytest.mark.filterwarnings("ignore:setting remote_server_addr:DeprecationWarning")
 
 
@@ -33,42 +33,42 @@ class Tab(Protocol):
     """A tab of one of the browsers."""
 
     def goto(self, url: str) -> None:
-        """Go to *url*."""
+        """Go to *url* and wait until it is loaded."""
 
     def click(self, selector: str) -> None:
-        """Click what *selector* matches."""
+        """Click the first element that *selector* matches and wait for the next page."""
 
     def script(self, expression: str) -> object:
         """Return the value of a JavaScript *expression*."""
 
     def cookies(self) -> list[str]:
-        """Return the names of the cookies."""
+        """Return the names of this user's cookies for the page's host."""
 
     def screenshot(self, path: Path) -> None:
-        """Keep what is shown."""
+        """Save a screenshot of the page to *path*."""
 
 
 class Browser(Protocol):
     """One of the browsers."""
 
-    def someone(self) -> Tab:
-        """Return a tab of somebody who was never here before."""
+    def new_user(self) -> Tab:
+        """Return a tab of a new user, without cookies."""
 
 
 @pytest.fixture(scope="module", params=["firefox", "webkit"])
 def name(request: pytest.FixtureRequest) -> str:
-    """The browser's name, if it is installed."""
-    it: str = request.param
-    if it == "firefox" and not FIREFOX:
+    """The name of an installed browser."""
+    browser_name: str = request.param
+    if browser_name == "firefox" and not FIREFOX:
         pytest.skip("Firefox is not installed (Debian: apt install firefox-esr)")
-    if it == "webkit" and not webkit_driver.INSTALLED:
+    if browser_name == "webkit" and not webkit_driver.INSTALLED:
         pytest.skip("WebKit is not installed (Debian: apt install webkit2gtk-driver xvfb)")
-    return it
+    return browser_name
 
 
 @pytest.fixture(scope="module")
 def served(name: str, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The pair, at an address of which the browser takes the cookie."""
+    """The connector, at a URL whose cookie the browser accepts."""
     if name == "firefox":
         with serve_site(aws) as plain:
             yield plain
@@ -81,7 +81,7 @@ def served(name: str, aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def browser(name: str, served: Site) -> Iterator[Browser]:
-    """The browser, gone before the pair is."""
+    """The running browser, which stops before the connector does."""
     del served
     with firefox(LANGUAGES[name]) if name == "firefox" else webkit_driver.webkit() as running:
         yield running
@@ -97,12 +97,10 @@ def go_to_qonto(tab: Tab, site: Site) -> str:
     return state
 
 
-def test_a_flow_ends_in_its_own_browser_and_in_no_other(
-    browser: Browser, name: str, served: Site
-) -> None:
+def test_flow_finishes_only_in_its_own_browser(browser: Browser, name: str, served: Site) -> None:
     served.use()
-    user, stranger = browser.someone(), browser.someone()
-    stranger.goto(served.start())  # has a cookie of their own
+    user, stranger = browser.new_user(), browser.new_user()
+    stranger.goto(served.start())  # sets a cookie for the stranger
     state = go_to_qonto(user, served)
 
     stranger.goto(f"{served.connector}/callback?code=ory_ac_1&state={state}")
@@ -112,14 +110,12 @@ def test_a_flow_ends_in_its_own_browser_and_in_no_other(
     assert stranger.script("document.querySelector('h1').textContent") == title
     assert stranger.script("location.href") == f"{served.connector}/callback/other-browser"
     assert "&outcome=granted&context=ctx-1" in str(user.script("location.href"))
-    assert served.asked[2:] == ["/callback", "/callback/other-browser", "/callback"]
+    assert served.requested_paths[2:] == ["/callback", "/callback/other-browser", "/callback"]
 
 
-def test_several_flows_leave_one_cookie_that_no_script_can_read(
-    browser: Browser, served: Site
-) -> None:
+def test_several_flows_leave_one_cookie_hidden_from_scripts(browser: Browser, served: Site) -> None:
     served.use()
-    user = browser.someone()
+    user = browser.new_user()
     for _ in range(3):
         go_to_qonto(user, served)
 
@@ -129,9 +125,9 @@ def test_several_flows_leave_one_cookie_that_no_script_can_read(
     assert user.script("document.cookie") == ""
 
 
-def test_start_again_keeps_what_was_asked(browser: Browser, served: Site) -> None:
+def test_start_again_keeps_the_context(browser: Browser, served: Site) -> None:
     served.use(RETURN_URLS="")
-    user = browser.someone()
+    user = browser.new_user()
     go_to_qonto(user, served)
     user.click("button[value=decline]")
     before = served.states()
@@ -143,10 +139,10 @@ def test_start_again_keeps_what_was_asked(browser: Browser, served: Site) -> Non
 
 
 @slow
-def test_each_page_is_shown_with_its_style(browser: Browser, name: str, served: Site) -> None:
+def test_each_page_is_shown_styled(browser: Browser, name: str, served: Site) -> None:
     served.use()
-    user = browser.someone()
-    user.goto(served.start())  # for the cookie
+    user = browser.new_user()
+    user.goto(served.start())  # sets the cookie
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     pictures = []
     for page in TEXTS:
@@ -157,7 +153,7 @@ def test_each_page_is_shown_with_its_style(browser: Browser, name: str, served: 
         title = TEXTS[page][LANGUAGES[name]]["title"]
         assert user.script("document.querySelector('h1').textContent") == title
         assert user.script("getComputedStyle(document.querySelector('main')).maxWidth") == "480px"
-        assert len(served.asked) == 1
+        assert len(served.requested_paths) == 1
         pictures.append((page, SCREENSHOTS / f"{name}-{page}.png"))
         user.screenshot(pictures[-1][1])
     compose(SHEETS / f"{name}.png", f"{name}, {LANGUAGES[name]}", pictures, 4)

@@ -1,7 +1,7 @@
-"""Each page as Chromium shows it: by axe, as a screen reader reads it, and for a person to look at.
+"""Each page in Chromium: its axe results, its accessibility tree, and screenshots for review.
 
-One language and the smaller screen in `make test`, all of them in `make check`. The sheets are in
-build/contact-sheets.
+`make test` covers one language and the smaller screen, `make check` all of them. The contact sheets
+are in build/contact-sheets.
 """
 
 import tomllib
@@ -28,15 +28,15 @@ WORDS = TEXTS.pop("words")
 LANGUAGES = list(WORDS) if SLOW else ["de"]
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 VIEWPORTS = {"phone": (320, 640)} | ({"desktop": (1280, 800)} if SLOW else {})
-# Under which address to see a page, if not under its own name; those in IN_PLACE come in place of
-# a redirect, from a pair that cannot reach AWS.
+# The URLs of pages that are not at /callback/<name>. A connector that cannot reach AWS returns the
+# pages in IN_PLACE instead of a redirect.
 ADDRESSES = {
     "not-found": "/callback/nowhere",
     "start-invalid": "/start?return_to=https://evil.example&context=%20",
     "start-unavailable": "/start",
     "callback-unavailable": f"/callback?code=ory_ac_1&state={'s' * 43}",
 }
-# Pages of a flow that is the browser's own, and so has a reference and may be started again.
+# Pages of the browser's own flow, which have its reference and may offer to start it again.
 OWN = {"granted", "denied", "failed", "expired", "start-again"}
 IN_PLACE = {"start-unavailable", "callback-unavailable"}
 RULES = {
@@ -47,14 +47,14 @@ SHEETS = ROOT / "build" / "contact-sheets"
 
 
 def address(site: Site, name: str, reference: str = "1a2b3c4d") -> str:
-    """Return where page *name* is seen."""
+    """Return the URL of page *name*."""
     query = f"?reference={reference}" if name in OWN else ""
     return site.connector + ADDRESSES.get(name, f"/callback/{name}{query}")
 
 
 def reading(site: Site, name: str, language: str, reference: str) -> str:
-    """Return what a screen reader finds on page *name*, in Playwright's notation."""
-    text = {key: it.format(app="Ledgerly") for key, it in TEXTS[name][language].items()}
+    """Return the accessibility tree of page *name*, in Playwright's notation."""
+    text = {key: each.format(app="Ledgerly") for key, each in TEXTS[name][language].items()}
     words = WORDS[language]
     urls = {
         "try_again": '""',
@@ -66,12 +66,12 @@ def reading(site: Site, name: str, language: str, reference: str) -> str:
         del urls["start_again"]
     links = [
         line
-        for way in urls
-        if way in TEXTS[name]["links"]
+        for link in urls
+        if link in TEXTS[name]["links"]
         for line in (
             "    - paragraph:",
-            f'      - link "{words[way].format(app="Ledgerly")}":',
-            f"        - /url: {urls[way]}",
+            f'      - link "{words[link].format(app="Ledgerly")}":',
+            f"        - /url: {urls[link]}",
         )
     ]
     lines = [
@@ -92,7 +92,7 @@ def reading(site: Site, name: str, language: str, reference: str) -> str:
 
 @pytest.fixture(scope="module", params=LANGUAGES)
 def language(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A language; at its end, its contact sheets."""
+    """The language of the pages; its contact sheets are written at the end."""
     spoken: str = request.param
     yield spoken
     for viewport, looks, columns in (("phone", (*SCHEMES, "unstyled"), 6), ("desktop", SCHEMES, 4)):
@@ -108,11 +108,11 @@ def language(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @dataclass
 class Visitor:
-    """A browser that has been at the pair, and declined.
+    """A browser whose user has declined a flow.
 
     Attributes:
-        context: the browser.
-        reference: of that flow, whose pages can start it again.
+        context: the browser's context in Playwright.
+        reference: the reference of that flow, whose pages can start it again.
 
     """
 
@@ -122,7 +122,7 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def visitors(chromium: Browser, served: Site, language: str) -> Iterator[dict[str, Visitor]]:
-    """Browsers that speak *language*, of each size."""
+    """One browser in *language* for each of VIEWPORTS, by its name."""
     served.use(RETURN_URLS="")
     with ExitStack() as contexts:
         visitors = {}
@@ -140,7 +140,7 @@ def visitors(chromium: Browser, served: Site, language: str) -> Iterator[dict[st
 
 
 def show(page: Page, site: Site, name: str, reference: str) -> Response:
-    """Go where page *name* is seen."""
+    """Go to page *name* and return its response."""
     site.use(reach_aws=name not in IN_PLACE)
     response = page.goto(address(site, name, reference))
     assert response
@@ -149,16 +149,16 @@ def show(page: Page, site: Site, name: str, reference: str) -> Response:
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("viewport", VIEWPORTS)
-def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
+def test_page_is_accessible_self_contained_and_error_free(
     visitors: dict[str, Visitor], site: Site, language: str, viewport: str, name: str
 ) -> None:
     reference = visitors[viewport].reference
     page = visitors[viewport].context.new_page()
     errors: list[str] = []
     requested: list[str] = []
-    page.on("console", lambda it: errors.append(it.text))
-    page.on("pageerror", lambda it: errors.append(str(it)))
-    page.on("request", lambda it: requested.append(it.url))
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url))
 
     response = show(page, site, name, reference)
 
@@ -167,18 +167,20 @@ def test_a_page_is_for_everybody_loads_nothing_and_has_no_error(
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page, options=RULES).response
-        assert [(it["id"], it["help"]) for it in found["violations"] + found["incomplete"]] == []
+        assert [
+            (result["id"], result["help"]) for result in found["violations"] + found["incomplete"]
+        ] == []
         screenshot(page, f"{language}-{viewport}-{scheme}-{name}")
     assert requested == [address(site, name, reference)]
-    # Chromium notes any status but 200, of the page itself too.
+    # Chromium logs an error for each status but 200, even that of the page itself.
     status = f"{response.status} ({response.status_text})"
-    noted = f"Failed to load resource: the server responded with a status of {status}"
-    assert errors == ([] if response.ok else [noted])
+    logged = f"Failed to load resource: the server responded with a status of {status}"
+    assert errors == ([] if response.ok else [logged])
     page.close()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_keyboard_reaches_each_way_on_and_shows_where_it_is(
+def test_keyboard_reaches_each_link_with_visible_focus(
     visitors: dict[str, Visitor], site: Site, scheme: Literal["light", "dark"]
 ) -> None:
     page = visitors["phone"].context.new_page()
@@ -196,7 +198,7 @@ def test_the_keyboard_reaches_each_way_on_and_shows_where_it_is(
     page.close()
 
 
-def test_every_page_fits_a_small_phone_with_text_twice_as_large(
+def test_page_with_doubled_text_fits_a_small_phone(
     visitors: dict[str, Visitor], site: Site
 ) -> None:
     page = visitors["phone"].context.new_page()
@@ -208,7 +210,7 @@ def test_every_page_fits_a_small_phone_with_text_twice_as_large(
             assert page.evaluate("document.documentElement.scrollWidth") == 320, (name, size)
 
 
-def test_every_page_makes_sense_without_its_style(
+def test_unstyled_page_keeps_links_on_separate_lines(
     visitors: dict[str, Visitor], site: Site, language: str
 ) -> None:
     page = visitors["phone"].context.new_page()
@@ -218,5 +220,5 @@ def test_every_page_makes_sense_without_its_style(
         page.evaluate("document.styleSheets[0].disabled = true")
 
         tops = page.get_by_role("link").evaluate_all("all => all.map(a => a.offsetTop)")
-        assert len(set(tops)) == len(tops) > 0, name  # each on a line of its own
+        assert len(set(tops)) == len(tops) > 0, name  # each link has its own line
         screenshot(page, f"{language}-phone-unstyled-{name}")

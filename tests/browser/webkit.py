@@ -1,4 +1,4 @@
-"""WebKit, as Safari has it, by WebKitGTK's own driver: MiniBrowser on a screen in memory."""
+"""Drives WebKit, Safari's engine, by WebKitGTK's driver: MiniBrowser on a virtual screen."""
 
 import os
 import shutil
@@ -21,19 +21,19 @@ INSTALLED = MINI_BROWSER and DRIVER and shutil.which("Xvfb")
 
 
 class WebKit:
-    """A WebKit whose every session is somebody else's."""
+    """WebKit, with a session for each user."""
 
     def __init__(self, environment: dict[str, str], sessions: ExitStack) -> None:
-        """Take where its windows go, and who closes them."""
+        """Start drivers in *environment*; *sessions* quits them."""
         self._environment = environment
         self._sessions = sessions
 
-    def someone(self) -> "WebKitTab":
-        """Return a tab of somebody who was never here before."""
+    def new_user(self) -> "WebKitTab":
+        """Return a tab of a new user, without cookies."""
         options = WebKitGTKOptions()
         options.binary_location = str(MINI_BROWSER)
         options.add_argument("--automation")
-        options.accept_insecure_certs = True  # the test run's own certificate
+        options.accept_insecure_certs = True  # the certificate of the test run
         driver = WebKitGTK(options, Service(str(DRIVER), env=self._environment))
         self._sessions.callback(driver.quit)
         driver.set_window_size(400, 740)
@@ -41,18 +41,18 @@ class WebKit:
 
 
 class WebKitTab:
-    """A tab, and all that a test does with it."""
+    """A tab of one user."""
 
     def __init__(self, driver: WebKitGTK) -> None:
-        """Take the session."""
+        """Use the session of *driver*."""
         self._driver = driver
 
     def goto(self, url: str) -> None:
-        """Go to *url*; return once it is loaded."""
+        """Go to *url* and wait until it is loaded."""
         self._driver.get(url)
 
     def click(self, selector: str) -> None:
-        """Click the first element that *selector* matches; return once the next page is loaded."""
+        """Click the first element that *selector* matches and wait for the next page."""
         self.script("window.left = false")
         self._driver.find_element(By.CSS_SELECTOR, selector).click()
         loaded = "window.left === undefined && document.readyState === 'complete'"
@@ -64,17 +64,17 @@ class WebKitTab:
         return self._driver.execute_script(f"return {expression}")
 
     def cookies(self) -> list[str]:
-        """Return the names of this person's cookies for the page's host."""
-        return [str(it["name"]) for it in self._driver.get_cookies()]
+        """Return the names of this user's cookies for the page's host."""
+        return [str(cookie["name"]) for cookie in self._driver.get_cookies()]
 
     def screenshot(self, path: Path) -> None:
-        """Keep what is shown."""
+        """Save a screenshot of the page to *path*."""
         assert self._driver.save_screenshot(str(path))
 
 
 @contextmanager
 def webkit() -> Iterator[WebKit]:
-    """Give WebKit a screen, and no locale, while the block runs."""
+    """Run WebKit on a virtual screen, without a locale, while the block runs."""
     read, write = os.pipe()
     with (
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What every event is put through that a test receives: all that was promised of it."""
+"""Checks that every event that a test receives keeps the published contract."""
 
 import json
 from functools import cache
@@ -26,7 +26,7 @@ MAX_BYTES = 8192
 
 
 class Received(BaseModel):
-    """The event as a subscriber that writes its own model reads it."""
+    """A subscriber's own model of the event."""
 
     specversion: Literal["1.0"]
     id: str
@@ -37,16 +37,16 @@ class Received(BaseModel):
 
 
 def check(message: "MessageTypeDef") -> None:
-    """Assert that *message*, from a queue with raw delivery, is an event as it was promised.
+    """Assert that *message*, from a queue with raw delivery, keeps the contract.
 
-    By the schemas, today's and the first, and by CloudEvents' own; by CloudEvents' SDK; and by
-    Powertools' parser, as a function behind the queue has it.
+    It must satisfy today's schema, the first one and CloudEvents' own, and be read by CloudEvents'
+    SDK and by Powertools' parser in a function behind the queue.
     """
     body = message["Body"]
     event = json.loads(body)
     assert len(body.encode()) < MAX_BYTES
-    for each in _validators(event["type"]):
-        each.validate(event)
+    for schema_validator in _validators(event["type"]):
+        schema_validator.validate(event)
 
     read = JSONFormat().read(CloudEvent, body)
     assert read.get_data() == event["data"]
@@ -62,14 +62,14 @@ def check(message: "MessageTypeDef") -> None:
 
 @cache
 def _validators(event_type: str) -> list[Validator]:
-    """Return what an event of *event_type* must satisfy."""
+    """Return a validator for each schema that an event of *event_type* must satisfy."""
     name = f"{event_type.removeprefix('qonto-connect.').replace('.', '-', 1)}.json"
     files = (schemas.FOLDER / name, schemas.FIRST / name, CLOUDEVENTS)
     return [validator(json.loads(file.read_text("utf-8"))) for file in files]
 
 
 def validator(schema: Json) -> Validator:
-    """Return what checks by *schema*, the formats of its strings included."""
+    """Return a validator of *schema* that also checks the formats of strings."""
     kind = validator_for(schema)
     kind.check_schema(schema)
     return kind(schema, format_checker=FORMATS)

@@ -1,4 +1,4 @@
-"""The example messages, as an SNS delivered them of a real run of the pair."""
+"""Makes the example messages from a real run of the connector."""
 
 import json
 from urllib.parse import urlencode
@@ -12,15 +12,15 @@ STARTED_AT = 1_795_496_090  # 2026-11-24T04:54:50Z
 AUTHORIZATION_ID = "e32e2d63-3f9a-48b6-8c62-3461da972e68"
 CLIENT_ID = "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21"
 CONTEXT = "pQMD-QcRxGG63LbSr1VGpa-GM-8nVAwAWGvOwlwJK0A"
-ANSWERS = {
+RESPONSES = {
     "granted": {"code": CODE, "scope": "offline_access organization.read"},
     "failed": {
         "error": "access_denied",
         "error_description": "The resource owner denied the request.",
     },
 }
-# What SNS makes itself, and makes anew each time; the embedded one signs nothing.
-OF_SNS = {
+# SNS generates these members for each message, and the local AWS does not sign.
+SNS_MEMBERS = {
     "MessageId": "5c0f2e81-9d7a-5b46-8e13-7f4a6b2c9d05",
     "TopicArn": "arn:aws:sns:eu-west-3:123456789012:qonto-connect-AuthorizationTopic-1A2B3C4D5E6F",
     "Timestamp": "2026-11-24T04:54:51.347Z",
@@ -32,28 +32,28 @@ OF_SNS = {
 
 
 def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
-    """Run the pair of *stack* once for each answer; return each example by its file's name."""
+    """Run one flow on *stack* for each authorization response; return the examples by file name."""
     queues = {
         suffix: aws.subscribe_queue(stack.topic_arn, raw=not suffix)
         for suffix in ("", ".enveloped")
     }
     connector = Connector(aws, stack, CLIENT_ID=CLIENT_ID)
     files = {}
-    for name, response in ANSWERS.items():
+    for name, response in RESPONSES.items():
         browser = Browser(connector)
         state = browser.started(at=STARTED_AT, context=CONTEXT)
-        # The one random value that everybody sees.
+        # Replace the random authorization_id, so that the examples are reproducible.
         aws.dynamodb.update_item(
             TableName=stack.table_name,
             Key={"state": {"S": state}},
-            UpdateExpression="SET authorization_id = :it",
-            ExpressionAttributeValues={":it": {"S": AUTHORIZATION_ID}},
+            UpdateExpression="SET authorization_id = :id",
+            ExpressionAttributeValues={":id": {"S": AUTHORIZATION_ID}},
         )
         browser.request("callback", urlencode(response | {"state": state}), at=STARTED_AT + 1)
         for suffix, queue in queues.items():
             [message] = aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=10)["Messages"]
             aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             body = json.loads(message["Body"])
-            body |= {member: value for member, value in OF_SNS.items() if member in body}
+            body |= {member: value for member, value in SNS_MEMBERS.items() if member in body}
             files[f"{name}{suffix}.json"] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return files

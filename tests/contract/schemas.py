@@ -1,4 +1,4 @@
-"""The JSON Schemas of the message: their form from the models, their words from docs/events.md."""
+"""Makes the JSON Schemas of the events from the models and the descriptions in docs/events.md."""
 
 import json
 import re
@@ -30,7 +30,7 @@ class Member(NamedTuple):
 
 
 def documented() -> dict[str, Member]:
-    """Return the members that docs/events.md describes; those of ``data`` as ``data.…``."""
+    """Return the members that docs/events.md describes; those of ``data`` begin with ``data.``."""
     rows = _ROW.findall((ROOT / "docs" / "events.md").read_text("utf-8"))
     assert len({name for name, *_ in rows}) == len(rows)
     return {row[0]: Member(*row) for row in rows}
@@ -46,7 +46,7 @@ def schemas() -> dict[str, Json]:
 
 
 def members(schema: Json) -> dict[str, tuple[Json, bool]]:
-    """Return each member that *schema* has, with its own schema and whether it is always there."""
+    """Return each member of *schema*, with the member's schema and whether it is required."""
     [data] = schema["$defs"].values()
     return {
         f"{prefix}{name}": (member, name in part["required"])
@@ -56,12 +56,12 @@ def members(schema: Json) -> dict[str, tuple[Json, bool]]:
 
 
 def text(schema: Json) -> str:
-    """Return a schema as its file has it."""
+    """Return *schema* as the text of its file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 class _AsSent(GenerateJsonSchema):
-    """A member without a value is left out, never null; one with a constant value is there."""
+    """Describes optional members as absent, never null, and constant ones as required."""
 
     def field_is_required(
         self,
@@ -76,19 +76,19 @@ class _AsSent(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - likewise
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - as above
         return False
 
 
 def _schema(model: type[BaseModel], urn: str) -> Json:
     message = model.model_json_schema(mode="serialization", schema_generator=_AsSent)
     [data] = message["$defs"].values()
-    # CloudEvents' dataschema names the schema of data alone: a schema of its own in the message's.
+    # dataschema names the schema of data alone, so this schema needs an identifier of its own.
     data["$id"] = urn
     message["properties"]["data"] = {"$ref": urn}
-    words = documented()
+    described = documented()
     for name, (member, _) in members(message).items():
-        member["description"] = words[name].meaning
+        member["description"] = described[name].meaning
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
         "$id": f"{urn}:message",

@@ -1,16 +1,16 @@
-"""One set of tests, twice: a stack deployed here by `sam deploy`, and one in AWS named STACK_NAME.
+"""Tests of a deployed stack: one that `sam deploy` creates locally, and one in AWS on demand.
 
-The one here lives in the local AWS; its functions run from packages built for this machine, in
-the environment that the deployed functions have. The one in AWS is tested only on demand, with the
-credentials and the region of the shell, and never by `make test`:
+The local stack is in the local AWS. Its functions run from packages built for this machine, with
+the variables of the deployed functions. `make test` never tests a stack in AWS. To test one, set
+STACK_NAME and use the credentials and the region of the shell:
 
     STACK_NAME=qonto-connect-staging .venv/bin/pytest tests/e2e
 
-Never name a stack that serves people: its subscribers get an event for each granted and failed
-authorization, with a code that is good nowhere. It needs cloudformation:DescribeStacks for the
-stack, sns:Subscribe and sns:Unsubscribe for its topic, and sqs:CreateQueue, GetQueueAttributes,
-SetQueueAttributes, ReceiveMessage, DeleteMessage and DeleteQueue for a queue named subscriber-*,
-which lives as long as the tests run.
+Never name a stack that has users: its subscribers get an event for each granted and failed
+authorization, with a code that Qonto does not know. The tests need cloudformation:DescribeStacks
+for the stack, sns:Subscribe and sns:Unsubscribe for its topic, and sqs:CreateQueue,
+GetQueueAttributes, SetQueueAttributes, ReceiveMessage, DeleteMessage and DeleteQueue for a queue
+named subscriber-*, which the tests delete at their end.
 """
 
 import os
@@ -42,14 +42,14 @@ PARAMETERS = {
 
 @pytest.fixture(scope="session", params=[pytest.param("local", marks=slow), "aws"])
 def deployed(request: pytest.FixtureRequest) -> Deployed:
-    """A stack that was deployed."""
+    """The deployed stack under test, local or in AWS."""
     stack: Deployed = request.getfixturevalue(f"_deployed_{request.param}")
     return stack
 
 
 @pytest.fixture
 def browser(deployed: Deployed) -> Iterator[httpx2.Client]:
-    """A browser that was never here before, and follows no redirect by itself."""
+    """A browser without cookies, which follows no redirect by itself."""
     with closing(deployed.browser()) as client:
         yield client
 
@@ -66,7 +66,7 @@ def _deployed_local(
         stack = describe(aws.cloudformation, LOCAL_STACK)
         queue = subscribed_queue(aws.sns, aws.sqs, stack.outputs["TopicArn"])
 
-        def started(logical_id: str) -> gateway.Handler:
+        def start_function(logical_id: str) -> gateway.Handler:
             resource = aws.cloudformation.describe_stack_resource(
                 StackName=LOCAL_STACK, LogicalResourceId=logical_id
             )["StackResourceDetail"]
@@ -84,14 +84,14 @@ def _deployed_local(
             )
             stopping.enter_context(process)
 
-            def handler(event: dict[str, Json], _context: gateway.LambdaContext) -> Json:
-                return process.invoke(event)
+            def handler(request: dict[str, Json], _context: gateway.LambdaContext) -> Json:
+                return process.invoke(request)
 
             return handler
 
         api = gateway.application(
             gateway.routes(infra.load()),
-            {logical_id: started(logical_id) for logical_id in packages},
+            {logical_id: start_function(logical_id) for logical_id in packages},
         )
         yield Deployed(
             stack,

@@ -1,4 +1,4 @@
-"""A deployed stack as the outside meets it: its outputs, a browser, a subscriber's queue, Qonto."""
+"""A deployed stack with its outputs, a browser, a subscriber's queue and the mock Qonto."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-SECONDS_TO_DELIVER = 20  # what SQS waits at most, in one go
+SECONDS_TO_DELIVER = 20  # the longest wait of one SQS call
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What CloudFormation says of a stack.
+    """A stack as CloudFormation describes it.
 
     Attributes:
-        parameters: what it was deployed with, defaults included.
-        outputs: what its deployer and its subscribers need.
+        parameters: the parameters of its deployment, defaults included.
+        outputs: the values that its operator and its subscribers need.
 
     """
 
@@ -37,16 +37,16 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where its routes are."""
+        """The base URL of its routes."""
         return self.outputs["StartUrl"].removesuffix("/start")
 
 
 def describe(cloudformation: "CloudFormationClient", name: str) -> Stack:
-    """Ask for the stack *name*."""
+    """Return the stack *name* with its parameters and outputs."""
     [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     return Stack(
-        {it["ParameterKey"]: it["ParameterValue"] for it in stack["Parameters"]},
-        {it["OutputKey"]: it["OutputValue"] for it in stack["Outputs"]},
+        {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]},
+        {entry["OutputKey"]: entry["OutputValue"] for entry in stack["Outputs"]},
     )
 
 
@@ -54,12 +54,12 @@ class Queue:
     """A subscriber's queue."""
 
     def __init__(self, sqs: "SQSClient", url: str) -> None:
-        """Take a client and where the queue is."""
+        """Use *sqs* with the queue at *url*."""
         self._sqs = sqs
         self._url = url
 
     def event(self, **data: str) -> dict[str, Any]:
-        """Wait for the event that has *data*, and return it; others may come between."""
+        """Receive messages until one is an event with *data*, and return that event."""
         while True:
             response = self._sqs.receive_message(
                 QueueUrl=self._url,
@@ -89,19 +89,19 @@ def subscribed_queue(sns: "SNSClient", sqs: "SQSClient", topic_arn: str) -> Iter
 
 
 class Qonto:
-    """The stand-in, in place of the server that the stack sends people to.
+    """The mock Qonto, in place of the server to which the stack redirects users.
 
-    It checks a request as Qonto does, and its codes are good at itself alone.
+    The mock checks a request as Qonto does, and only the mock accepts its codes.
     """
 
     def __init__(self, stack: Stack) -> None:
-        """Know the stack's client, with the redirection URI that its deployer registers."""
+        """Register the client of *stack* with its redirect URI."""
         self.server = qonto.AuthorizationServer(
             stack.parameters["ClientId"], "secret", [stack.outputs["RedirectUri"]]
         )
 
     def decide(self, location: str, decision: str) -> str:
-        """Return where a person is sent who was sent to *location* and made a *decision*."""
+        """Return the callback URL after the user makes *decision* at *location*."""
         query = dict(parse_qsl(urlsplit(location).query, strict_parsing=True))
         login = self.server.begin(query, "browser")
         scopes = [("scope", scope) for scope in login.request.scopes]
@@ -109,19 +109,19 @@ class Qonto:
         try:
             form = FormData([("decision", decision), picked, *scopes])
             return self.server.answer(login, form)
-        except qonto.AuthorizationErrorResponse as refused:
-            return refused.location
+        except qonto.AuthorizationErrorResponse as response:
+            return response.location
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """All of it together.
+    """A deployed stack and its surroundings.
 
     Attributes:
-        stack: what was deployed.
-        qonto: who answers its requests.
-        queue: who gets its events.
-        browser: returns one that was never here before, and follows no redirect by itself.
+        stack: the stack as CloudFormation describes it.
+        qonto: the mock Qonto, which handles its authorization requests.
+        queue: a subscriber's queue, which receives its events.
+        browser: returns a browser without cookies, which follows no redirect by itself.
 
     """
 

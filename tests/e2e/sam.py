@@ -1,4 +1,4 @@
-"""A real `sam build` and `sam deploy` of infra/template.yaml, to the local AWS."""
+"""Builds and deploys infra/template.yaml to the local AWS with the SAM CLI."""
 
 import json
 import os
@@ -14,11 +14,11 @@ SAM = ROOT / ".venv-sam" / "bin" / "sam"
 
 
 class SamError(Exception):
-    """The SAM CLI failed; its message is what it printed."""
+    """The SAM CLI failed. The message is its output."""
 
 
 def deploy(aws: LocalAws, stack_name: str, parameters: dict[str, str], directory: Path) -> None:
-    """Build in *directory* and deploy, as README.md says, without its questions."""
+    """Build in *directory* and deploy as in README.md, but without prompts."""
     _sam(aws, "build", "--build-dir", str(directory))
     built = directory / "template.yaml"
     template = infra.load(built)
@@ -28,7 +28,7 @@ def deploy(aws: LocalAws, stack_name: str, parameters: dict[str, str], directory
         aws,
         "deploy",
         "--no-confirm-changeset",
-        *("--config-file", str(ROOT / "samconfig.toml")),  # it would look beside the template
+        *("--config-file", str(ROOT / "samconfig.toml")),  # SAM looks beside the template
         *("--template-file", str(built)),
         *("--stack-name", stack_name),
         "--parameter-overrides",
@@ -37,7 +37,7 @@ def deploy(aws: LocalAws, stack_name: str, parameters: dict[str, str], directory
 
 
 def _without_metric_math(template: Json) -> None:
-    """Watch any one metric where an alarm computes: ministack refuses that and no more."""
+    """Give alarms on metric math a plain metric, because ministack refuses metric math."""
     for alarm in infra.resources(template, "AWS::CloudWatch::Alarm").values():
         if alarm["Properties"].pop("Metrics", None):
             alarm["Properties"] |= {"Namespace": "any", "MetricName": "any", "Period": 60}

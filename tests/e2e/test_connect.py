@@ -1,4 +1,4 @@
-"""A whole flow through a deployed stack, from the link to a subscriber's queue."""
+"""Whole flows through a deployed stack, from /start to a subscriber's queue."""
 
 import re
 from contextlib import closing
@@ -13,13 +13,13 @@ COOKIE = r"__Host-qonto-connect=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=La
 HOSTS = {"production": "oauth.qonto.com", "sandbox": "oauth-sandbox.staging.qonto.co"}
 
 
-def _come_back(browser: httpx2.Client, deployed: Deployed, decision: str) -> httpx2.Response:
-    """Start, decide at Qonto and come back."""
+def _finish_flow(browser: httpx2.Client, deployed: Deployed, decision: str) -> httpx2.Response:
+    """Start a flow, make *decision* at the mock Qonto and return the callback's response."""
     started = browser.get("/start")
     return browser.get(deployed.qonto.decide(started.headers["location"], decision))
 
 
-def test_start_sends_a_browser_to_qonto_with_a_cookie_to_keep(
+def test_start_redirects_to_qonto_and_sets_cookie(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
     response = browser.get("/start?context=abc")
@@ -32,10 +32,10 @@ def test_start_sends_a_browser_to_qonto_with_a_cookie_to_keep(
     assert "abc" not in response.headers["location"]
 
 
-def test_a_code_reaches_subscribers_and_can_be_exchanged(
+def test_code_reaches_subscriber_and_can_be_exchanged(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
-    """With the redirection URI of the event, byte for byte that of the request."""
+    """The exchange sends the redirect URI of the event, which must equal that of the request."""
     location = browser.get("/start").headers["location"]
     returned = deployed.qonto.decide(location, "allow")
     code = httpx2.URL(returned).params["code"]
@@ -54,15 +54,15 @@ def test_a_code_reaches_subscribers_and_can_be_exchanged(
     assert deployed.qonto.server.exchange(form | client | verifier, {})["token_type"] == "bearer"
 
 
-def test_a_refusal_reaches_subscribers_too(deployed: Deployed, browser: httpx2.Client) -> None:
-    response = _come_back(browser, deployed, "deny")
+def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -> None:
+    response = _finish_flow(browser, deployed, "deny")
 
     event = deployed.queue.event(error="access_denied")
     assert response.status_code == 303
     assert event["type"] == "qonto-connect.authorization.failed.v1"
 
 
-def test_a_state_is_good_once(deployed: Deployed, browser: httpx2.Client) -> None:
+def test_second_callback_shows_used_page(deployed: Deployed, browser: httpx2.Client) -> None:
     started = browser.get("/start")
     returned = deployed.qonto.decide(started.headers["location"], "allow")
     browser.get(returned)
@@ -74,7 +74,7 @@ def test_a_state_is_good_once(deployed: Deployed, browser: httpx2.Client) -> Non
     assert (page.status_code, page.headers["cache-control"]) == (410, "no-store")
 
 
-def test_a_state_is_good_in_its_own_browser_alone(
+def test_only_the_browser_that_started_can_finish(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
     started = browser.get("/start")
@@ -101,7 +101,7 @@ def test_a_state_is_good_in_its_own_browser_alone(
         ("GET", "/callback/granted/more"),
     ],
 )
-def test_nothing_else_is_there(browser: httpx2.Client, method: str, path: str) -> None:
+def test_other_routes_are_not_found(browser: httpx2.Client, method: str, path: str) -> None:
     response = browser.request(method, path)
 
     assert response.status_code == 404

@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of both handlers: raw payload-2.0 events, and what must hold of answers.
+"""Coverage-guided fuzzing of both handlers with raw payload-2.0 requests.
 
-By hand, for as long as one likes (it takes libFuzzer's options, and writes what reaches more code
-into the folder): `.venv/bin/python -m tests.fuzz.target tests/fuzz/corpus >/dev/null`
+To run it by hand until Ctrl-C: `.venv/bin/python -m tests.fuzz.target tests/fuzz/corpus >/dev/null`
+It accepts libFuzzer's options, and adds inputs that reach more code to the folder.
 
-An input is text. Its first line names an event of tests/requests/, its second is the raw query, its
-third the cookies; each further line is a header. `{state}` and `{cookie}` stand for what a live
-flow has.
+An input is text. Its first line names a request of tests/requests/, its second is the raw query,
+its third the cookies; each further line is a header. `{state}` and `{cookie}` become the values of
+a live flow.
 """
 
 import copy
@@ -28,16 +28,16 @@ from demo.template import ROOT
 
 CODE_ROOT = ROOT / "functions"
 sys.path.insert(0, str(CODE_ROOT))
-MODULES = sorted(it.stem for it in CODE_ROOT.iterdir())
+MODULES = sorted(path.stem for path in CODE_ROOT.iterdir())
 STATUSES = {"start": {302, 400, 503}, "callback": {303, 503}}
 STATUSES["outcome"] = {200, 400, 403, 404, 410, 503}
 HEADERS = {"Cache-Control", "Referrer-Policy", "Strict-Transport-Security"}
 
 
 class Services:
-    """What DynamoDB and SNS answer real clients, without a network: a fuzzer needs many a second.
+    """Mocks of DynamoDB and SNS for real clients, without a network, so that fuzzing is fast.
 
-    Only what the pair asks of them; tests/integration asks a whole AWS the same.
+    They support only the connector's calls, which tests/integration makes to the local AWS.
     """
 
     def __init__(self) -> None:
@@ -46,36 +46,36 @@ class Services:
         self.calls = 0
 
     def respond(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        """Answer *request* in the place of a network (botocore's ``before-send``)."""
+        """Return the AWS response to *request* (botocore's ``before-send`` handler)."""
         self.calls += 1
         body = _text(request.body)
         operation = _text(request.headers.get("X-Amz-Target", "")).rpartition(".")[2]
         if operation == "PutItem":
             item = json.loads(body)["Item"]
             self.items[item["state"]["S"]] = item
-            return _answer(request, 200, "{}")
+            return _aws_response(request, 200, "{}")
         if operation == "DeleteItem":
             return self._delete(request, json.loads(body))
         [message] = parse_qs(body)["Message"]
         self.published.append(json.loads(message))
         result = "<PublishResult><MessageId>1</MessageId></PublishResult>"
-        return _answer(request, 200, f"<PublishResponse>{result}</PublishResponse>")
+        return _aws_response(request, 200, f"<PublishResponse>{result}</PublishResponse>")
 
     def _delete(self, request: AWSPreparedRequest, call: dict[str, Any]) -> AWSResponse:
         item = self.items.get(call["Key"]["state"]["S"])
         values = call["ExpressionAttributeValues"]
         refused = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}
         if item is None:
-            return _answer(request, 400, json.dumps(refused))
+            return _aws_response(request, 400, json.dumps(refused))
         equal = ("browser_hash", "environment", "client_id")
         alive = int(item["expires_at"]["N"]) > int(values[":now"]["N"])
         if not alive or any(item[name] != values[f":{name}"] for name in equal):
-            return _answer(request, 400, json.dumps(refused | {"Item": item}))
+            return _aws_response(request, 400, json.dumps(refused | {"Item": item}))
         del self.items[call["Key"]["state"]["S"]]
-        return _answer(request, 200, json.dumps({"Attributes": item}))
+        return _aws_response(request, 200, json.dumps({"Attributes": item}))
 
 
-def _answer(request: AWSPreparedRequest, status: int, body: str) -> AWSResponse:
+def _aws_response(request: AWSPreparedRequest, status: int, body: str) -> AWSResponse:
     class Raw:
         def stream(self, **_: object) -> list[bytes]:
             return [body.encode()]
@@ -88,7 +88,7 @@ def _text(value: object) -> str:
 
 
 services = Services()
-# Before any session is made: each takes what is listed there.
+# Each session copies this list when it is created, so the handler must be added before.
 botocore.handlers.BUILTIN_HANDLERS.append(("before-send", services.respond))
 with atheris.instrument_imports(include=MODULES):
     from tests.integration.connector import PARAMETERS, REDIRECT_URI, REQUESTS
@@ -109,31 +109,31 @@ with (
     atheris.instrument_imports(include=MODULES),
 ):
     import cookies as browser_cookies
-    import pages.rendering  # noqa: F401 - imported when the first page is due, which is too late
+    import pages.rendering  # noqa: F401 - else imported with the first page, uninstrumented
     from callback.handler import handler as callback
     from start.handler import handler as start
 HANDLERS = {"start": start, "callback": callback, "outcome": callback}
 
 
-def _event(name: str, query: str, cookies: str = "", *headers: str) -> dict[str, Any]:
-    event: dict[str, Any] = copy.deepcopy(REQUESTS[name])
-    event["rawQueryString"] = query
-    event["cookies"] = [it.strip() for it in cookies.split(";")]
+def _request(name: str, query: str, cookies: str = "", *headers: str) -> dict[str, Any]:
+    request: dict[str, Any] = copy.deepcopy(REQUESTS[name])
+    request["rawQueryString"] = query
+    request["cookies"] = [cookie.strip() for cookie in cookies.split(";")]
     for header in headers:
         field, _, value = header.partition(":")
-        event["headers"][field.strip().lower()] = value.strip()
-    return event
+        request["headers"][field.strip().lower()] = value.strip()
+    return request
 
 
-def _invoke(name: str, event: dict[str, Any]) -> dict[str, Any]:
-    response: dict[str, Any] = json.loads(json.dumps(HANDLERS[name](event, LambdaContext(name))))
+def _invoke(name: str, request: dict[str, Any]) -> dict[str, Any]:
+    response: dict[str, Any] = json.loads(json.dumps(HANDLERS[name](request, LambdaContext(name))))
     return response
 
 
 def check(data: bytes) -> None:
-    """Send the event that *data* describes, and assert what must hold of any answer."""
+    """Send the request that *data* describes, and check the response."""
     services.__init__()  # type: ignore[misc]
-    started = _invoke("start", _event("start", "context=ctx-1"))
+    started = _invoke("start", _request("start", "context=ctx-1"))
     [state] = services.items
     cookie = started["cookies"][0].partition(";")[0]
     text = data.decode("utf-8", "surrogateescape")
@@ -141,10 +141,10 @@ def check(data: bytes) -> None:
     name, query, cookies, *headers = [*text.split("\n"), "", "", ""][: max(3, text.count("\n") + 1)]
     if name not in HANDLERS:
         name = "callback"
-    event = _event(name, query, cookies, *headers)
+    request = _request(name, query, cookies, *headers)
     before = services.calls
 
-    response = _invoke(name, event)
+    response = _invoke(name, request)
 
     assert response["statusCode"] in STATUSES[name], response
     assert response["headers"].keys() >= HEADERS
@@ -153,7 +153,7 @@ def check(data: bytes) -> None:
     assert re.fullmatch(r"[!-~]*", location), location
     if name == "callback":
         assert state not in location
-        owner = browser_cookies.read_browser(event) == cookie.partition("=")[2]
+        owner = browser_cookies.read_browser(request) == cookie.partition("=")[2]
         assert bool(services.published) <= owner
         assert len(services.published) == (state not in services.items)
         assert ("outcome=" in location) <= bool(services.published)

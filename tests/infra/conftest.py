@@ -1,4 +1,4 @@
-"""The template as it is written, and as SAM turns it into plain CloudFormation."""
+"""Fixtures: infra/template.yaml as written, and as plain CloudFormation."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ def template() -> Template:
 
 @pytest.fixture(scope="session")
 def translate() -> Callable[[Template], str]:
-    """Return what SAM does: it turns a template into plain CloudFormation, in JSON."""
+    """Return SAM's translator: a function from a template to plain CloudFormation in JSON."""
 
     def run(template: Template) -> str:
         return subprocess.run(
@@ -36,5 +36,5 @@ def translate() -> Callable[[Template], str]:
 
 @pytest.fixture(scope="session")
 def translated(translate: Callable[[Template], str], template: Template) -> str:
-    """Return infra/template.yaml as plain CloudFormation: what the stack is made of."""
+    """Return infra/template.yaml as plain CloudFormation, in JSON."""
     return translate(template)

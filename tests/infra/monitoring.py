@@ -1,4 +1,4 @@
-"""What alarms and dashboard watch."""
+"""The metrics that the alarms and the dashboard use."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from tests.infra.resolution import Resolution
 
 
 class Metric(NamedTuple):
-    """A metric of CloudWatch's: it is one with its dimensions, and another with others."""
+    """A CloudWatch metric, which its namespace, name and dimensions identify."""
 
     namespace: str
     name: str
@@ -16,15 +16,15 @@ class Metric(NamedTuple):
 
 
 def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
-    """Return what each alarm watches, by logical id."""
+    """Return the metrics that each alarm watches, by the alarm's logical id."""
     return {
         logical_id: {
             Metric(
-                it["Namespace"],
-                it["MetricName"],
-                frozenset((each["Name"], each["Value"]) for each in it["Dimensions"]),
+                metric["Namespace"],
+                metric["MetricName"],
+                frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"]),
             )
-            for it in [
+            for metric in [
                 *([alarm["Properties"]] if "MetricName" in alarm["Properties"] else []),
                 *(
                     query["MetricStat"]["Metric"]
@@ -45,17 +45,17 @@ def widgets(resolution: Resolution) -> list[dict[str, Any]]:
 
 
 def dashboard_metrics(resolution: Resolution) -> set[Metric]:
-    """Return what the dashboard shows."""
+    """Return the metrics that the dashboard shows."""
     return {
         Metric(namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
         for widget in widgets(resolution)
         for row in widget["properties"].get("metrics", [])
-        for namespace, name, *dimensions in [[it for it in row if isinstance(it, str)]]
+        for namespace, name, *dimensions in [[cell for cell in row if isinstance(cell, str)]]
     }
 
 
 def counted(printed: str) -> set[Metric]:
-    """Return the metrics that functions wrote, in CloudWatch's embedded metric format."""
+    """Return the metrics in *printed*, the log of functions, in the embedded metric format."""
     return {
         Metric(
             directive["Namespace"],

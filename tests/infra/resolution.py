@@ -1,4 +1,4 @@
-"""The template as CloudFormation resolves it for one deployer's parameters."""
+"""The template as CloudFormation resolves it for one operator's parameters."""
 
 import re
 from typing import Any
@@ -16,27 +16,27 @@ _NO_VALUE = object()
 
 
 class Resolution:
-    """A template with its parameters; what a resource gets from AWS is its logical id."""
+    """A template with parameter values; each reference to a resource becomes its logical id."""
 
     def __init__(self, template: Template, /, **parameters: str) -> None:
-        """Take the template and what differs from its defaults; the client has any id."""
-        defaults = {name: it.get("Default") for name, it in template["Parameters"].items()}
+        """Use *template* with its defaults, a client id and *parameters*, which override both."""
+        defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
         self._values = PSEUDO | defaults | {"ClientId": "client"} | parameters
         self._template = template
 
     @property
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The resources that there are, by logical id."""
+        """The resources whose conditions are true, by logical id."""
         return self._existing("Resources")
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The outputs that there are, by name."""
+        """The values of the outputs whose conditions are true, by name."""
         return {name: output["Value"] for name, output in self._existing("Outputs").items()}
 
     @property
-    def complaints(self) -> list[str]:
-        """What CloudFormation says of the parameters before it does anything."""
+    def failed_assertions(self) -> list[str]:
+        """The descriptions of the template's rule assertions that the parameters fail."""
         return [
             assertion["AssertDescription"]
             for rule in self._template["Rules"].values()
@@ -46,9 +46,9 @@ class Resolution:
         ]
 
     def __call__(self, value: Json) -> Json:
-        """Return *value* without intrinsic functions."""
+        """Return *value* with its intrinsic functions resolved."""
         if isinstance(value, list):
-            return [it for it in map(self, value) if it is not _NO_VALUE]
+            return [item for item in map(self, value) if item is not _NO_VALUE]
         if not isinstance(value, dict):
             return value
         match value:
@@ -59,7 +59,7 @@ class Resolution:
             case {"Fn::GetAtt": path}:
                 return ".".join(path)
             case {"Fn::Sub": text}:
-                return re.sub(r"\$\{([^}]+)\}", lambda it: self({"Ref": it[1]}), text)
+                return re.sub(r"\$\{([^}]+)\}", lambda found: self({"Ref": found[1]}), text)
             case {"Fn::If": [condition, then, otherwise]}:
                 return self(then if self({"Condition": condition}) else otherwise)
             case {"Condition": str(name)} if len(value) == 1:
@@ -74,12 +74,12 @@ class Resolution:
                 return not self(condition)
             case {"Fn::And": conditions}:
                 return all(map(self, conditions))
-        resolved = {name: self(it) for name, it in value.items()}
-        return {name: it for name, it in resolved.items() if it is not _NO_VALUE}
+        resolved = {name: self(member) for name, member in value.items()}
+        return {name: member for name, member in resolved.items() if member is not _NO_VALUE}
 
     def _existing(self, section: str) -> dict[str, Any]:
         return {
-            name: self({key: it for key, it in entry.items() if key != "Condition"})
+            name: self({key: member for key, member in entry.items() if key != "Condition"})
             for name, entry in self._template[section].items()
             if "Condition" not in entry or self({"Condition": entry["Condition"]})
         }

@@ -1,6 +1,6 @@
-"""Turns the SAM template on standard input into plain CloudFormation on standard output, as JSON.
+"""Translates a SAM template (standard input) into plain CloudFormation (standard output), in JSON.
 
-In a process of its own: the translator asks the environment for the region.
+This is a separate process, because the translator reads the region from the environment.
 """
 
 import json
@@ -10,7 +10,7 @@ from samtranslator.parser.parser import Parser  # type: ignore[import-untyped]
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped]
 
 template = json.load(sys.stdin)
-# The translator takes no local path; sam package puts such an address in its place.
+# The translator refuses a local path, which `sam package` replaces with an address like this.
 template["Globals"]["Function"]["CodeUri"] = "s3://bucket/package.zip"
-# No name of a managed policy needs to be looked up: there is no map of them.
+# The map of managed policies is None, because the template does not use any.
 json.dump(Translator(None, Parser()).translate(template, parameter_values={}), sys.stdout)

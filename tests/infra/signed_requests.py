@@ -1,8 +1,8 @@
-"""Prints, as JSON, what a function sends to AWS and answers: each request signed, byte for byte.
+"""Prints a function's responses and its signed AWS requests, byte for byte, as JSON.
 
-A program of its own, so that it can run on a package alone. On standard input it takes the import
-path, the function's folder, and flows: an event, and what AWS answers to each call. Nothing is
-sent. The time and all random values stand still.
+This is a program of its own, so that it can run on a package alone. It reads from standard input
+the import path, the function's folder, and flows: a request, and the AWS response to each call.
+Nothing is sent. The time and all random values are fixed.
 """
 
 import json
@@ -13,7 +13,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-os.urandom = lambda size: b"r" * size  # before anything takes it from there
+os.urandom = lambda size: b"r" * size  # before other modules import it
 given = json.load(sys.stdin)
 sys.path[:0] = given["path"]
 printed, sys.stdout = sys.stdout, sys.stderr  # the functions log
@@ -25,8 +25,8 @@ requests: list[dict[str, object]] = []
 responses: list[tuple[int, str]] = []
 
 
-def send(_session: object, request: Any) -> object:  # noqa: ANN401 - of that path's botocore
-    """Keep the request, and return what AWS answers."""
+def send(_session: object, request: Any) -> object:  # noqa: ANN401 - botocore's own type
+    """Record *request*, and return the next AWS response of the flow."""
     requests.append(
         {
             "method": request.method,
@@ -37,7 +37,7 @@ def send(_session: object, request: Any) -> object:  # noqa: ANN401 - of that pa
     )
     status, text = responses.pop(0)
     response = awsrequest.AWSResponse(request.url, status, {}, None)
-    response._content = text.encode()  # noqa: SLF001 - nothing is left to be read
+    response._content = text.encode()  # noqa: SLF001 - there is no stream to read
     return response
 
 
@@ -49,6 +49,6 @@ context = SimpleNamespace(
 handler = import_module(f"{given['folder']}.handler").handler
 flows = []
 for flow in given["flows"]:
-    requests, responses = [], flow["answers"]
-    flows.append({"answer": handler(flow["event"], context), "requests": requests})
+    requests, responses = [], flow["responses"]
+    flows.append({"response": handler(flow["request"], context), "requests": requests})
 json.dump(flows, printed)

@@ -1,4 +1,4 @@
-"""What is published of the contract: docs/events.md, the schemas, the README's example."""
+"""The published contract: docs/events.md, the schemas and the README's example."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def refused(schema: Json, message: Json) -> bool:
-    """Tell whether *message* is none by *schema*."""
+    """Tell whether *message* is invalid by *schema*."""
     try:
         delivered.validator(schema).validate(message)
     except ValidationError:
@@ -35,7 +35,7 @@ def refused(schema: Json, message: Json) -> bool:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_published_schema_is_what_the_models_send(name: str) -> None:
+def test_published_schema_equals_the_models_schema(name: str) -> None:
     published = (schemas.FOLDER / name).read_text("utf-8")
 
     assert published == schemas.text(SCHEMAS[name])
@@ -45,17 +45,17 @@ def test_no_other_schema_is_published() -> None:
     assert {path.name for path in schemas.FOLDER.iterdir()} == set(SCHEMAS)
 
 
-def test_the_document_has_every_member_and_no_other() -> None:
+def test_document_lists_exactly_the_schemas_members() -> None:
     assert set(DOCUMENTED) == set(MEMBERS)
 
 
 @pytest.mark.parametrize("name", [name for name in MEMBERS if name != "data"])
-def test_the_document_says_of_a_member_what_the_schema_says(name: str) -> None:
-    member, always = MEMBERS[name]
+def test_documented_member_matches_its_schema(name: str) -> None:
+    member, required = MEMBERS[name]
     documented = DOCUMENTED[name]
 
-    assert (documented.absent == "never") == always
-    schema = {keyword: it for keyword, it in member.items() if keyword != "description"}
+    assert (documented.absent == "never") == required
+    schema = {keyword: value for keyword, value in member.items() if keyword != "description"}
     if documented.type == "constant":
         assert set(schema) == {"type", "const"}
     else:
@@ -63,29 +63,29 @@ def test_the_document_says_of_a_member_what_the_schema_says(name: str) -> None:
         delivered.validator(schema).validate(documented.example)
 
 
-def test_the_schema_names_what_dataschema_names() -> None:
+def test_data_schema_id_equals_dataschema() -> None:
     for schema in SCHEMAS.values():
         [data] = schema["$defs"].values()
         assert data["$id"] == schema["properties"]["dataschema"]["const"]
 
 
 @pytest.mark.parametrize("name", ["granted", "failed"])
-def test_the_schema_refuses_what_is_never_sent(name: str) -> None:
+def test_schema_refuses_missing_required_and_null_members(name: str) -> None:
     schema = SCHEMAS[f"authorization-{name}.v1.json"]
     message = json.loads((EXAMPLES / f"{name}.json").read_text("utf-8"))
     assert not refused(schema, message)
 
-    for member, (_, always) in schemas.members(schema).items():
+    for member, (_, required) in schemas.members(schema).items():
         without, empty = copy.deepcopy(message), copy.deepcopy(message)
         *within, last = member.split(".")
         (without["data"] if within else without).pop(last, None)
         (empty["data"] if within else empty)[last] = None
-        assert refused(schema, without) == always
+        assert refused(schema, without) == required
         assert refused(schema, empty)
 
 
 @pytest.mark.parametrize("name", ["granted", "failed"])
-def test_a_compatible_addition_satisfies_the_schema(name: str) -> None:
+def test_compatible_addition_satisfies_the_schema(name: str) -> None:
     message = json.loads((EXAMPLES / f"{name}.json").read_text("utf-8"))
     message["partitionkey"] = "new"
     message["data"]["new"] = {"of": "any form"}
@@ -93,39 +93,39 @@ def test_a_compatible_addition_satisfies_the_schema(name: str) -> None:
     assert not refused(SCHEMAS[f"authorization-{name}.v1.json"], message)
 
 
-def breaks(first: Json, today: Json) -> list[str]:
-    """Return the members of *first* that *today* no longer keeps as they were."""
-    now = schemas.members(today)
+def breaks(first: Json, current: Json) -> list[str]:
+    """Return the names of the members of *first* that *current* lacks or changes."""
+    members = schemas.members(current)
     form = ("type", "format", "const", "enum", "$ref")
     return [
         name
-        for name, (member, always) in schemas.members(first).items()
-        if name not in now
-        or (always and not now[name][1])
-        or any(member.get(keyword) != now[name][0].get(keyword) for keyword in form)
+        for name, (member, required) in schemas.members(first).items()
+        if name not in members
+        or (required and not members[name][1])
+        or any(member.get(keyword) != members[name][0].get(keyword) for keyword in form)
     ]
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_todays_schema_breaks_nothing_of_the_first(name: str) -> None:
+def test_current_schema_keeps_the_first_versions_members(name: str) -> None:
     first = json.loads((schemas.FIRST / name).read_text("utf-8"))
 
     assert breaks(first, SCHEMAS[name]) == []
 
 
-def test_a_break_is_found() -> None:
+def test_breaking_changes_are_found() -> None:
     first = SCHEMAS["authorization-granted.v1.json"]
-    today = copy.deepcopy(first)
-    [data] = today["$defs"].values()
-    del today["properties"]["subject"]
-    today["required"].remove("time")
+    current = copy.deepcopy(first)
+    [data] = current["$defs"].values()
+    del current["properties"]["subject"]
+    current["required"].remove("time")
     data["required"].remove("code")
     data["properties"]["granted_scope"]["type"] = "array"
     data["properties"]["environment"]["enum"].append("staging")
     data["properties"]["started_at"].pop("format")
     data["properties"]["new"] = {"type": "string"}
 
-    assert set(breaks(first, today)) == {
+    assert set(breaks(first, current)) == {
         *("subject", "time", "data.code", "data.granted_scope"),
         *("data.environment", "data.started_at"),
     }

@@ -1,4 +1,4 @@
-"""The tests' own Lambda: what it does to a function, Lambda does."""
+"""Tests that the local Runtime API of the tests treats a function as Lambda does."""
 
 import os
 import signal
@@ -18,31 +18,31 @@ from tests.lambda_runtime import (
 HANDLERS = """
 import os, signal, sys
 
-def environment(event, context):
+def environment(payload, context):
     return dict(os.environ) | {"path": sys.path, "modules": sorted(sys.modules)}
 
-def remaining(event, context):
+def remaining(payload, context):
     return context.get_remaining_time_in_millis()
 
-def echo(event, context):
-    return event
+def echo(payload, context):
+    return payload
 
-def fail(event, context):
-    raise LookupError(f"no {event}")
+def fail(payload, context):
+    raise LookupError(f"no {payload}")
 
-def leave(event, context):
+def leave(payload, context):
     print("going")
     print("gone", file=sys.stderr)
     os._exit(3)
 
-def hang(event, context):
-    if event:
-        open(event, "w").close()  # tells whoever reads there
+def hang(payload, context):
+    if payload:
+        open(payload, "w").close()  # unblocks the test, which reads from this FIFO
     signal.pause()
 """
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(os, "pidfd_open"), reason="Lambda's run-time client is for Linux alone"
+    not hasattr(os, "pidfd_open"), reason="Lambda's runtime client is for Linux alone"
 )
 
 
@@ -66,7 +66,7 @@ def _open_files() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
-def test_a_function_sees_what_lambda_sets_what_is_given_and_nothing_else(
+def test_function_sees_only_lambda_and_given_variables(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "of-the-developer")
@@ -85,35 +85,35 @@ def test_a_function_sees_what_lambda_sets_what_is_given_and_nothing_else(
     assert seen.keys().isdisjoint({"AWS_PROFILE", "HOME", "PYTHONWARNINGS", "VIRTUAL_ENV"})
 
 
-def test_a_function_cannot_compile_to_disk(package: Path) -> None:
+def test_function_writes_no_compiled_files(package: Path) -> None:
     with _function(package, "echo") as function:
         function.wait_until_initialised()
 
     assert [path.name for path in package.iterdir()] == ["handlers.py"]
 
 
-def test_one_process_answers_event_after_event(package: Path) -> None:
-    events = [{"text": "é" * 200_000}, ["x"], None]
+def test_one_process_handles_consecutive_invocations(package: Path) -> None:
+    payloads = [{"text": "é" * 200_000}, ["x"], None]
 
     with _function(package, "echo") as function:
-        responses = [function.invoke(event) for event in events]
+        responses = [function.invoke(payload) for payload in payloads]
 
-    assert responses == events
+    assert responses == payloads
     assert function.initialised_at is not None
-    times = [function.spawned_at, function.initialised_at, *function.answered_at]
-    assert len(function.answered_at) == 3
+    times = [function.spawned_at, function.initialised_at, *function.responded_at]
+    assert len(function.responded_at) == 3
     assert times == sorted(times)
 
 
-def test_parallel_events_are_handled_one_after_the_other(package: Path) -> None:
+def test_parallel_invocations_run_one_at_a_time(package: Path) -> None:
     responses: list[object] = []
 
     with _function(package, "echo") as function:
         threads = [
             threading.Thread(
-                target=lambda event: responses.append(function.invoke(event)), args=(it,)
+                target=lambda payload: responses.append(function.invoke(payload)), args=(number,)
             )
-            for it in range(20)
+            for number in range(20)
         ]
         for thread in threads:
             thread.start()
@@ -123,16 +123,16 @@ def test_parallel_events_are_handled_one_after_the_other(package: Path) -> None:
     assert sorted(responses, key=str) == sorted(range(20), key=str)
 
 
-def test_a_function_knows_how_much_time_is_left(package: Path) -> None:
+def test_function_reads_its_remaining_time(package: Path) -> None:
     with _function(package, "remaining", timeout=20) as function:
         assert 15_000 < function.invoke({}) <= 20_000
 
 
-def test_what_a_handler_raises_is_reported_and_the_process_goes_on(package: Path) -> None:
+def test_handler_exception_is_reported_and_process_survives(package: Path) -> None:
     with _function(package, "fail") as function:
-        for event in ("first", "second"):
-            with pytest.raises(FunctionError, match=f"LookupError: no {event}"):
-                function.invoke(event)
+        for payload in ("first", "second"):
+            with pytest.raises(FunctionError, match=f"LookupError: no {payload}"):
+                function.invoke(payload)
 
         assert '"errorType": "LookupError"' in function.stdout
 
@@ -141,9 +141,7 @@ def test_what_a_handler_raises_is_reported_and_the_process_goes_on(package: Path
     ("handler", "error_type"),
     [("missing", "Runtime.HandlerNotFound"), ("environment.x", "Runtime.ImportModuleError")],
 )
-def test_a_handler_that_cannot_be_imported_is_reported(
-    package: Path, handler: str, error_type: str
-) -> None:
+def test_handler_import_failure_is_reported(package: Path, handler: str, error_type: str) -> None:
     with _function(package, handler) as function:
         with pytest.raises(InitError) as reported:
             function.invoke({})
@@ -153,7 +151,7 @@ def test_a_handler_that_cannot_be_imported_is_reported(
     assert reported.value.type == error_type
 
 
-def test_a_process_that_leaves_is_reported_with_all_it_said(package: Path) -> None:
+def test_process_exit_is_reported_with_its_output(package: Path) -> None:
     with _function(package, "leave") as function:
         with pytest.raises(ExitedError) as reported:
             function.invoke({})
@@ -165,7 +163,7 @@ def test_a_process_that_leaves_is_reported_with_all_it_said(package: Path) -> No
         )
 
 
-def test_a_function_that_takes_too_long_is_killed(package: Path) -> None:
+def test_timed_out_function_is_killed(package: Path) -> None:
     with _function(package, "hang", timeout=0.5) as function:
         with pytest.raises(TimedOutError, match=r"timed out after 0\.50 seconds"):
             function.invoke(None)
@@ -173,7 +171,7 @@ def test_a_function_that_takes_too_long_is_killed(package: Path) -> None:
         assert _is_gone(function.pid)
 
 
-def test_a_function_can_be_killed_while_it_runs(package: Path, tmp_path: Path) -> None:
+def test_running_function_can_be_killed(package: Path, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
 
@@ -192,7 +190,7 @@ def test_a_function_can_be_killed_while_it_runs(package: Path, tmp_path: Path) -
     assert reported.value.returncode == -signal.SIGKILL
 
 
-def test_nothing_is_left_of_it(package: Path) -> None:
+def test_stopped_function_leaves_no_process_or_files(package: Path) -> None:
     before = _open_files()
     function = _function(package, "echo")
     function.invoke({})

@@ -1,4 +1,4 @@
-"""What wakes an operator, and what they look at then."""
+"""The alarms that notify an operator, and the dashboard."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from tests.infra.monitoring import Metric, alarm_metrics, dashboard_metrics, wid
 from tests.infra.resolution import Resolution
 
 ALARM_TOPIC = "arn:aws:sns:eu-west-3:123456789012:on-call"
-# Of AWS's own metrics, the dimension that tells one topic, function or API from the others.
+# In AWS's own metrics, this dimension identifies the API, function or topic of this stack.
 DIMENSIONS = {
     "AWS/ApiGateway": {("ApiId", "HttpApi")},
     "AWS/Lambda": {("FunctionName", "StartFunction"), ("FunctionName", "CallbackFunction")},
@@ -41,8 +41,8 @@ def _watched(logical_id: str, resolution: Resolution) -> set[str]:
     }
 
 
-def test_each_alarm_watches_what_its_name_says(resolution: Resolution) -> None:
-    assert {it: _watched(it, resolution) for it in alarm_metrics(resolution)} == {
+def test_each_alarm_watches_its_metrics(resolution: Resolution) -> None:
+    assert {alarm: _watched(alarm, resolution) for alarm in alarm_metrics(resolution)} == {
         "PublishFailedAlarm": {"PublishFailed"},
         "DeliveryFailedAlarm": {"NumberOfNotificationsFailed"},
         "NobodySubscribedAlarm": {
@@ -73,7 +73,7 @@ def test_each_alarm_watches_what_its_name_says(resolution: Resolution) -> None:
     }
 
 
-def test_an_alarm_of_a_function_watches_that_function(resolution: Resolution) -> None:
+def test_function_alarm_watches_its_own_function(resolution: Resolution) -> None:
     for logical_id, metrics in alarm_metrics(resolution).items():
         for metric in metrics:
             if metric.namespace == "AWS/Lambda":
@@ -81,8 +81,8 @@ def test_an_alarm_of_a_function_watches_that_function(resolution: Resolution) ->
                 assert logical_id.startswith(function.removesuffix("Function"))
 
 
-def test_every_metric_is_of_this_stack_alone(resolution: Resolution) -> None:
-    """Two stacks of an account have their counts, alarms and dashboards apart."""
+def test_every_metric_belongs_to_this_stack(resolution: Resolution) -> None:
+    """Two stacks in one account have separate counts, alarms and dashboards."""
     metrics: set[Metric] = set().union(*alarm_metrics(resolution).values())
 
     for metric in metrics | dashboard_metrics(resolution):
@@ -93,7 +93,7 @@ def test_every_metric_is_of_this_stack_alone(resolution: Resolution) -> None:
             assert metric.dimensions <= DIMENSIONS[metric.namespace]
 
 
-def test_where_nothing_happens_there_is_no_alarm(resolution: Resolution) -> None:
+def test_missing_data_raises_no_alarm(resolution: Resolution) -> None:
     for alarm in _alarms(resolution).values():
         assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
@@ -112,9 +112,7 @@ def test_where_nothing_happens_there_is_no_alarm(resolution: Resolution) -> None
         "CallbackThrottlesAlarm",
     ],
 )
-def test_what_should_never_happen_is_told_the_first_time(
-    resolution: Resolution, logical_id: str
-) -> None:
+def test_first_occurrence_raises_the_alarm(resolution: Resolution, logical_id: str) -> None:
     alarm = _alarms(resolution)[logical_id]
 
     assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1)
@@ -122,7 +120,7 @@ def test_what_should_never_happen_is_told_the_first_time(
 
 
 @pytest.mark.parametrize(
-    ("counts", "state"),
+    ("counts", "status"),
     [
         ({"published": 1}, "ALARM"),
         ({"published": 1, "delivered": 1}, "OK"),
@@ -131,15 +129,15 @@ def test_what_should_never_happen_is_told_the_first_time(
         ({}, "OK"),
     ],
 )
-def test_a_message_that_reaches_nobody_is_told(
-    resolution: Resolution, counts: dict[str, int], state: str
+def test_message_without_subscriber_raises_the_alarm(
+    resolution: Resolution, counts: dict[str, int], status: str
 ) -> None:
-    """One that a filter policy keeps out has a subscriber, and one that fails its own alarm."""
-    assert _state(_alarms(resolution)["NobodySubscribedAlarm"], counts) == state
+    """A filtered message has a subscriber, and a failed delivery has its own alarm."""
+    assert _status(_alarms(resolution)["NobodySubscribedAlarm"], counts) == status
 
 
 @pytest.mark.parametrize(
-    ("counts", "state"),
+    ("counts", "status"),
     [
         ({"no_cookie": 21}, "ALARM"),
         ({"no_cookie": 20}, "OK"),
@@ -149,24 +147,24 @@ def test_a_message_that_reaches_nobody_is_told(
         ({}, "OK"),
     ],
 )
-def test_refusals_are_many_by_number_and_by_share(
-    resolution: Resolution, counts: dict[str, int], state: str
+def test_refusals_raise_alarm_by_number_and_share(
+    resolution: Resolution, counts: dict[str, int], status: str
 ) -> None:
-    assert _state(_alarms(resolution)["RefusalsAlarm"], counts) == state
+    assert _status(_alarms(resolution)["RefusalsAlarm"], counts) == status
 
 
-def _state(alarm: dict[str, Any], counts: dict[str, int]) -> str:
-    """Return the state of *alarm* at *counts*, by its expressions read as Python's."""
+def _status(alarm: dict[str, Any], counts: dict[str, int]) -> str:
+    """Return the status of *alarm* at *counts*, with its expressions evaluated as Python."""
     queries = {query["Id"]: query for query in alarm["Metrics"]}
     expressions = {
-        it: query["Expression"] for it, query in queries.items() if "Expression" in query
+        name: query["Expression"] for name, query in queries.items() if "Expression" in query
     }
     counted = queries.keys() - expressions.keys()
-    # Without FILL, one count that is missing makes the whole expression missing.
+    # Without FILL, one missing count makes the whole expression missing.
     assert set(re.findall(r"FILL\((\w+), 0\)", " ".join(expressions.values()))) == counted
-    assert [it for it, query in queries.items() if query.get("ReturnData", True)] == ["result"]
+    assert [name for name, query in queries.items() if query.get("ReturnData", True)] == ["result"]
     values: dict[str, Any] = dict.fromkeys(counted, 0) | counts
-    for name in reversed(expressions):  # the result stands first
+    for name in reversed(expressions):  # the result is the first query
         expression = expressions[name].replace("IF(", "choose(").replace(" AND ", " and ")
         functions = {
             "FILL": lambda count, _: count,
@@ -176,7 +174,7 @@ def _state(alarm: dict[str, Any], counts: dict[str, int]) -> str:
     return "ALARM" if values["result"] > alarm["Threshold"] else "OK"
 
 
-def test_slow_is_what_waits_for_a_call_that_times_out(resolution: Resolution) -> None:
+def test_duration_threshold_is_one_timed_out_attempt(resolution: Resolution) -> None:
     config = vars(CALL_CONFIG)
     one_attempt = config["connect_timeout"] + config["read_timeout"]
 
@@ -186,20 +184,22 @@ def test_slow_is_what_waits_for_a_call_that_times_out(resolution: Resolution) ->
         assert alarm["ExtendedStatistic"] == "p99"
 
 
-@pytest.mark.parametrize(("topic", "told"), [("", []), (ALARM_TOPIC, [ALARM_TOPIC])])
-def test_alarms_go_to_the_deployers_topic_if_there_is_one(
-    template: Template, topic: str, told: list[str]
+@pytest.mark.parametrize(("topic", "actions"), [("", []), (ALARM_TOPIC, [ALARM_TOPIC])])
+def test_alarms_notify_the_operators_topic_if_given(
+    template: Template, topic: str, actions: list[str]
 ) -> None:
     for alarm in _alarms(Resolution(template, AlarmTopicArn=topic)).values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == told
+        assert alarm["AlarmActions"] == alarm["OKActions"] == actions
 
 
-def test_the_dashboard_shows_all_that_an_alarm_watches(resolution: Resolution) -> None:
+def test_dashboard_shows_every_metric_of_an_alarm(resolution: Resolution) -> None:
     assert set().union(*alarm_metrics(resolution).values()) <= dashboard_metrics(resolution)
 
 
-def test_the_dashboard_shows_every_alarm(resolution: Resolution) -> None:
-    [shown] = [it["properties"]["alarms"] for it in widgets(resolution) if it["type"] == "alarm"]
+def test_dashboard_shows_every_alarm(resolution: Resolution) -> None:
+    [shown] = [
+        each["properties"]["alarms"] for each in widgets(resolution) if each["type"] == "alarm"
+    ]
 
     assert shown == [f"{logical_id}.Arn" for logical_id in alarm_metrics(resolution)]
 
@@ -207,15 +207,15 @@ def test_the_dashboard_shows_every_alarm(resolution: Resolution) -> None:
 def test_widgets_fill_the_grid_and_do_not_overlap(resolution: Resolution) -> None:
     cells = [
         (column, row)
-        for it in widgets(resolution)
-        for column in range(it["x"], it["x"] + it["width"])
-        for row in range(it["y"], it["y"] + it["height"])
+        for widget in widgets(resolution)
+        for column in range(widget["x"], widget["x"] + widget["width"])
+        for row in range(widget["y"], widget["y"] + widget["height"])
     ]
 
     assert len(set(cells)) == len(cells) == 24 * (1 + max(row for _, row in cells))
 
 
-def test_the_dashboard_has_a_link(resolution: Resolution) -> None:
+def test_output_links_to_the_dashboard(resolution: Resolution) -> None:
     assert resolution.outputs["DashboardUrl"] == (
         "https://eu-west-3.console.aws.amazon.com/cloudwatch/home"
         "?region=eu-west-3#dashboards/dashboard/Dashboard"

@@ -1,4 +1,4 @@
-"""docs/operations.md says what the stack has, and its sums are right."""
+"""docs/operations.md names the parts of the stack, and its sums are right."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.infra.monitoring import alarm_metrics, dashboard_metrics
 from tests.infra.resolution import Resolution
 
 TEXT = (ROOT / "docs" / "operations.md").read_text("utf-8")
-# | what | quantity | price | cost |, and | **what** | | | **sum** |
+# The rows are | item | quantity | price | cost | and | **name** | | | **sum** |.
 PRICED = re.compile(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 TOTAL = re.compile(r"^\| \*\*(.+)\*\* \| \| \| \*\*([\d.]+)\*\* \|$", re.MULTILINE)
 
@@ -19,13 +19,13 @@ def _quantity(text: str) -> float:
     return quantity
 
 
-def test_every_alarm_has_its_row(template: Template) -> None:
+def test_every_alarm_has_a_row(template: Template) -> None:
     rows = re.findall(r"^\| `(\w+Alarm)` \| .+ \| .+ \|$", TEXT, re.MULTILINE)
 
     assert rows == list(alarm_metrics(Resolution(template)))
 
 
-def test_only_what_the_template_has_is_named(template: Template) -> None:
+def test_every_name_exists_in_the_template(template: Template) -> None:
     named = set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", TEXT))
     parts = [template[section].keys() for section in ("Parameters", "Resources", "Outputs")]
 
@@ -48,12 +48,12 @@ def test_costs_add_up() -> None:
     assert len(TOTAL.findall(TEXT)) == 2
 
 
-def test_what_is_paid_for_is_what_the_template_has(template: Template) -> None:
+def test_priced_quantities_match_the_template(template: Template) -> None:
     resolution = Resolution(template)
     gigabytes = function(template, "StartFunction")["MemorySize"] / 1024
-    counted = {it for it in dashboard_metrics(resolution) if it.namespace == "qonto-connect"}
+    ours = {each for each in dashboard_metrics(resolution) if each.namespace == "qonto-connect"}
 
-    assert _quantity("metrics of ours") == len(counted)
+    assert _quantity("metrics of ours") == len(ours)
     assert _quantity("metrics watched by alarms") == sum(
         len(metrics) for metrics in alarm_metrics(resolution).values()
     )

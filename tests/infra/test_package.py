@@ -1,4 +1,4 @@
-"""What `sam build` deploys: each function's package, made by functions/Makefile."""
+"""Tests each function's package, which `sam build` makes with functions/Makefile and deploys."""
 
 import importlib.util
 import json
@@ -22,13 +22,13 @@ from tests.lambda_runtime import start_function
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, make
 from tests.unit import flow
 
-# The processors that Lambda has, and what an ELF header calls them (e_machine).
+# Lambda's processors, and their numbers in an ELF header (e_machine).
 MACHINES = {"x86_64": 62, "arm64": 183}
-# Sources and what was compiled of them, libraries, botocore's data and certificates, our pages.
+# Sources, compiled sources, libraries, botocore's data, certificates and our pages.
 SUFFIXES = {".css", ".gz", ".html", ".json", ".pem", ".py", ".pyc", ".so", ".toml"}
 REQUESTS = ROOT / "tests" / "requests"
 CLIENT_ID = "client-1"
-# What the flows of _flows() call.
+# The AWS calls of the flows of _flows().
 CALLS = {
     "StartFunction": ["PutItem"],
     "CallbackFunction": [
@@ -40,7 +40,7 @@ CALLS = {
 
 
 def environment(name: str) -> dict[str, str]:
-    """Return the variables that the template gives the function, and the region as Lambda does."""
+    """Return values for the template's variables of the function *name*, and the region."""
     values = {
         "QONTO_ENVIRONMENT": "sandbox",
         "CLIENT_ID": CLIENT_ID,
@@ -64,16 +64,16 @@ def _compiled(package: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def _locked() -> set[str]:
-    """Return the locked packages, each as name==version, named as its files are."""
+    """Return the locked packages as name==version, each with the name of its folder."""
     lines = (MAKEFILE_FOLDER / "requirements.txt").read_text("utf-8").splitlines()
     names = (line.split(" ")[0] for line in lines)
     return {name.replace("-", "_") for name in names if "==" in name}
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_the_handler_runs_on_its_package_alone(packages: dict[str, Path], name: str) -> None:
-    """As Lambda runs it; a page is the one thing that is imported later."""
-    event = {
+def test_handler_runs_on_its_package_alone(packages: dict[str, Path], name: str) -> None:
+    """The request needs a page, because the pages are imported after the cold start."""
+    request = {
         "routeKey": "GET /callback/{outcome}",
         "rawQueryString": "context=%0A",
         "pathParameters": {"outcome": "no-such"},
@@ -82,17 +82,16 @@ def test_the_handler_runs_on_its_package_alone(packages: dict[str, Path], name: 
     with start_function(
         name, packages[name], environment(name) | {"PYTHONWARNINGS": "error"}
     ) as function:
-        response = function.invoke(event)
+        response = function.invoke(request)
 
         assert "<!doctype html>" in response["body"].lower()
         assert function.stderr == ""
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_package_holds_its_own_function_the_locked_packages_and_nothing_else(
+def test_package_holds_only_its_function_and_locked_packages(
     packages: dict[str, Path], name: str
 ) -> None:
-    """No code of the other function, no metadata, no tests, no tools."""
     ours = {path.name for path in MAKEFILE_FOLDER.glob("*.py")} | {
         "aws-roots.pem",
         "pages",
@@ -100,8 +99,8 @@ def test_a_package_holds_its_own_function_the_locked_packages_and_nothing_else(
     }
     theirs = {
         file.parts[0]
-        for it in _locked()
-        for file in distribution(it.partition("==")[0]).files or ()
+        for locked in _locked()
+        for file in distribution(locked.partition("==")[0]).files or ()
         if not file.parts[0].endswith(("..", ".dist-info"))
     }
     added = {"__pycache__", "licenses"}
@@ -113,8 +112,8 @@ def test_a_package_holds_its_own_function_the_locked_packages_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_every_locked_package_brings_its_licence(packages: dict[str, Path], name: str) -> None:
-    """Of its metadata that alone: nothing else is read at run time."""
+def test_every_locked_package_has_its_licence(packages: dict[str, Path], name: str) -> None:
+    """The other metadata is left out, because the functions do not read it."""
     licences = packages[name] / "licenses"
 
     assert {path.name.replace("-", "==", 1) for path in licences.iterdir()} == _locked()
@@ -123,10 +122,8 @@ def test_every_locked_package_brings_its_licence(packages: dict[str, Path], name
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_only_the_services_that_are_called_are_described(
-    packages: dict[str, Path], name: str
-) -> None:
-    """The other models are most of botocore; what all services share stays."""
+def test_botocore_data_has_only_the_called_services(packages: dict[str, Path], name: str) -> None:
+    """The models of other services are most of botocore. Data for all services stays."""
     data = list((packages[name] / "botocore" / "data").iterdir())
 
     assert {path.name for path in data if path.is_dir()} == {"dynamodb", "sns"}
@@ -139,10 +136,10 @@ def test_only_the_services_that_are_called_are_described(
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_nothing_is_compiled_or_checked_at_a_cold_start(
+def test_cold_start_neither_compiles_nor_checks_sources(
     packages: dict[str, Path], name: str
 ) -> None:
-    """Every module has its .pyc, which Python takes without a look at the source (PEP 552)."""
+    """Every module has a .pyc, which Python loads without reading the source (PEP 552)."""
     compiled = list(_compiled(packages[name]))
 
     assert Path(FOLDERS[name], "handler.py") in dict(compiled)
@@ -152,7 +149,7 @@ def test_nothing_is_compiled_or_checked_at_a_cold_start(
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_tracebacks_name_files_as_lambda_has_them(packages: dict[str, Path], name: str) -> None:
+def test_tracebacks_name_files_under_var_task(packages: dict[str, Path], name: str) -> None:
     for module, pyc in _compiled(packages[name]):
         code = marshal.loads(pyc[16:])  # noqa: S302 - compiled just now
 
@@ -161,8 +158,8 @@ def test_tracebacks_name_files_as_lambda_has_them(packages: dict[str, Path], nam
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_any_user_can_read_a_package(packages: dict[str, Path], name: str) -> None:
-    """Lambda runs it as another user than the one who packed it, whatever their umask."""
+def test_package_is_readable_by_every_account(packages: dict[str, Path], name: str) -> None:
+    """Lambda's account is not the one that packed, whose umask may be strict."""
     for path in packages[name].rglob("*"):
         wanted = 0o555 if path.is_dir() else 0o444
 
@@ -170,7 +167,7 @@ def test_any_user_can_read_a_package(packages: dict[str, Path], name: str) -> No
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_the_packages_are_made_for_the_templates_processor(name: str, tmp_path: Path) -> None:
+def test_build_uses_the_processor_of_the_template(name: str, tmp_path: Path) -> None:
     architectures = function(load(), name)["Architectures"]
 
     made = make("--dry-run", f"build-{name}", f"ARTIFACTS_DIR={tmp_path}")
@@ -181,8 +178,8 @@ def test_the_packages_are_made_for_the_templates_processor(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_package_is_small(packages: dict[str, Path], name: str, tmp_path: Path) -> None:
-    """Zipped as `sam deploy` does it: Lambda loads and unpacks that before anything else."""
+def test_package_size_is_limited(packages: dict[str, Path], name: str, tmp_path: Path) -> None:
+    """Each cold start begins with loading and unpacking the zip that `sam deploy` makes."""
     files = [path for path in packages[name].rglob("*") if path.is_file()]
     zipped = Path(shutil.make_archive(str(tmp_path / name), "zip", packages[name]))
 
@@ -199,10 +196,10 @@ def test_a_package_is_small(packages: dict[str, Path], name: str, tmp_path: Path
         ("CallbackFunction", "cn-north-1"),
     ],
 )
-def test_what_a_package_sends_to_aws_is_what_the_whole_botocore_sends(
+def test_pruned_botocore_sends_the_same_aws_requests(
     packages: dict[str, Path], name: str, region: str
 ) -> None:
-    """Byte for byte, signature included; and AWS's answers are understood alike."""
+    """Compares signed AWS requests and the function's responses with those of whole botocore."""
     whole = [str(MAKEFILE_FOLDER), sysconfig.get_path("purelib")]
 
     sent = _sent(name, region, [str(packages[name])])
@@ -219,7 +216,7 @@ def test_what_a_package_sends_to_aws_is_what_the_whole_botocore_sends(
         (("ARTIFACTS_DIR=/nowhere", "ARCHITECTURE="), 'ARCHITECTURE is ""'),
     ],
 )
-def test_a_wrong_call_is_refused_in_one_line(arguments: tuple[str, ...], complaint: str) -> None:
+def test_invalid_make_call_fails_with_one_line(arguments: tuple[str, ...], complaint: str) -> None:
     made = make("build-StartFunction", *arguments)
 
     assert made.returncode != 0
@@ -227,7 +224,7 @@ def test_a_wrong_call_is_refused_in_one_line(arguments: tuple[str, ...], complai
     assert len(made.stderr.splitlines()) == 1
 
 
-def test_without_python_3_13_the_build_says_so(tmp_path: Path) -> None:
+def test_missing_python_fails_the_build_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "make").symlink_to(str(shutil.which("make")))
 
     made = make(
@@ -241,8 +238,8 @@ def test_without_python_3_13_the_build_says_so(tmp_path: Path) -> None:
     assert len(made.stderr.splitlines()) == 2  # make's own "Error 1" follows
 
 
-def test_a_package_without_a_wheel_for_the_processor_is_named(tmp_path: Path) -> None:
-    """None is published for a C library so old."""
+def test_missing_wheel_fails_with_the_package_name(tmp_path: Path) -> None:
+    """pydantic-core publishes no wheel for such an old C library."""
     made = make("build-StartFunction", f"ARTIFACTS_DIR={tmp_path}", "GLIBCS=manylinux_2_5")
 
     assert made.returncode != 0
@@ -252,10 +249,10 @@ def test_a_package_without_a_wheel_for_the_processor_is_named(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="as the packages fixture")
-def test_the_other_processors_package_is_built_here_too(
+def test_package_can_be_built_for_other_processor(
     packages: dict[str, Path], tmp_path: Path
 ) -> None:
-    """From x86-64 for arm64 and the other way round, without a container."""
+    """The build for arm64 on x86-64, or the reverse, needs no container."""
     [other] = MACHINES.keys() - {ARCHITECTURE}
 
     made = make("build-StartFunction", f"ARTIFACTS_DIR={tmp_path}", f"ARCHITECTURE={other}")
@@ -271,13 +268,13 @@ def _machines(package: Path) -> set[int]:
 
 
 def _sent(name: str, region: str, path: list[str]) -> list[Any]:
-    """Return what signed_requests.py prints of a function whose modules come from *path*."""
+    """Return the output of signed_requests.py for a function with the import path *path*."""
     run = subprocess.run(
         [sys.executable, "-P", "-S", Path(__file__).with_name("signed_requests.py")],
         input=json.dumps({"path": path, "folder": FOLDERS[name], "flows": _flows(name)}),
         env=environment(name)
         | {
-            "PYTHONHASHSEED": "0",  # the user agent has a set in it
+            "PYTHONHASHSEED": "0",  # the user agent is made from a set, whose order depends on it
             "AWS_DEFAULT_REGION": region,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
@@ -293,18 +290,18 @@ def _sent(name: str, region: str, path: list[str]) -> list[Any]:
 
 
 def _flows(name: str) -> list[Json]:
-    """Return each event, and what AWS answers to each call in turn."""
-    event = json.loads((REQUESTS / f"{FOLDERS[name]}.json").read_text("utf-8"))
+    """Return flows of the function *name*: a request, and the AWS response to each call."""
+    request = json.loads((REQUESTS / f"{FOLDERS[name]}.json").read_text("utf-8"))
     if name == "StartFunction":
-        return [{"event": event, "answers": [[200, "{}"]]}]
-    browser_hash = cookies.browser_hash(cookies.read_browser(event) or "")
+        return [{"request": request, "responses": [[200, "{}"]]}]
+    browser_hash = cookies.browser_hash(cookies.read_browser(request) or "")
     item = flow.pending(browser_hash=browser_hash).item
-    taken = [200, json.dumps({"Attributes": item})]
+    deleted = [200, json.dumps({"Attributes": item})]
     failed = {"__type": "ConditionalCheckFailedException", "message": "no", "Item": item}
     published = "<PublishResponse><PublishResult/></PublishResponse>"
     denied = "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>"
     return [
-        {"event": event, "answers": [taken, [200, published]]},
-        {"event": event, "answers": [taken, [403, denied], [200, "{}"]]},
-        {"event": event, "answers": [[400, json.dumps(failed)]]},
+        {"request": request, "responses": [deleted, [200, published]]},
+        {"request": request, "responses": [deleted, [403, denied], [200, "{}"]]},
+        {"request": request, "responses": [[400, json.dumps(failed)]]},
     ]

@@ -1,4 +1,4 @@
-"""Who may do what: every policy of the stack, as CloudFormation will read it."""
+"""The permissions of every policy of the stack, as CloudFormation reads it."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from tests.infra.resolution import Resolution
 from tests.slow import slow
 
 TABLE = "arn:aws:dynamodb:eu-west-3:123456789012:table/connect-states"
-IN_THE_CLEAR = "Bool aws:SecureTransport=false"
+WITHOUT_TLS = "Bool aws:SecureTransport=false"
 
-# Where it stands, effect, whose, on what, under which condition: which actions.
+# Logical id, effect, principal, resource and condition are the key, and actions the value.
 PERMISSIONS = {
     ("StartRole", "Allow", "lambda.amazonaws.com", "", ""): {"sts:AssumeRole"},
     ("StartPolicy", "Allow", "StartRole", "StateTable.Arn", ""): {"dynamodb:PutItem"},
@@ -38,7 +38,7 @@ PERMISSIONS = {
         "logs:CreateLogStream",
         "logs:PutLogEvents",
     },
-    ("StateTable", "Deny", "*", TABLE, IN_THE_CLEAR): {
+    ("StateTable", "Deny", "*", TABLE, WITHOUT_TLS): {
         "dynamodb:BatchGetItem",
         "dynamodb:BatchWriteItem",
         "dynamodb:ConditionCheckItem",
@@ -53,7 +53,7 @@ PERMISSIONS = {
         "dynamodb:Scan",
         "dynamodb:UpdateItem",
     },
-    # Denied, not just not allowed: an allow-only topic policy does not bind its own account.
+    # A Deny is necessary, because an allow-only topic policy does not bind its own account.
     (
         "AuthorizationTopicPolicy",
         "Deny",
@@ -68,7 +68,7 @@ PERMISSIONS = {
         "AuthorizationTopic",
         "StringNotEquals sns:Protocol=firehose,https,lambda,sqs",
     ): {"sns:Subscribe"},
-    ("AuthorizationTopicPolicy", "Deny", "*", "AuthorizationTopic", IN_THE_CLEAR): {
+    ("AuthorizationTopicPolicy", "Deny", "*", "AuthorizationTopic", WITHOUT_TLS): {
         "sns:AddPermission",
         "sns:DeleteTopic",
         "sns:GetTopicAttributes",
@@ -78,7 +78,7 @@ PERMISSIONS = {
         "sns:SetTopicAttributes",
         "sns:Subscribe",
     },
-    # It manages the key and can neither use it nor let others use it, short of a new key policy.
+    # The account manages the key. It needs a new key policy to use the key or to let others use it.
     ("AuthorizationTopicKey", "Allow", "arn:aws:iam::123456789012:root", "*", ""): {
         "kms:CancelKeyDeletion",
         "kms:CreateAlias",
@@ -111,20 +111,20 @@ PERMISSIONS = {
     ): {"kms:Decrypt", "kms:GenerateDataKey"},
 }
 
-# What checkov asks for and this stack has reason not to have, by the resources concerned.
+# The findings of checkov that this stack accepts, with the resources and the reason.
 EXCEPTIONS = {
-    "CKV_AWS_28": {"StateTable"},  # no backups: a state lives for an hour, and works once
-    # A customer's key would cost a call to KMS and its price for what AWS's own encrypts: random
-    # values that are worth nothing without the browser's cookie, whose hash alone is stored.
+    "CKV_AWS_28": {"StateTable"},  # no backups: a state lives for an hour, for one use
+    # A customer managed key costs money and a call to KMS. AWS's own key encrypts the items, whose
+    # random values are worth nothing without the browser's cookie; only its hash is stored.
     "CKV_AWS_119": {"StateTable"},
-    # No dead letters: the gateway calls both functions and waits for their answer.
+    # No dead-letter queue: API Gateway calls both functions and waits for their responses.
     "CKV_AWS_116": {"StartFunction", "CallbackFunction"},
-    # No VPC: there is nothing to reach in one, and a way out to DynamoDB and SNS would have to be
-    # built and paid for.
+    # No VPC: the functions need nothing in one, and the access from it to DynamoDB and SNS would
+    # have to be built and paid for.
     "CKV_AWS_117": {"StartFunction", "CallbackFunction"},
-    # Names and addresses, no secret; Lambda encrypts them with a key of AWS's.
+    # The variables hold names and URLs, not secrets, and Lambda encrypts them with AWS's key.
     "CKV_AWS_173": {"StartFunction", "CallbackFunction"},
-    # Logs hold no secret; CloudWatch encrypts them with a key of AWS's.
+    # Logs hold no secret, and CloudWatch encrypts them with AWS's key.
     "CKV_AWS_158": {"StartLogGroup", "CallbackLogGroup", "AccessLogGroup"},
 }
 
@@ -133,7 +133,7 @@ type Permissions = dict[tuple[str, str, str, str, str], set[str]]
 
 @pytest.fixture(scope="session")
 def plain(translated: str) -> Template:
-    """Return the stack as CloudFormation gets it: what SAM adds is there too."""
+    """Return the stack as CloudFormation receives it, with the resources that SAM adds."""
     return dict(json.loads(translated))
 
 
@@ -142,7 +142,7 @@ def _many(value: Any) -> list[Any]:  # noqa: ANN401 - JSON
 
 
 def _documents(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
-    """Find policy documents, whatever the property that they stand in."""
+    """Yield the policy documents in *value*, at any depth."""
     if isinstance(value, dict):
         if "Statement" in value:
             yield value
@@ -153,47 +153,46 @@ def _documents(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
 
 
 def permissions(resources: dict[str, dict[str, Any]]) -> Permissions:
-    """Return what every policy of *resources* says, in the form of PERMISSIONS."""
+    """Return the permissions in every policy of *resources*, in the form of PERMISSIONS."""
     found: Permissions = {}
     for logical_id, resource in resources.items():
         owners = resource.get("Properties", {}).get("Roles", [])
         for document in _documents(resource):
             for statement in document["Statement"]:
                 principal = statement.get("Principal", owners)
-                whose = principal.values() if isinstance(principal, dict) else _many(principal)
+                principals = principal.values() if isinstance(principal, dict) else _many(principal)
                 conditions = [
                     f"{operator} {key}={','.join(_many(value))}"
                     for operator, keys in statement.get("Condition", {}).items()
                     for key, value in keys.items()
                 ]
-                where = (logical_id, statement["Effect"], ",".join(whose))
-                for on_what in _many(statement.get("Resource", "")):
-                    actions = found.setdefault((*where, on_what, ";".join(conditions)), set())
+                subject = (logical_id, statement["Effect"], ",".join(principals))
+                for target in _many(statement.get("Resource", "")):
+                    actions = found.setdefault((*subject, target, ";".join(conditions)), set())
                     actions.update(_many(statement["Action"]))
                 assert not {"NotAction", "NotPrincipal", "NotResource"} & statement.keys()
     return found
 
 
-def test_every_policy_says_what_this_table_says(plain: Template) -> None:
+def test_policies_equal_the_table_of_permissions(plain: Template) -> None:
     assert permissions(Resolution(plain).resources) == PERMISSIONS
 
 
-def test_no_action_is_a_wildcard_and_only_a_key_policy_speaks_of_all_resources() -> None:
-    """In a key policy, all resources are the one key."""
-    for (logical_id, _, _, on_what, _), actions in PERMISSIONS.items():
+def test_wildcard_stands_only_for_the_keys_resource() -> None:
+    """In a key policy, the resource ``*`` is the key itself."""
+    for (logical_id, _, _, target, _), actions in PERMISSIONS.items():
         assert not any("*" in action for action in actions)
-        assert (on_what == "*") == (logical_id == "AuthorizationTopicKey")
+        assert (target == "*") == (logical_id == "AuthorizationTopicKey")
 
 
-def test_a_role_has_one_policy_and_each_function_a_role(plain: Template) -> None:
-    """No managed policy, no permissions from elsewhere."""
+def test_each_function_has_a_role_without_managed_policies(plain: Template) -> None:
     resources = Resolution(plain).resources
     roles = {
         logical_id: sorted(resource["Properties"])
         for logical_id, resource in resources.items()
         if resource["Type"] == "AWS::IAM::Role"
     }
-    of_functions = {
+    function_roles = {
         logical_id: resource["Properties"]["Role"]
         for logical_id, resource in resources.items()
         if resource["Type"] == "AWS::Lambda::Function"
@@ -203,27 +202,25 @@ def test_a_role_has_one_policy_and_each_function_a_role(plain: Template) -> None
         "StartRole": ["AssumeRolePolicyDocument", "Description"],
         "CallbackRole": ["AssumeRolePolicyDocument", "Description"],
     }
-    assert of_functions == {
+    assert function_roles == {
         "StartFunction": "StartRole.Arn",
         "CallbackFunction": "CallbackRole.Arn",
     }
 
 
-def test_the_topic_is_encrypted_with_a_key_of_the_stacks_own(plain: Template) -> None:
+def test_topic_is_encrypted_with_the_stacks_key(plain: Template) -> None:
     topic = Resolution(plain).resources["AuthorizationTopic"]["Properties"]
 
     assert topic["KmsMasterKeyId"] == "AuthorizationTopicKey"
 
 
-def test_the_topic_signs_with_sha_256(plain: Template) -> None:
+def test_topic_signs_with_sha_256(plain: Template) -> None:
     topic = Resolution(plain).resources["AuthorizationTopic"]["Properties"]
 
     assert topic["SignatureVersion"] == "2"
 
 
-def test_with_the_deployers_key_the_stack_has_none_and_callback_may_use_theirs(
-    plain: Template,
-) -> None:
+def test_operators_key_replaces_the_stacks_key(plain: Template) -> None:
     key = "arn:aws:kms:eu-west-3:123456789012:key/6f9a2b7c-0184"
     resources = Resolution(plain, TopicKeyArn=key).resources
 
@@ -231,7 +228,7 @@ def test_with_the_deployers_key_the_stack_has_none_and_callback_may_use_theirs(
 
     assert resources["AuthorizationTopic"]["Properties"]["KmsMasterKeyId"] == key
     assert "AuthorizationTopicKey" not in resources
-    assert {it for it in allowed if "key" in it[3].lower()} == {
+    assert {entry for entry in allowed if "key" in entry[3].lower()} == {
         ("CallbackPolicy", "Allow", "CallbackRole", key, "")
     }
     assert allowed["CallbackPolicy", "Allow", "CallbackRole", key, ""] == {
@@ -241,9 +238,7 @@ def test_with_the_deployers_key_the_stack_has_none_and_callback_may_use_theirs(
 
 
 @slow
-def test_checkov_finds_what_there_is_a_reason_for_and_nothing_else(
-    translated: str, tmp_path: Path
-) -> None:
+def test_checkov_finds_only_the_listed_exceptions(translated: str, tmp_path: Path) -> None:
     checkov = ROOT / ".venv-checkov" / "bin" / "checkov"
     if not checkov.exists():
         pytest.skip("needs checkov: run `make .venv-checkov/.ready` once")

@@ -1,4 +1,4 @@
-"""The README says what the template takes and gives."""
+"""The README lists the parameters and outputs of the template."""
 
 import re
 
@@ -11,17 +11,17 @@ TEMPLATE = infra.load()
 
 
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
-def test_each_parameter_stands_in_the_table_with_its_default(name: str) -> None:
+def test_table_lists_each_parameter_with_its_default(name: str) -> None:
     [default] = re.findall(rf"^\| `{name}` \| (.*?) \|", README, re.MULTILINE)
 
     assert default.strip("`") == str(TEMPLATE["Parameters"][name].get("Default") or "none")
 
 
-def test_the_table_has_no_other_parameter() -> None:
+def test_table_lists_no_other_parameter() -> None:
     assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(TEMPLATE["Parameters"])
 
 
-def test_the_outputs_are_named() -> None:
+def test_outputs_are_named_in_order() -> None:
     [outputs] = re.findall(r"^Outputs: (.*?)\.$", README, re.MULTILINE | re.DOTALL)
 
     assert re.findall(r"`(\w+)`", outputs) == list(TEMPLATE["Outputs"])

@@ -1,4 +1,4 @@
-"""What is in a package: the locked files and no others, each with its licence."""
+"""The contents of a package: exactly the locked files, each with an allowed licence."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from tests.packages import ARCHITECTURE, MAKEFILE_FOLDER, make
 
 SBOM = Path(".aws-sam", "sbom.cdx.json")
 LICENCES = {"Apache-2.0", "BSD", "MIT", "MIT-0", "PSF-2.0"}
-# Packages that name theirs in words.
-IN_WORDS = {
+# Some packages declare a classifier and not an SPDX identifier.
+CLASSIFIERS = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: BSD License": "BSD",
 }
@@ -22,44 +22,40 @@ IN_WORDS = {
 
 @pytest.fixture(scope="module")
 def components() -> dict[str, set[str]]:
-    """Write the bill of materials, and return from it each package's licences."""
+    """Write the bill of materials, and return the licences of each package in it."""
     subprocess.run(
         ["make", "--silent", "--directory", ROOT, SBOM],  # noqa: S607 - from the path
         check=True,
     )
     bill = json.loads((ROOT / SBOM).read_text("utf-8"))
     return {
-        f"{normalised(it['name'])}=={it['version']}": {
-            IN_WORDS.get(name, name)
-            for choice in it["licenses"]
+        f"{normalised(component['name'])}=={component['version']}": {
+            CLASSIFIERS.get(name, name)
+            for choice in component["licenses"]
             for name in [choice["license"].get("id") or choice["license"]["name"]]
         }
-        for it in bill["components"]
+        for component in bill["components"]
     }
 
 
 def normalised(name: str) -> str:
-    """Return a package's name as the lock file has it."""
+    """Return the package *name* as the lock file spells it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_bill_of_materials_has_what_is_locked_and_nothing_else(
-    components: dict[str, set[str]],
-) -> None:
+def test_bill_of_materials_equals_the_lock(components: dict[str, set[str]]) -> None:
     lock = (MAKEFILE_FOLDER / "requirements.txt").read_text("utf-8")
 
     assert components.keys() == set(re.findall(r"(?m)^(\S+==\S+) \\$", lock))
 
 
-def test_every_package_has_a_licence_that_allows_to_ship_it(
-    components: dict[str, set[str]],
-) -> None:
+def test_every_package_has_an_allowed_licence(components: dict[str, set[str]]) -> None:
     for package, licences in components.items():
         assert licences, package
         assert licences <= LICENCES, package
 
 
-def test_a_file_that_is_not_the_locked_one_fails_the_build(tmp_path: Path) -> None:
+def test_file_with_another_hash_fails_the_build(tmp_path: Path) -> None:
     source = tmp_path / "functions"
     shutil.copytree(MAKEFILE_FOLDER, source)
     lock = source / "requirements.txt"
@@ -79,8 +75,8 @@ def test_a_file_that_is_not_the_locked_one_fails_the_build(tmp_path: Path) -> No
     assert not (tmp_path / "package").exists()
 
 
-def test_every_locked_package_has_a_hash_for_each_of_its_files() -> None:
-    """The lock of what is packed, and that of all that builds and tests it."""
+def test_every_locked_package_has_a_hash() -> None:
+    """The locks are those of the packages and of the tools that build and test them."""
     for lock in (MAKEFILE_FOLDER / "requirements.txt", *(ROOT / "requirements").glob("*.txt")):
         entries = re.split(r"(?m)^(?=\S+==)", lock.read_text("utf-8"))[1:]
 

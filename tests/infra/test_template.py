@@ -1,4 +1,4 @@
-"""What a deployer gets: the stack of infra/template.yaml, as CloudFormation will read it."""
+"""The stack that an operator deploys: infra/template.yaml, as CloudFormation reads it."""
 
 import json
 import re
@@ -21,8 +21,8 @@ DOMAIN = {
     "DomainName": "connect.example.com",
     "CertificateArn": "arn:aws:acm:eu-west-3:123456789012:certificate/6f9a2b7c-0184",
 }
-# The account's, in most regions, for all its APIs together (docs/operations.md).
-REQUESTS_A_SECOND = 10_000
+# The quota of an account in most regions, for all its APIs together (docs/operations.md).
+REQUESTS_PER_SECOND = 10_000
 
 
 def _properties(template: Template, type_: str) -> dict[str, dict[str, Any]]:
@@ -33,18 +33,18 @@ def _properties(template: Template, type_: str) -> dict[str, dict[str, Any]]:
     }
 
 
-# --------------------------------------------------------------------- the whole
+# --------------------------------------------------------------------- the stack
 
 
-def test_what_sam_makes_of_the_template_has_no_finding(translated: str) -> None:
-    """Circles of references show here alone, not in the template as it is written."""
+def test_translated_template_has_no_finding(translated: str) -> None:
+    """cfn-lint finds circular references only after the translation."""
     findings = lint(translated, config=ManualArgs(include_checks=["I"], regions=["eu-west-3"]))
 
     assert findings == []
 
 
 def test_two_stacks_can_live_in_one_account(template: Template) -> None:
-    """Names that an account can hold but once come from CloudFormation, or hold the stack's."""
+    """CloudFormation generates each unique name, or the name contains the stack's."""
     named = {
         (resource["Type"], name)
         for resource in template["Resources"].values()
@@ -54,7 +54,7 @@ def test_two_stacks_can_live_in_one_account(template: Template) -> None:
 
     assert named == {
         ("AWS::ApiGatewayV2::Api", "Name"),
-        ("AWS::ApiGatewayV2::ApiMapping", "DomainName"),  # the deployer's
+        ("AWS::ApiGatewayV2::ApiMapping", "DomainName"),  # the operator's
         ("AWS::ApiGatewayV2::DomainName", "DomainName"),
         ("AWS::ApiGatewayV2::Stage", "StageName"),
         ("AWS::CloudWatch::Alarm", "MetricName"),
@@ -64,8 +64,8 @@ def test_two_stacks_can_live_in_one_account(template: Template) -> None:
     }
 
 
-def test_a_deleted_stack_leaves_its_logs_and_nothing_else(template: Template) -> None:
-    """And a stack that does not come up leaves not even them."""
+def test_deleted_stack_leaves_only_its_logs(template: Template) -> None:
+    """A stack whose creation fails leaves no logs either."""
     policies = {
         logical_id: (resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
         for logical_id, resource in template["Resources"].items()
@@ -81,7 +81,7 @@ def test_a_deleted_stack_leaves_its_logs_and_nothing_else(template: Template) ->
     }
 
 
-def test_the_functions_run_what_this_project_is_tested_with(template: Template) -> None:
+def test_functions_run_the_tested_python_version(template: Template) -> None:
     version = (ROOT / ".python-version").read_text("utf-8").strip()
 
     for logical_id in SETTINGS:
@@ -91,8 +91,8 @@ def test_the_functions_run_what_this_project_is_tested_with(template: Template) 
 # ------------------------------------------------------------------------ routes
 
 
-def test_there_are_three_routes_and_no_other_way_in(template: Template) -> None:
-    """A quick-create API or an OpenAPI body would bring routes that stand nowhere else."""
+def test_three_routes_are_the_only_entry_points(template: Template) -> None:
+    """A quick-create API or an OpenAPI body would add routes that are not resources."""
     routes = {
         route["RouteKey"]: route["Target"]["Fn::Sub"]
         for route in _properties(template, "AWS::ApiGatewayV2::Route").values()
@@ -150,7 +150,7 @@ def test_only_the_routes_may_call_the_functions(template: Template) -> None:
 def test_timeouts_leave_room_for_the_slowest_calls(
     template: Template, logical_id: str, calls: int
 ) -> None:
-    """The function outlasts its calls to AWS by a second at least; the gateway, the function."""
+    """A function outlasts its AWS calls by at least a second, and the gateway the function."""
     config = vars(CALL_CONFIG)
     attempts = config["retries"]["total_max_attempts"]
     slowest_call = attempts * (config["connect_timeout"] + config["read_timeout"])
@@ -162,8 +162,8 @@ def test_timeouts_leave_room_for_the_slowest_calls(
         assert timeout * 1000 + 1000 <= integration["TimeoutInMillis"] <= 30_000
 
 
-def test_a_flood_of_starts_leaves_the_quota_to_the_callbacks(template: Template) -> None:
-    """They have no throttle of their own; start has, by default, a hundredth of the quota."""
+def test_flood_of_starts_leaves_quota_to_callbacks(template: Template) -> None:
+    """Callback has no throttle; start may use, by default, a hundredth of the quota."""
     stage = template["Resources"]["HttpApiStage"]
     start = {"Ref": "StartThrottle"}
 
@@ -171,12 +171,12 @@ def test_a_flood_of_starts_leaves_the_quota_to_the_callbacks(template: Template)
         "GET /start": {"ThrottlingRateLimit": start, "ThrottlingBurstLimit": start}
     }
     assert "DefaultRouteSettings" not in stage["Properties"]
-    assert template["Parameters"]["StartThrottle"]["Default"] <= REQUESTS_A_SECOND / 100
-    # API Gateway refuses the settings of a route that is not there yet.
+    assert template["Parameters"]["StartThrottle"]["Default"] <= REQUESTS_PER_SECOND / 100
+    # API Gateway refuses the settings of a route that does not exist yet.
     assert template["Resources"][stage["DependsOn"]]["Properties"]["RouteKey"] == "GET /start"
 
 
-# ----------------------------------------------------------- the address that people see
+# -------------------------------------------------------------------- public URL
 
 
 @pytest.mark.parametrize(
@@ -189,20 +189,20 @@ def test_a_flood_of_starts_leaves_the_quota_to_the_callbacks(template: Template)
     ],
     ids=["own host", "domain name", "something in front", "both"],
 )
-def test_the_address_that_people_see_is_told_and_sent(
+def test_public_url_is_in_outputs_and_environment(
     template: Template, parameters: dict[str, str], url: str
 ) -> None:
-    """The redirection URI that a deployer registers is, byte for byte, the one that is sent."""
+    """The redirection URI that an operator registers equals the one that start sends."""
     resolution = Resolution(template, **parameters)
 
     start = resolution.resources["StartFunction"]["Properties"]["Environment"]["Variables"]
 
-    assert resolution.complaints == []
+    assert resolution.failed_assertions == []
     assert resolution.outputs["StartUrl"] == f"{url}/start"
     assert resolution.outputs["RedirectUri"] == start["REDIRECT_URI"] == f"{url}/callback"
 
 
-def test_a_domain_name_leads_to_the_api_and_is_its_one_address(template: Template) -> None:
+def test_domain_name_replaces_the_apis_own_host(template: Template) -> None:
     resolution = Resolution(template, **DOMAIN)
     resources = resolution.resources
 
@@ -223,10 +223,10 @@ def test_a_domain_name_leads_to_the_api_and_is_its_one_address(template: Templat
 
 
 @pytest.mark.parametrize("parameters", [{}, {"PublicBaseUrl": "https://app.example.com"}])
-def test_without_a_domain_name_the_api_keeps_its_own_host(
+def test_api_without_domain_name_keeps_its_host(
     template: Template, parameters: dict[str, str]
 ) -> None:
-    """What stands in front reaches the API by it."""
+    """A proxy in front of the API connects to this host."""
     resolution = Resolution(template, **parameters)
 
     assert resolution.resources["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is False
@@ -235,26 +235,26 @@ def test_without_a_domain_name_the_api_keeps_its_own_host(
 
 
 @pytest.mark.parametrize("alone", DOMAIN)
-def test_a_domain_name_and_its_certificate_come_together(template: Template, alone: str) -> None:
+def test_domain_name_and_certificate_require_each_other(template: Template, alone: str) -> None:
     [other] = DOMAIN.keys() - {alone}
 
-    [complaint] = Resolution(template, **{alone: DOMAIN[alone]}).complaints
+    [failed_assertion] = Resolution(template, **{alone: DOMAIN[alone]}).failed_assertions
 
-    assert complaint.startswith(f"{alone} needs {other}: ")
+    assert failed_assertion.startswith(f"{alone} needs {other}: ")
 
 
 # ------------------------------------------------------- parameters and settings
 
 
 @pytest.mark.parametrize("logical_id", SETTINGS)
-def test_each_function_is_told_exactly_its_settings(template: Template, logical_id: str) -> None:
-    """OAUTH_BASE_URL, which turns people to another host than Qonto's, is never among them."""
+def test_each_function_receives_exactly_its_settings(template: Template, logical_id: str) -> None:
+    """The stack never sets OAUTH_BASE_URL, which sends users to another host than Qonto's."""
     variables = function(template, logical_id)["Environment"]
     settings = {field.alias for field in SETTINGS[logical_id].model_fields.values()}
 
     assert "OAUTH_BASE_URL" in settings
     assert {
-        it for it in variables if not it.startswith(("AWS_", "POWERTOOLS_", "PYDANTIC_"))
+        name for name in variables if not name.startswith(("AWS_", "POWERTOOLS_", "PYDANTIC_"))
     } == settings - {"OAUTH_BASE_URL"}
 
 
@@ -262,10 +262,10 @@ def test_each_function_is_told_exactly_its_settings(template: Template, logical_
 @pytest.mark.parametrize(
     ("trusted_roots", "bundle"), [("aws", "/var/task/aws-roots.pem"), ("all", None)]
 )
-def test_trusted_roots_choose_the_bundle(
+def test_trusted_roots_select_the_bundle(
     template: Template, logical_id: str, trusted_roots: str, bundle: str | None
 ) -> None:
-    """An empty value would do harm: botocore would verify no certificate at all."""
+    """With an empty value, botocore would not verify any certificate."""
     variables = function(template, logical_id)["Environment"]
 
     resolved = Resolution(template, TrustedRoots=trusted_roots)(variables)
@@ -274,33 +274,32 @@ def test_trusted_roots_choose_the_bundle(
     assert ("AWS_CA_BUNDLE" in resolved) == (trusted_roots == "aws")
 
 
-def test_the_metrics_of_two_stacks_stay_apart(template: Template) -> None:
+def test_metrics_of_two_stacks_are_separate(template: Template) -> None:
     for logical_id in SETTINGS:
         variables = function(template, logical_id)["Environment"]
 
         assert variables["POWERTOOLS_SERVICE_NAME"] == {"Ref": "AWS::StackName"}
 
 
-def test_parameter_and_variable_are_one_word_in_two_cases(template: Template) -> None:
-    """ClientId is CLIENT_ID."""
+def test_parameter_and_variable_share_one_name(template: Template) -> None:
+    """The parameter ClientId becomes the variable CLIENT_ID."""
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
-    of_functions = [it for group in interface["ParameterGroups"][:2] for it in group["Parameters"]]
-    told = {
+    names = [name for group in interface["ParameterGroups"][:2] for name in group["Parameters"]]
+    variables = {
         (name, value["Ref"])
         for logical_id in SETTINGS
         for name, value in function(template, logical_id)["Environment"].items()
         if isinstance(value, dict) and value.get("Ref") in template["Parameters"]
     }
 
-    assert told == {
-        (re.sub(r"(?<!^)(?=[A-Z])", "_", parameter).upper(), parameter)
-        for parameter in of_functions
+    assert variables == {
+        (re.sub(r"(?<!^)(?=[A-Z])", "_", parameter).upper(), parameter) for parameter in names
     }
 
 
-def test_every_parameter_is_described_and_has_its_place(template: Template) -> None:
+def test_every_parameter_has_group_label_and_description(template: Template) -> None:
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
-    grouped = [it for group in interface["ParameterGroups"] for it in group["Parameters"]]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
 
     assert grouped == list(interface["ParameterLabels"]) == list(template["Parameters"])
     for name, parameter in template["Parameters"].items():
@@ -308,21 +307,21 @@ def test_every_parameter_is_described_and_has_its_place(template: Template) -> N
         assert "AllowedValues" in parameter or "ConstraintDescription" in parameter, name
 
 
-def test_every_parameter_has_a_use(template: Template) -> None:
+def test_every_parameter_is_used(template: Template) -> None:
     used = references([template[section] for section in ("Conditions", "Globals", "Resources")])
 
     assert template["Parameters"].keys() <= used
 
 
-def test_table_and_topic_are_the_stacks_own(template: Template) -> None:
-    told_start = function(template, "StartFunction")["Environment"]
-    told_callback = function(template, "CallbackFunction")["Environment"]
+def test_functions_receive_the_stacks_table_and_topic(template: Template) -> None:
+    start = function(template, "StartFunction")["Environment"]
+    callback = function(template, "CallbackFunction")["Environment"]
 
-    assert told_start["TABLE_NAME"] == told_callback["TABLE_NAME"] == {"Ref": "StateTable"}
-    assert told_callback["TOPIC_ARN"] == {"Ref": "AuthorizationTopic"}
+    assert start["TABLE_NAME"] == callback["TABLE_NAME"] == {"Ref": "StateTable"}
+    assert callback["TOPIC_ARN"] == {"Ref": "AuthorizationTopic"}
 
 
-def test_outputs_are_what_a_deployer_needs_next(template: Template) -> None:
+def test_default_stack_has_the_outputs_operators_need(template: Template) -> None:
     assert Resolution(template).outputs.keys() == {
         "StartUrl",
         "RedirectUri",
@@ -333,10 +332,8 @@ def test_outputs_are_what_a_deployer_needs_next(template: Template) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "25"])
-def test_concurrency_is_reserved_for_both_functions_or_for_none(
-    template: Template, given: str
-) -> None:
-    """A reservation that nobody asked for would refuse the stack of a new account."""
+def test_concurrency_is_reserved_only_if_given(template: Template, given: str) -> None:
+    """A default reservation would exceed the quota of a new account and fail its stack."""
     function_defaults = Resolution(template, ReservedConcurrency=given)(template["Globals"])
 
     reserved = function_defaults["Function"].get("ReservedConcurrentExecutions", "")
@@ -345,14 +342,14 @@ def test_concurrency_is_reserved_for_both_functions_or_for_none(
 
 
 @pytest.mark.parametrize("parameter", ["QontoEnvironment", "Pkce", "IdentityType"])
-def test_a_choice_offers_what_the_settings_take(template: Template, parameter: str) -> None:
+def test_allowed_values_equal_those_of_the_settings(template: Template, parameter: str) -> None:
     field = re.sub(r"(?<!^)(?=[A-Z])", "_", parameter).lower()
-    taken = get_args(StartSettings.model_fields[field].annotation)
+    accepted = get_args(StartSettings.model_fields[field].annotation)
 
-    assert set(template["Parameters"][parameter]["AllowedValues"]) == set(taken)
+    assert set(template["Parameters"][parameter]["AllowedValues"]) == set(accepted)
 
 
-def _template_takes(parameter: dict[str, Any], value: str) -> bool:
+def _template_accepts(parameter: dict[str, Any], value: str) -> bool:
     if parameter["Type"] == "Number" and not value.isdecimal():
         return False
     return (
@@ -364,7 +361,7 @@ def _template_takes(parameter: dict[str, Any], value: str) -> bool:
     )
 
 
-def _settings_take(variable: str, value: str) -> bool:
+def _settings_accept(variable: str, value: str) -> bool:
     environment = {
         "QONTO_ENVIRONMENT": "sandbox",
         "CLIENT_ID": "client",
@@ -404,11 +401,11 @@ LONGEST_URL = "https://app.example/".ljust(512, "x")
         ("SupportUrl", "SUPPORT_URL", "mailto:help@app.example?subject=Qonto"),
     ],
 )
-def test_a_value_that_the_settings_take_can_be_deployed(
+def test_value_valid_for_settings_can_be_deployed(
     template: Template, parameter: str, variable: str, value: str
 ) -> None:
-    assert _settings_take(variable, value)
-    assert _template_takes(template["Parameters"][parameter], value)
+    assert _settings_accept(variable, value)
+    assert _template_accepts(template["Parameters"][parameter], value)
 
 
 @pytest.mark.parametrize(
@@ -449,11 +446,11 @@ def test_a_value_that_the_settings_take_can_be_deployed(
         ("SupportUrl", "SUPPORT_URL", "mailto:help desk@app.example"),
     ],
 )
-def test_a_value_that_would_stop_a_function_cannot_be_deployed(
+def test_value_invalid_for_settings_cannot_be_deployed(
     template: Template, parameter: str, variable: str, value: str
 ) -> None:
-    assert not _settings_take(variable, value)
-    assert not _template_takes(template["Parameters"][parameter], value)
+    assert not _settings_accept(variable, value)
+    assert not _template_accepts(template["Parameters"][parameter], value)
 
 
 @pytest.mark.parametrize(
@@ -474,10 +471,10 @@ def test_a_value_that_would_stop_a_function_cannot_be_deployed(
         ("LogRetentionDays", "365"),
     ],
 )
-def test_what_a_stack_can_run_with_can_be_deployed(
+def test_valid_infrastructure_value_can_be_deployed(
     template: Template, parameter: str, value: str
 ) -> None:
-    assert _template_takes(template["Parameters"][parameter], value)
+    assert _template_accepts(template["Parameters"][parameter], value)
 
 
 @pytest.mark.parametrize(
@@ -506,18 +503,16 @@ def test_what_a_stack_can_run_with_can_be_deployed(
         ("LogRetentionDays", "0"),
     ],
 )
-def test_what_a_stack_cannot_run_with_cannot_be_deployed(
+def test_invalid_infrastructure_value_cannot_be_deployed(
     template: Template, parameter: str, value: str
 ) -> None:
-    assert not _template_takes(template["Parameters"][parameter], value)
+    assert not _template_accepts(template["Parameters"][parameter], value)
 
 
 @pytest.mark.parametrize("url", ["https://app.example.com", "https://A-1.example.com:8443"])
-def test_a_redirection_uri_made_from_a_public_address_is_one_that_start_takes(
-    template: Template, url: str
-) -> None:
-    assert _template_takes(template["Parameters"]["PublicBaseUrl"], url)
-    assert _settings_take("REDIRECT_URI", f"{url}/callback")
+def test_start_accepts_redirect_uri_of_public_base_url(template: Template, url: str) -> None:
+    assert _template_accepts(template["Parameters"]["PublicBaseUrl"], url)
+    assert _settings_accept("REDIRECT_URI", f"{url}/callback")
 
 
 def test_every_default_can_be_deployed(template: Template) -> None:
@@ -526,12 +521,12 @@ def test_every_default_can_be_deployed(template: Template) -> None:
     assert {name for name in parameters if "Default" not in parameters[name]} == {"ClientId"}
     assert parameters["QontoEnvironment"]["Default"] == "sandbox"
     for name, parameter in parameters.items():
-        assert _template_takes(parameter, str(parameter.get("Default", "client"))), name
+        assert _template_accepts(parameter, str(parameter.get("Default", "client"))), name
 
 
 @pytest.mark.parametrize("logical_id", SETTINGS)
-def test_the_longest_environment_fits_into_lambda(template: Template, logical_id: str) -> None:
-    """Lambda holds 4 KB: a stack that passes its own parameters' checks must not fail on that."""
+def test_longest_environment_fits_into_lambda(template: Template, logical_id: str) -> None:
+    """No valid parameters may exceed Lambda's limit of 4 KB, which would fail the deployment."""
     longest_names = {
         "StateTable": 255,
         "AuthorizationTopic": len("arn:aws:sns:ap-northeast-1:123456789012:") + 256,
@@ -552,7 +547,7 @@ def test_the_longest_environment_fits_into_lambda(template: Template, logical_id
             return longest_names[value["Ref"]]
         if "AllowedValues" in parameter:
             return max(map(len, parameter["AllowedValues"]))
-        # A name in any script: up to four bytes a character. The rest is ASCII.
+        # AppName may have up to four bytes a character. All others are ASCII.
         return int(parameter["MaxLength"]) * (4 if value["Ref"] == "AppName" else 1)
 
     variables = function(template, logical_id)["Environment"]
@@ -563,7 +558,7 @@ def test_the_longest_environment_fits_into_lambda(template: Template, logical_id
 # ------------------------------------------------------------------------ states
 
 
-def test_the_table_holds_states_until_they_expire(template: Template) -> None:
+def test_table_holds_states_until_they_expire(template: Template) -> None:
     (table,) = _properties(template, "AWS::DynamoDB::Table").values()
 
     assert table["TableName"] == {"Fn::Sub": "${AWS::StackName}-states"}
@@ -572,7 +567,7 @@ def test_the_table_holds_states_until_they_expire(template: Template) -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["SSESpecification"] == {"SSEEnabled": True}
-    # A ceiling for writes would throttle the deletes of callback too.
+    # A limit for writes would also throttle the deletes of callback.
     assert "OnDemandThroughput" not in table
 
 
@@ -580,9 +575,7 @@ def test_the_table_holds_states_until_they_expire(template: Template) -> None:
 
 
 @pytest.mark.parametrize("logical_id", SETTINGS)
-def test_each_function_writes_json_to_a_log_group_of_its_own(
-    template: Template, logical_id: str
-) -> None:
+def test_each_function_logs_json_to_its_group(template: Template, logical_id: str) -> None:
     logging = (
         template["Globals"]["Function"]["LoggingConfig"]
         | (template["Resources"][logical_id]["Properties"]["LoggingConfig"])
@@ -594,15 +587,15 @@ def test_each_function_writes_json_to_a_log_group_of_its_own(
     }
 
 
-def test_every_log_group_forgets(template: Template) -> None:
+def test_every_log_group_has_a_retention(template: Template) -> None:
     assert _properties(template, "AWS::Logs::LogGroup") == {
         logical_id: {"RetentionInDays": {"Ref": "LogRetentionDays"}}
         for logical_id in ("StartLogGroup", "CallbackLogGroup", "AccessLogGroup")
     }
 
 
-def test_the_access_log_holds_nothing_that_could_be_a_code_or_a_state(template: Template) -> None:
-    """No query, path, header or cookie; the route is the template's own text."""
+def test_access_log_holds_no_code_or_state(template: Template) -> None:
+    """The format has no query, path, header or cookie; the route key is a constant."""
     settings = template["Resources"]["HttpApiStage"]["Properties"]["AccessLogSettings"]
     line = json.loads(settings["Format"])
 

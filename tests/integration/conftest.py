@@ -1,4 +1,4 @@
-"""The real handlers against a real, local AWS."""
+"""Fixtures: both functions, built as they are deployed, against a local AWS."""
 
 from collections.abc import Iterator
 
@@ -11,23 +11,23 @@ from tests.integration.connector import PARAMETERS, Browser, Connector, Subscrib
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
-    """An AWS of this test run's own; no event is published there without being checked."""
+    """A local AWS for this test run, in which every published message is checked."""
     with watched_aws() as local_aws:
         yield local_aws
 
 
 @pytest.fixture(scope="session")
 def microburst(aws: LocalAws) -> Iterator[str]:
-    """Where calls get what AWS says when it fails."""
+    """The URL of microburst, which returns the errors of AWS."""
     with faults.microburst(aws) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def stack(aws: LocalAws) -> Stack:
-    """Table and topic from infra/template.yaml.
+    """Table and topic from infra/template.yaml, without TTL.
 
-    Nothing is removed once it has expired: all that tests put there has, for their time is past.
+    The tests run at `NOW`, which is long past, so the TTL would remove their items.
     """
     deployed = aws.deploy(PARAMETERS)
     aws.dynamodb.update_time_to_live(
@@ -39,7 +39,7 @@ def stack(aws: LocalAws) -> Stack:
 
 @pytest.fixture(scope="session", autouse=True)
 def _telemetry(stack: Stack) -> Iterator[None]:
-    """What Powertools reads when it writes, rather than at the cold start."""
+    """Set the variables that Powertools reads at each write, and not at the cold start."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name, value in stack.environment["CallbackFunction"].items():
             if name.startswith("POWERTOOLS_"):
@@ -49,19 +49,19 @@ def _telemetry(stack: Stack) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def connector(aws: LocalAws, stack: Stack) -> Connector:
-    """The pair as it is deployed."""
+    """Both functions as they are deployed."""
     return Connector(aws, stack)
 
 
 @pytest.fixture(scope="session")
 def cut_off(aws: LocalAws, stack: Stack) -> Connector:
-    """A pair that can reach no AWS service: what it answers as usual, it answers without."""
+    """A connector that cannot reach AWS."""
     return Connector(aws, stack, endpoint_url=f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.fixture
 def browser(connector: Connector) -> Browser:
-    """A browser that was never here before."""
+    """A browser without cookies."""
     return Browser(connector)
 
 
@@ -72,6 +72,6 @@ def _subscription(aws: LocalAws, stack: Stack) -> Subscriber:
 
 @pytest.fixture
 def subscriber(_subscription: Subscriber) -> Subscriber:
-    """A subscriber that has read all that came before."""
+    """A subscriber that has read all earlier messages."""
     _subscription.bodies()
     return _subscription

@@ -1,4 +1,4 @@
-"""The pair as the outside meets it: a browser, a table, a subscriber's queue."""
+"""The connector in tests, with a browser that calls it and a subscriber of its topic."""
 
 import copy
 import importlib
@@ -34,7 +34,7 @@ REQUESTS = {
 }
 REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
 RETURN_URL = "https://app.example.com/connected"
-NOW = 1_700_000_000  # the time of the events in tests/requests/
+NOW = 1_700_000_000  # the time of the requests in tests/requests/
 MARKER = "read up to here: "
 CODE = "ory_ac_" + "c" * 87
 PARAMETERS = {
@@ -49,14 +49,14 @@ PARAMETERS = {
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have nothing but *variables* in the environment, and no boto3 session from before."""
+    """Set the environment to *variables* alone, and discard boto3's earlier session."""
     with patch.dict(os.environ, variables, clear=True):
         boto3.setup_default_session()
         yield
 
 
 def start_app(environment: Mapping[str, str]) -> StartApp:
-    """Return start as its ``handler.py`` builds it in *environment*."""
+    """Return the app of start as its ``handler.py`` builds it in *environment*."""
     with _environment(environment):
         settings = StartSettings.model_validate(environment)
         states = StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
@@ -66,7 +66,7 @@ def start_app(environment: Mapping[str, str]) -> StartApp:
 def callback_app(
     environment: Mapping[str, str], state_store: type[StateStore] = StateStore
 ) -> CallbackApp:
-    """Return callback as its ``handler.py`` builds it in *environment*, with a *state_store*."""
+    """Return the app of callback as its ``handler.py`` builds it, with another *state_store*."""
     with _environment(environment):
         settings = CallbackSettings.model_validate(environment)
         states = state_store(boto3.client("dynamodb", config=CALL_CONFIG), settings)
@@ -77,9 +77,9 @@ def callback_app(
 def cold_start(
     module: str, environment: Mapping[str, str], code_root: Path = ROOT / "functions"
 ) -> Handler:
-    """Return the handler of *module*, imported as Lambda does at a cold start in *environment*.
+    """Import *module* in *environment*, as Lambda does at a cold start, and return its handler.
 
-    No module of *code_root* is imported before.
+    Modules of *code_root* that were imported before are imported again.
     """
     for name, imported in list(sys.modules.items()):
         if Path(getattr(imported, "__file__", None) or "").is_relative_to(code_root):
@@ -91,7 +91,7 @@ def cold_start(
 
 @dataclass(frozen=True)
 class Response:
-    """What a browser gets."""
+    """An HTTP response, as the browser receives it."""
 
     status: int
     headers: dict[str, str]
@@ -100,12 +100,12 @@ class Response:
 
     @property
     def location(self) -> str:
-        """Where it is sent to."""
+        """The URL to which the response redirects."""
         return self.headers["Location"]
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The query of the location, each parameter once."""
+        """The query parameters of `location`, each of which occurs once."""
         values = parse_qs(urlsplit(self.location).query, strict_parsing=True)
         assert all(len(each) == 1 for each in values.values())
         return {name: value for name, [value] in values.items()}
@@ -124,7 +124,7 @@ class Connector:
     ) -> None:
         """Build both functions for *stack*, with more *environment*.
 
-        *endpoint_url* is where they call AWS; by default, where *local_aws* is.
+        They call AWS at *endpoint_url*; the default is the URL of *local_aws*.
         """
         self.aws = local_aws
         self.stack = stack
@@ -137,12 +137,12 @@ class Connector:
         self.callback: Handler = lambda request, _context: callback.handle(request)
 
     def restarted(self, **environment: str) -> "Connector":
-        """Return this connector, built again with more *environment* and a logger of its own."""
+        """Return this connector, restarted with more *environment* and a logger of its own."""
         given = {**self._given, "POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}", **environment}
         return Connector(self.aws, self.stack, endpoint_url=self._endpoint_url, **given)
 
     def cold_started(self) -> "Connector":
-        """Return this connector with the handlers that Lambda calls, after their cold start."""
+        """Return this connector, restarted, with the handlers that Lambda calls."""
         started = self.restarted()
         started.start = cold_start("start.handler", started.start_environment)
         started.callback = cold_start("callback.handler", started.callback_environment)
@@ -157,7 +157,7 @@ class Connector:
         }
 
     def item(self, state: str) -> dict[str, Any] | None:
-        """Return the item of *state*, each attribute as text."""
+        """Return the item of *state* with each attribute as text, or None if it is missing."""
         response = self.aws.dynamodb.get_item(
             TableName=self.stack.table_name, Key={"state": {"S": state}}, ConsistentRead=True
         )
@@ -166,59 +166,59 @@ class Connector:
         return {name: next(iter(typed.values())) for name, typed in response["Item"].items()}
 
     def states(self) -> set[str]:
-        """Return all states in the table."""
+        """Return the states of all items in the table."""
         pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=self.stack.table_name)
         return {item["state"]["S"] for page in pages for item in page["Items"]}
 
 
 class Browser:
-    """A browser with its cookies, before an API Gateway that calls the pair."""
+    """A browser with its cookies, whose requests reach the functions as API Gateway sends them."""
 
     def __init__(self, connector: Connector) -> None:
-        """Take the pair that it visits."""
+        """Start without cookies, and send requests to *connector*."""
         self.connector = connector
         self.cookies: dict[str, str] = {}
 
     def start(self, *, at: int = NOW, headers: Mapping[str, str] = {}, **query: str) -> Response:
-        """Follow the link to ``/start``."""
+        """Request ``/start`` and return the response."""
         return self.request("start", urlencode(query), at=at, headers=headers)
 
     def started(self, *, at: int = NOW, **query: str) -> str:
-        """Follow the link to ``/start`` and return the state that Qonto gets."""
+        """Request ``/start`` and return the state in the redirect to Qonto."""
         return self.request("start", urlencode(query), at=at).parameters["state"]
 
     def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Response:
-        """Come back from Qonto with a code."""
+        """Request ``/callback`` with a code and return the response."""
         query = {"code": code, "scope": "offline_access organization.read", "state": state}
         return self.request("callback", urlencode(query), at=at)
 
     def failed(self, state: str, *, at: int = NOW, **response: str) -> Response:
-        """Come back from Qonto with an error."""
+        """Request ``/callback`` with an error and return the response."""
         query = {"error": "access_denied", **response, "state": state}
         return self.request("callback", urlencode(query), at=at)
 
     def request(
         self,
-        event: str,
+        name: str,
         raw_query: str = "",
         *,
         at: int = NOW,
         outcome: str | None = None,
         headers: Mapping[str, str] = {},
     ) -> Response:
-        """Send the request of tests/requests/*event*.json with another query, time and cookies."""
-        request = copy.deepcopy(REQUESTS[event])
+        """Send tests/requests/*name*.json with another query, time and cookies."""
+        request = copy.deepcopy(REQUESTS[name])
         request["rawQueryString"] = raw_query
         request["requestContext"]["timeEpoch"] = at * 1000
         request["headers"] |= headers
-        request["cookies"] = [f"{name}={value}" for name, value in self.cookies.items()]
+        request["cookies"] = [f"{cookie}={value}" for cookie, value in self.cookies.items()]
         if outcome is not None:
             request["pathParameters"] = {"outcome": outcome}
-        handler = self.connector.start if event == "start" else self.connector.callback
-        response = json.loads(json.dumps(handler(request, LambdaContext(event))))
-        for cookie in response.get("cookies", []):
-            name, _, value = cookie.partition(";")[0].partition("=")
-            self.cookies[name] = value
+        handler = self.connector.start if name == "start" else self.connector.callback
+        response = json.loads(json.dumps(handler(request, LambdaContext(name))))
+        for header in response.get("cookies", []):
+            cookie, _, value = header.partition(";")[0].partition("=")
+            self.cookies[cookie] = value
         return Response(
             response["statusCode"],
             response["headers"],
@@ -228,21 +228,21 @@ class Browser:
 
 
 class Subscriber:
-    """A queue subscribed to the topic, with raw delivery; it checks all that comes."""
+    """A queue subscribed to the topic, with raw delivery; each message read is checked."""
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
-        """Subscribe."""
+        """Subscribe a new queue to the topic of *stack*."""
         self._aws = aws
         self._topic_arn = stack.topic_arn
         self._queue_url = aws.subscribe_queue(stack.topic_arn)
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return all events that were published until now and not yet read."""
+        """Return the events that were published and not yet read."""
         return [json.loads(body) for body in self.bodies()]
 
     def bodies(self) -> list[str]:
-        """Return all that was published until now: what comes before a marker of our own."""
-        # It takes a second to import, and the processes of a race never get here.
+        """Publish a marker and return the bodies of the unread messages before it."""
+        # This import takes a second, and the processes of a race do not need it.
         from tests.contract import delivered  # noqa: PLC0415
 
         marker = f"{MARKER}{uuid4()}"
@@ -266,35 +266,35 @@ class Subscriber:
         return [body for body in bodies if not body.startswith(MARKER)]
 
     def message(self) -> dict[str, Any]:
-        """Return the one message that was published."""
+        """Return the event that was published, and assert that it is the only one."""
         [message] = self.messages()
         return message
 
 
 class WatchedAws(LocalAws):
-    """An AWS where whatever is published to a stack's topic is checked, if only at the end."""
+    """A local AWS that checks each message published to the topic of a stack."""
 
     def __init__(self, endpoint_url: str, access_key: str) -> None:
-        """Take what `LocalAws` takes."""
+        """Use the local AWS at *endpoint_url*, which accepts *access_key*."""
         super().__init__(endpoint_url, access_key)
         self._subscribers: list[Subscriber] = []
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
-        """Deploy, and subscribe before anybody publishes."""
+        """Deploy a stack, and subscribe to its topic before anything is published."""
         stack = super().deploy(parameters, template)
         if "AuthorizationTopic" in stack.resources:
             self._subscribers.append(Subscriber(self, stack))
         return stack
 
     def check(self) -> None:
-        """Check all that was published until now."""
+        """Check the messages that were published and not yet read."""
         for subscriber in self._subscribers:
             subscriber.bodies()
 
 
 @contextmanager
 def watched_aws() -> Iterator[LocalAws]:
-    """Run an AWS in which no event is published without being checked."""
+    """Run a local AWS, and check each message published to the topic of a stack."""
     with ministack() as local_aws:
         watched = WatchedAws(local_aws.endpoint_url, local_aws.access_key)
         yield watched

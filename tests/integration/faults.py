@@ -1,7 +1,7 @@
-"""A proxy before the local AWS, in which calls fail as the real ones do.
+"""A proxy before the local AWS in which calls fail as AWS or a network fails.
 
-What AWS itself says comes from microburst, which knows each service's own words for it; what
-happens to a connection happens here, where each attempt of a call can have a fault of its own.
+The error responses of AWS come from microburst, which knows the format of each service. The proxy
+itself makes connections fail. Each attempt of a call can have a fault of its own.
 """
 
 import http.client
@@ -27,15 +27,15 @@ from demo.local_aws import LocalAws, free_port
 
 
 class Fault(StrEnum):
-    """What happens to an attempt of a call; each value is how documents name it."""
+    """A fault of one attempt of an AWS call; the value is its name in docs/faults.md."""
 
-    # The call is not taken.
+    # The call is not applied.
     DENIED = "access denied"
     THROTTLED = "throttled"
     FAILED = "500"
     RESET = "reset before the call was taken"
     HANGING = "no answer, the call not taken"
-    # The call is taken.
+    # The call is applied.
     FAILED_LATE = "502 of something in between, the call taken"
     LOST = "reset before the answer"
     SILENT = "no answer, the call taken"
@@ -44,13 +44,13 @@ class Fault(StrEnum):
     MALFORMED = "an answer that is none"
     DRIPPING = "an answer byte by byte"
     HELD = "an answer when it is released"
-    LAST = "an answer, and after it DynamoDB takes no connection"
+    THEN_REFUSED = "an answer, and after it DynamoDB takes no connection"
 
 
-# Until the client has given up, or is gone.
-WITHOUT_AN_END = {Fault.HANGING, Fault.SILENT}
-_OF_SOMETHING_ELSE = {Fault.FAILED_LATE, Fault.MALFORMED}
-# What AWS says; the last one of an answer that was taken, without DynamoDB's checksum.
+# The connection stays open until the client closes it.
+_NO_RESPONSE = {Fault.HANGING, Fault.SILENT}
+_FROM_INTERMEDIARY = {Fault.FAILED_LATE, Fault.MALFORMED}
+# Microburst's settings. If SHORTENED kept DynamoDB's checksum, botocore would see the damage.
 _BY_MICROBURST: dict[Fault, dict[str, object]] = {
     Fault.DENIED: {"error": {"code": "AccessDeniedException", "status": 403}},
     Fault.THROTTLED: {"error": {"code": "ThrottlingException", "status": 400}},
@@ -59,31 +59,31 @@ _BY_MICROBURST: dict[Fault, dict[str, object]] = {
 }
 _CHECKSUM = "x-amz-crc32"
 _HEADER = "x-fault"
-_NO_ANSWER = b"<html><body>a page of something in between</body></html>"
-_DRIP = 0.2  # seconds a byte: far below any read time-out
+_INTERMEDIARY_PAGE = b"<html><body>a page of something in between</body></html>"
+_DRIP = 0.2  # seconds per byte, far below the clients' read timeout
 _LOCALHOST = "127.0.0.1"
 
 
 class _Call:
-    """A request as it came in."""
+    """A request of an AWS client, read from its connection."""
 
     def __init__(self, lines: BufferedIOBase) -> None:
         line = lines.readline()
         self.headers = dict(http.client.parse_headers(lines))
         self.body = lines.read(int(self.headers.get("Content-Length", 0)))
         if not line or len(self.body) != int(self.headers.get("Content-Length", -1)):
-            raise ConnectionAbortedError  # whoever sent it is gone
+            raise ConnectionAbortedError  # the client closed the connection
         self.method, self.path, _ = line.decode().split(" ")
-        action = re.search(rb"(?:^|&)Action=(\w+)", self.body)  # SNS; DynamoDB has a header
+        action = re.search(rb"(?:^|&)Action=(\w+)", self.body)  # SNS; DynamoDB uses a header
         target = self.headers.get("X-Amz-Target", "")
         self.operation = action[1].decode() if action else target.rpartition(".")[2]
 
 
 class FaultProxy:
-    """The calls of all clients whose endpoints are this one's, of one service each."""
+    """A proxy with an endpoint for DynamoDB and one for SNS, in which attempts can fail."""
 
     def __init__(self, upstream: str, microburst: str) -> None:
-        """Open both endpoints; calls go to *upstream*, or to *microburst* for its faults."""
+        """Open both endpoints, which call *upstream*, or *microburst* for its faults."""
         self._upstream, self._microburst = (
             url.removeprefix("http://") for url in (upstream, microburst)
         )
@@ -109,15 +109,15 @@ class FaultProxy:
         self.sns.close()
 
     def inject(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
-        """Let *fault* happen to each attempt of *operation*, or to the next *times*.
+        """Apply *fault* to each attempt of *operation*, or to the next *times* attempts.
 
-        A second one happens when the times of the first are over.
+        Several faults of one operation apply in the order in which they were injected.
         """
         with self._lock:
             self._rules.setdefault(operation, deque()).append((fault, times))
 
     def clear(self) -> None:
-        """Let all calls through."""
+        """Remove all faults, and accept connections again."""
         with self._lock:
             self._rules.clear()
             self._attempts.clear()
@@ -127,14 +127,14 @@ class FaultProxy:
         self.sns.accept()
 
     def attempts(self, operation: str) -> int:
-        """Return to how many attempts of *operation* a fault has happened."""
+        """Return how many attempts of *operation* have had a fault."""
         return self._attempts[operation]
 
     def wait_for(self, operation: str, seconds: float = 30) -> None:
-        """Return once a fault has come to an attempt of *operation* since the last time.
+        """Wait for the next fault of an attempt of *operation*.
 
         Raises:
-            queue.Empty: none has, in *seconds*.
+            queue.Empty: no fault happened within *seconds*.
 
         """
         while self._reached.get(timeout=seconds) != operation:
@@ -157,7 +157,7 @@ class FaultProxy:
         fault = self._next_fault(call.operation)
         if fault is Fault.RESET:
             _abort(client)
-        if fault is Fault.LAST:
+        if fault is Fault.THEN_REFUSED:
             self.dynamodb.refuse()
         if fault not in {Fault.RESET, Fault.HANGING}:
             response = self._forwarded(call, fault)
@@ -166,10 +166,10 @@ class FaultProxy:
                 while not self.released.wait(0.02):
                     if _is_gone(client):
                         return
-            self._answer(client, fault, *response)
+            self._respond(client, fault, *response)
         if fault:
             self._reached.put(call.operation)
-        if fault in WITHOUT_AN_END:
+        if fault in _NO_RESPONSE:
             client.recv(1)
 
     def _forwarded(self, call: _Call, fault: Fault | None) -> tuple[int, dict[str, str], bytes]:
@@ -187,7 +187,7 @@ class FaultProxy:
         finally:
             connection.close()
 
-    def _answer(
+    def _respond(
         self,
         client: socket.socket,
         fault: Fault | None,
@@ -199,16 +199,16 @@ class FaultProxy:
             name: value
             for name, value in headers.items()
             if name.lower() not in {"connection", "content-length", "transfer-encoding"}
-            and not (fault in _OF_SOMETHING_ELSE and name.lower() == _CHECKSUM)
+            and not (fault in _FROM_INTERMEDIARY and name.lower() == _CHECKSUM)
         }
         if fault is Fault.FAILED_LATE:
             status = 502
-        if fault in _OF_SOMETHING_ELSE:
-            body = _NO_ANSWER
+        if fault in _FROM_INTERMEDIARY:
+            body = _INTERMEDIARY_PAGE
         length = len(body)
         if fault is Fault.CUT_OFF:
             body = body[: length // 2]
-        # Each attempt has a connection of its own, as a service does it that is going away.
+        # The proxy serves one call per connection, so that each attempt opens a new one.
         head = [f"HTTP/1.1 {status} -", f"Content-Length: {length}", "Connection: close"]
         head += [f"{name}: {value}" for name, value in kept.items()]
         response = "\r\n".join([*head, "", ""]).encode() + body
@@ -226,7 +226,7 @@ class FaultProxy:
 
 
 class _Endpoint:
-    """A port of 127.0.0.1 that can refuse connections and stays this one's all the while."""
+    """A port of 127.0.0.1 that stays reserved while it refuses connections."""
 
     def __init__(self, serve: Callable[[socket.socket], None]) -> None:
         self._serve = serve
@@ -245,21 +245,21 @@ class _Endpoint:
         return bound
 
     def accept(self) -> None:
-        """Accept connections."""
+        """Accept connections, if they are refused."""
         if self._listener is None:
             self._listener = self._bound(self._port)
             self._listener.listen(64)
             threading.Thread(target=self._run, args=[self._listener], daemon=True).start()
 
     def refuse(self) -> None:
-        """Refuse connections from now on."""
+        """Refuse new connections."""
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
 
     def close(self) -> None:
-        """Give the port back, and end what is still open."""
+        """Release the port, and close the open connections."""
         self.refuse()
         self._holder.close()
         for client in self._clients.copy():
@@ -270,13 +270,13 @@ class _Endpoint:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:  # refused from now on
+            except OSError:  # the listener was closed
                 return
             threading.Thread(target=self._connection, args=[client], daemon=True).start()
 
     def _connection(self, client: socket.socket) -> None:
         self._clients.add(client)
-        with client, suppress(OSError):  # the client is gone, which is no fault of this one
+        with client, suppress(OSError):  # the client may close the connection
             self._serve(client)
         self._clients.discard(client)
 
@@ -284,19 +284,19 @@ class _Endpoint:
 def _is_gone(client: socket.socket) -> bool:
     try:
         return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:  # it waits for its answer
+    except BlockingIOError:  # the client still waits for the response
         return False
 
 
 def _abort(client: socket.socket) -> None:
-    """End the connection by a reset: without a word of what was sent on it."""
+    """Reset the connection, so that the client gets an error instead of a response."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 @contextmanager
 def microburst(aws: LocalAws) -> Iterator[str]:
-    """Run microburst before *aws* for as long as the block runs; its address is given."""
+    """Run microburst before *aws* inside the block, and yield its URL."""
     rules = [
         {"service": "*", "headers": {_HEADER: fault.name}, **effect}
         for fault, effect in _BY_MICROBURST.items()
@@ -304,7 +304,7 @@ def microburst(aws: LocalAws) -> Iterator[str]:
     port = free_port()
     with TemporaryDirectory() as folder:
         config = Path(folder, "microburst.json")
-        config.write_text(json.dumps({"rules": rules}))  # JSON is YAML
+        config.write_text(json.dumps({"rules": rules}))  # valid YAML, which microburst reads
         arguments = ["--upstream", aws.endpoint_url, "--host", _LOCALHOST, "--port", str(port)]
         with Child(
             "microburst",
@@ -314,13 +314,13 @@ def microburst(aws: LocalAws) -> Iterator[str]:
             quiet=True,
             seconds_to_stop=0,
         ) as child:
-            # At its first call it reads the models of all services, which takes seconds.
+            # Its first response takes seconds, because it reads the models of all services.
             child.wait_until_ready(120)
             yield f"http://{_LOCALHOST}:{port}"
 
 
 @contextmanager
 def fault_proxies(aws: LocalAws, microburst: str, number: int) -> Iterator[list[FaultProxy]]:
-    """Run *number* proxies before *aws*, whose *microburst* is at that address."""
+    """Run *number* proxies before *aws* and *microburst* inside the block."""
     with ExitStack() as stack:
         yield [stack.enter_context(FaultProxy(aws.endpoint_url, microburst)) for _ in range(number)]

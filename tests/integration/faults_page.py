@@ -1,6 +1,6 @@
-"""docs/faults.md: its tables are what a run saw.
+"""Writes the tables of docs/faults.md, which show the outcomes of a run.
 
-To write them anew: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`.
+To update them: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`.
 """
 
 import re
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from demo.local_aws import ministack
 from tests.integration.connector import PARAMETERS, ROOT
 from tests.integration.faults import microburst
-from tests.integration.kills import KILLS, drip_table, grave, kill_table, killed, timed_out
+from tests.integration.kills import KILLS, drip_table, kill_harness, kill_table, killed, timed_out
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
 from tests.packages import FOLDERS, packed
 
@@ -18,7 +18,7 @@ _MARKED = r"(<!-- begin {name} -->\n\n)(.*?)(\n*<!-- end {name} -->)"
 
 
 def section(name: str) -> str:
-    """Return what a run wrote under *name*."""
+    """Return the text of the section *name* in docs/faults.md."""
     found = re.search(_MARKED.format(name=name), _PAGE.read_text("utf-8"), re.DOTALL)
     assert found, name
     return found[2] + "\n"
@@ -41,6 +41,6 @@ if __name__ == "__main__":
         _write("singles", single_tables(found.of([case for *_, case in singles()])))
         _write("pairs", pair_tables(found.of([case for *_, case in pairs()])))
         packages = {name: packed(name) for name in FOLDERS}
-        victims = block.enter_context(grave(aws, url, aws.deploy(PARAMETERS), packages))
-        _write("kills", kill_table([killed(victims, *moment) for moment in KILLS]))
-        _write("time-outs", drip_table([timed_out(victims, call, None) for call in Call]))
+        harness = block.enter_context(kill_harness(aws, url, aws.deploy(PARAMETERS), packages))
+        _write("kills", kill_table([killed(harness, *moment) for moment in KILLS]))
+        _write("time-outs", drip_table([timed_out(harness, call, None) for call in Call]))

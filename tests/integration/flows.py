@@ -1,4 +1,4 @@
-"""Many flows at once, in several processes: each started, then answered more often than once."""
+"""Many flows at once, in several processes, each with several callbacks."""
 
 import copy
 import os
@@ -35,7 +35,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Request:
-    """A browser's way back: of the right one, or of another one with a code of its own."""
+    """A callback of the flow's browser, or of another browser with another code."""
 
     flow: Started
     kind: str  # first, duplicate, reload, wrong-browser
@@ -43,29 +43,29 @@ class Request:
 
     @property
     def code(self) -> str:
-        """What only this kind of request brings."""
+        """The authorization code, which differs for the wrong browser."""
         kind = "wrong" if self.kind == "wrong-browser" else "right"
         return f"ory_ac_{kind}_{self.flow.context}"
 
     @property
     def cookie(self) -> str:
-        """The browser's own."""
+        """The cookie of the browser that sends the request."""
         other = f"__Host-qonto-connect={'w' * 43}"
         return other if self.kind == "wrong-browser" else self.flow.cookie
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What a browser got."""
+class CallbackResponse:
+    """The response to a callback."""
 
     request: Request
     status: int
     outcome: str
 
 
-def run(connector: Connector, flows: int, seed: int) -> list[Answered]:
-    """Start *flows* flows, and answer each four times, all of it shuffled by *seed*."""
-    now = int(time.time())  # the local AWS removes what has expired once a minute
+def run(connector: Connector, flows: int, seed: int) -> list[CallbackResponse]:
+    """Start *flows* flows and send four callbacks for each, shuffled by *seed*."""
+    now = int(time.time())  # the local AWS removes expired items once a minute
     with ProcessPoolExecutor(
         PROCESSES,
         mp_context=get_context("spawn"),
@@ -80,11 +80,11 @@ def run(connector: Connector, flows: int, seed: int) -> list[Answered]:
             for flow in started
             for kind, seconds in kinds.items()
         ]
-        return list(processes.map(_answer, _shuffled(requests, seed), chunksize=20))
+        return list(processes.map(_call_back, _shuffled(requests, seed), chunksize=20))
 
 
 def _shuffled(requests: Iterable[Request], seed: int) -> list[Request]:
-    """Shuffle what is near each other, so that requests of one flow meet in several processes."""
+    """Shuffle neighbouring requests, so that those of one flow meet in several processes."""
     order = random.Random(seed)  # noqa: S311 - repeatable
     numbered = sorted(
         (number + order.uniform(0, 400), request) for number, request in enumerate(requests)
@@ -93,7 +93,7 @@ def _shuffled(requests: Iterable[Request], seed: int) -> list[Request]:
 
 
 def _load(start: dict[str, str], callback: dict[str, str]) -> None:
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the log, for as long as they run
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - discards the log until the process ends
     _apps["start"] = start_app(start)
     _apps["callback"] = callback_app(callback)
 
@@ -104,13 +104,13 @@ def _start(context: str, now: int) -> Started:
     return Started(context, state, response["cookies"][0].partition(";")[0])
 
 
-def _answer(request: Request) -> Answered:
+def _call_back(request: Request) -> CallbackResponse:
     query = urlencode({"code": request.code, "state": request.flow.state})
     response = _invoke("callback", query, request.at, request.cookie)
     location = response["headers"].get("Location", "")
     outcome = re.search(r"/callback/([a-z-]+)|[?&]outcome=([a-z-]+)", location)
     found = (outcome[1] or outcome[2]) if outcome else location
-    return Answered(request, response["statusCode"], found)
+    return CallbackResponse(request, response["statusCode"], found)
 
 
 def _invoke(function: str, query: str, now: int, *cookies: str) -> dict[str, Any]:

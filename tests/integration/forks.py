@@ -1,4 +1,4 @@
-"""One loaded handler in several processes, as Lambda's copies of one function are."""
+"""One loaded handler in several processes, like Lambda's execution environments."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,11 +16,11 @@ type Load = Callable[[dict[str, str]], Handler]
 
 @dataclass(frozen=True)
 class Fork:
-    """What each of the processes has.
+    """The objects that each process inherits.
 
     Attributes:
-        handler: loaded before the processes parted.
-        all_ready: waits for all of them.
+        handler: loaded before the fork.
+        all_ready: a barrier of all processes.
 
     """
 
@@ -39,8 +39,8 @@ def in_forks(
     """Load a handler in *environment*, do *work* with *request* in each of *processes* forks.
 
     Returns:
-        the answers of all of them. They are forks of a process of their own, which has no threads
-        when it forks.
+        the responses of all forks. Their parent is a new process, so that it has no threads when
+        it forks.
 
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as parent:
@@ -60,10 +60,10 @@ def _parent(
 
 
 def _inherit(fork: Fork) -> None:
-    global _fork  # noqa: PLW0603 - it can be inherited and not be sent
+    global _fork  # noqa: PLW0603 - a barrier can be inherited, but not pickled
     _fork = fork
 
 
 def _child(work: Work, request: Request) -> list[Response]:
-    _fork.all_ready.wait(60)  # one piece of work for each process
+    _fork.all_ready.wait(60)  # else one process could do the work of two
     return work(_fork, request)

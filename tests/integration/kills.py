@@ -1,7 +1,7 @@
-"""A function's process killed at each moment that can be told apart from outside.
+"""Kills a function's process at each moment at which the outcome can differ.
 
-What counts is the last AWS call that was taken. Between two of them it makes no difference when a
-process dies: it keeps nothing that outlives it.
+The outcome depends on the last AWS call that was applied. The moment between two calls makes no
+difference, because the process itself stores nothing.
 """
 
 import os
@@ -22,12 +22,12 @@ from tests.integration.outcomes import Call, Outcome, seen, table
 from tests.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
 FUNCTIONS = {"start": "StartFunction", "callback": "CallbackFunction"}
-BEFORE, TAKEN, ANSWERED = "before it was sent", "taken and not answered", "answered"
-KILLS = [(call, moment) for call in Call for moment in (BEFORE, TAKEN, ANSWERED)]
+BEFORE, APPLIED, RESPONDED = "before it was sent", "taken and not answered", "answered"
+KILLS = [(call, moment) for call in Call for moment in (BEFORE, APPLIED, RESPONDED)]
 
 
 class Deployed(Connector):
-    """The built packages, each under a Runtime API, before an API Gateway."""
+    """The built packages, each under a Runtime API, called as API Gateway calls them."""
 
     def __init__(
         self,
@@ -35,16 +35,17 @@ class Deployed(Connector):
         stack: Stack,
         environments: Mapping[str, ExecutionEnvironment],
     ) -> None:
-        """Take the process that runs each function."""
         self.aws, self.stack = aws, stack
-        self.start, self.callback = (_invoked(environments.get(it)) for it in FUNCTIONS.values())
+        self.start, self.callback = (
+            _invoked(environments.get(function)) for function in FUNCTIONS.values()
+        )
 
 
 def _invoked(environment: ExecutionEnvironment | None) -> Handler:
-    def handler(event: dict[str, object], _context: object) -> object:
+    def handler(request: dict[str, object], _context: object) -> object:
         assert environment
         try:
-            return environment.invoke(event)
+            return environment.invoke(request)
         except FunctionError:
             return {"statusCode": 500, "headers": {}, "body": '{"message":"Internal Server Error"}'}
 
@@ -52,15 +53,15 @@ def _invoked(environment: ExecutionEnvironment | None) -> Handler:
 
 
 @dataclass(frozen=True)
-class Grave:
-    """What kills need.
+class KillHarness:
+    """Processes to kill, and a connector that stays healthy, on one stack.
 
     Attributes:
-        aws: where the stack is.
-        stack: of their own.
-        packages: both, as they are deployed.
-        proxy: between the process that dies and AWS.
-        survivor: the pair that the next click reaches.
+        aws: the local AWS.
+        stack: a stack that other tests do not use.
+        packages: the built packages, by function.
+        proxy: stands between AWS and the process to kill.
+        healthy: the connector that receives the next click.
 
     """
 
@@ -68,12 +69,12 @@ class Grave:
     stack: Stack
     packages: Mapping[str, Path]
     proxy: FaultProxy
-    survivor: Deployed
+    healthy: Deployed
     subscriber: Subscriber
 
     @contextmanager
-    def victim(self, function: str, timeout: float | None = None) -> Iterator[ExecutionEnvironment]:
-        """Run *function* behind the proxy, with another time-out than the template's if given."""
+    def run(self, function: str, timeout: float | None = None) -> Iterator[ExecutionEnvironment]:
+        """Run *function* behind the proxy, with the template's timeout by default."""
         properties = infra.function(infra.load(), function)
         with ExecutionEnvironment(
             self.packages[function],
@@ -91,18 +92,18 @@ class Grave:
         end: Callable[[ExecutionEnvironment], None],
         timeout: float | None = None,
     ) -> Outcome:
-        """Return what comes of it when *end* ends the function's process in *call*."""
-        now = int(time.time())  # the local AWS removes what has expired once a minute
+        """Return the outcome when *end* ends the function's process in *call*."""
+        now = int(time.time())  # the local AWS removes expired items once a minute
         function = "StartFunction" if call is Call.ISSUE else "CallbackFunction"
-        browser = Browser(self.survivor)
+        browser = Browser(self.healthy)
         state = "none" if call is Call.ISSUE else browser.started(at=now)
-        before = self.survivor.states()
+        before = self.healthy.states()
         self.subscriber.messages()
         if call is Call.RESTORE:
             self.proxy.inject("Publish", Fault.DENIED)
 
         with (
-            self.victim(function, timeout) as environment,
+            self.run(function, timeout) as environment,
             ThreadPoolExecutor(1) as user,
         ):
             browser.connector = Deployed(self.aws, self.stack, {function: environment})
@@ -110,9 +111,9 @@ class Grave:
             end(environment)
             first = click.result(timeout=60)
         self.proxy.clear()
-        browser.connector = self.survivor
+        browser.connector = self.healthy
 
-        states = self.survivor.states()
+        states = self.healthy.states()
         stored = bool(states - before) if call is Call.ISSUE else state in states
         events = self.subscriber.messages()
         again = _click(browser, state, now + 60)
@@ -135,68 +136,64 @@ def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
 
 
 @contextmanager
-def grave(
+def kill_harness(
     aws: LocalAws, microburst: str, stack: Stack, packages: Mapping[str, Path]
-) -> Iterator[Grave]:
-    """Run what kills need for as long as the block runs."""
+) -> Iterator[KillHarness]:
+    """Run a harness on *stack* inside the block."""
     with ExitStack() as block:
         [proxy] = block.enter_context(fault_proxies(aws, microburst, 1))
-        survivors = {
+        processes = {
             function: block.enter_context(
-                start_function(
-                    function,
-                    packages[function],
-                    variables(aws, stack, function),
-                )
+                start_function(function, packages[function], variables(aws, stack, function))
             )
             for function in FUNCTIONS.values()
         }
-        survivor = Deployed(aws, stack, survivors)
-        yield Grave(aws, stack, packages, proxy, survivor, Subscriber(aws, stack))
+        healthy = Deployed(aws, stack, processes)
+        yield KillHarness(aws, stack, packages, proxy, healthy, Subscriber(aws, stack))
 
 
 def _click(browser: Browser, state: str, now: int) -> Response:
     return browser.start(at=now) if state == "none" else browser.granted(state, at=now)
 
 
-def killed(grave: Grave, call: Call, moment: str) -> Outcome:
-    """Return what comes of a SIGKILL at *moment* of *call*."""
-    grave.proxy.inject(call.operation, Fault.HANGING if moment == BEFORE else Fault.HELD)
+def killed(harness: KillHarness, call: Call, moment: str) -> Outcome:
+    """Return the outcome of a SIGKILL at *moment* of *call*."""
+    harness.proxy.inject(call.operation, Fault.HANGING if moment == BEFORE else Fault.HELD)
 
     def end(environment: ExecutionEnvironment) -> None:
-        grave.proxy.wait_for(call.operation)
-        if moment == ANSWERED:
-            # The answer reaches a process that stands still, and cannot go on before it dies.
+        harness.proxy.wait_for(call.operation)
+        if moment == RESPONDED:
+            # The stopped process receives the response, but cannot continue before it is killed.
             os.kill(environment.pid, signal.SIGSTOP)
-            grave.proxy.released.set()
-            grave.proxy.wait_for(call.operation)
+            harness.proxy.released.set()
+            harness.proxy.wait_for(call.operation)
         environment.kill()
 
-    return grave.outcome(call, end)
+    return harness.outcome(call, end)
 
 
-def killed_after(grave: Grave, call: Call, seconds: float) -> Outcome:
-    """Return what comes of a SIGKILL *seconds* after the click, wherever the function is then."""
+def killed_after(harness: KillHarness, call: Call, seconds: float) -> Outcome:
+    """Return the outcome of a SIGKILL *seconds* after the click that leads to *call*."""
 
     def end(environment: ExecutionEnvironment) -> None:
-        time.sleep(seconds)  # a moment is what this is about
+        time.sleep(seconds)  # the kill must come at any time, and not at an event
         environment.kill()
 
-    return grave.outcome(call, end)
+    return harness.outcome(call, end)
 
 
-def timed_out(grave: Grave, call: Call, timeout: float | None) -> Outcome:
-    """Return what comes of an answer that drips until Lambda's time-out."""
-    grave.proxy.inject(call.operation, Fault.DRIPPING)
-    return grave.outcome(call, lambda _: None, timeout)
+def timed_out(harness: KillHarness, call: Call, timeout: float | None) -> Outcome:
+    """Return the outcome of an AWS response that drips until Lambda's timeout."""
+    harness.proxy.inject(call.operation, Fault.DRIPPING)
+    return harness.outcome(call, lambda _: None, timeout)
 
 
 def kill_table(outcomes: Sequence[Outcome]) -> str:
-    """Return the table of KILLS."""
+    """Return the Markdown table of the *outcomes* of `KILLS`."""
     rows = [f"{call}, {moment}" for call, moment in KILLS]
     return table("Killed in", zip(rows, outcomes, strict=True))
 
 
 def drip_table(outcomes: Sequence[Outcome]) -> str:
-    """Return the table of calls whose answers drip."""
+    """Return the Markdown table of the *outcomes* of dripping responses, one per call."""
     return table("The answer that drips", zip(Call, outcomes, strict=True))

@@ -1,4 +1,4 @@
-"""Every fault at every AWS call, and what comes of it: the tables of docs/faults.md."""
+"""The outcome of every fault at every AWS call: the tables of docs/faults.md."""
 
 import re
 import time
@@ -17,14 +17,14 @@ from tests.integration.connector import PARAMETERS, Browser, Connector, Response
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
 
 WORKERS = 12
-# A drip outlasts the clients' time-outs: it ends at Lambda's, so with a run-time (test_kills.py).
-_FOR_OTHERS = {Fault.DRIPPING, Fault.HELD, Fault.LAST}
-FAULTS = [fault for fault in Fault if fault not in _FOR_OTHERS]
+# A drip outlasts the clients' timeouts and ends at Lambda's, so test_kills.py covers it.
+_EXCLUDED = {Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
+FAULTS = [fault for fault in Fault if fault not in _EXCLUDED]
 REFUSED = "connection refused"
 
 
 class Call(StrEnum):
-    """An AWS call of the pair; its value is how documents name it."""
+    """An AWS call of the connector; the value is its name in docs/faults.md."""
 
     ISSUE = "`PutItem` of start"
     CONSUME = "`DeleteItem` of callback"
@@ -33,17 +33,15 @@ class Call(StrEnum):
 
     @property
     def operation(self) -> str:
-        """AWS's name of it."""
         return self.value.split("`")[1]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Which attempts fail, and how.
+    """The faults of the attempts that fail.
 
     Attributes:
-        faults: of each call that fails: one fault for its first attempt, two for its both, or
-            REFUSED for all of them.
+        faults: of each failing call: one for the first attempt, two for both, or REFUSED for all.
 
     """
 
@@ -52,16 +50,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The outcome of a case.
 
     Attributes:
-        seen: what the person saw.
+        seen: the page that the user saw.
         stored: whether the state was in the table afterwards.
-        events: how many events were in the queue.
-        seen_again: what the person saw at the same address a minute later.
-        events_in_all: how many events were in the queue then.
-        ids: how many ids they had.
-        started_over: what came of starting again after all that.
+        events: the number of events in the queue.
+        seen_again: the page that the user saw at the same address a minute later.
+        events_in_all: the number of events in the queue by then.
+        ids: the number of different ids of these events.
+        started_over: the page that the user saw at the end of another flow.
 
     """
 
@@ -75,13 +73,13 @@ class Outcome:
 
     @property
     def code(self) -> str:
-        """Its short form: what the person saw, and how many events there were in the end."""
+        """The short form: a letter for `seen`, and the number of events in all."""
         letters = {"sent on to Qonto": "Q", "*Received*": "R", "*Try again*": "T"}
         return f"{letters.get(self.seen, 'S')}{self.events_in_all}"
 
 
 def singles() -> Iterator[tuple[Call, str, str, Case]]:
-    """Yield each fault at each call: at the first attempt alone, and at every attempt."""
+    """Yield each fault at each call, for the first attempt alone and for every attempt."""
     for call in Call:
         for fault in FAULTS:
             yield call, fault, "first attempt", _case((call, (fault,)))
@@ -115,48 +113,48 @@ def _case(*faults: tuple[Call, tuple[Fault, ...] | str]) -> Case:
 
 
 class Outcomes:
-    """Runs cases, several at a time: most of their time they wait for a time-out."""
+    """Runs cases, several at a time, because they mostly wait for timeouts."""
 
     def __init__(self, aws: LocalAws, stack: Stack, proxies: Sequence[FaultProxy]) -> None:
-        """Take a stack of its own, and a proxy for each of the cases that run at a time."""
+        """Use *stack*, and run as many cases at a time as there are *proxies*."""
         self._aws, self._stack = aws, stack
-        # Not the past, as elsewhere: the local AWS removes what has expired once a minute.
+        # Other tests use `NOW`, but here the local AWS would remove the expired items.
         self._now = int(time.time())
         self._subscriber = Subscriber(aws, stack)
-        self._pairs: SimpleQueue[tuple[Connector, FaultProxy]] = SimpleQueue()
+        self._idle: SimpleQueue[tuple[Connector, FaultProxy]] = SimpleQueue()
         self._number = len(proxies)
         for proxy in proxies:
-            self._pairs.put((Connector(aws, stack, **proxy.endpoints), proxy))
+            self._idle.put((Connector(aws, stack, **proxy.endpoints), proxy))
 
     def of(self, cases: Iterable[Case]) -> list[Outcome]:
-        """Return the outcome of each of *cases*, in their order."""
+        """Run *cases* and return their outcomes in the same order."""
         with ThreadPoolExecutor(self._number) as threads:
             visits = list(threads.map(self._run, enumerate(cases)))
         events: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
         for event in self._subscriber.messages():
-            time_of = datetime.fromisoformat(event["time"]).timestamp()
-            events[event["data"]["context"]].append((time_of > self._now, event["id"]))
+            timestamp = datetime.fromisoformat(event["time"]).timestamp()
+            events[event["data"]["context"]].append((timestamp > self._now, event["id"]))
         return [
             Outcome(
-                it["seen"],
-                it["stored"] == "yes",
+                visit["seen"],
+                visit["stored"] == "yes",
                 sum(not later for later, _ in events[f"case-{number}"]),
-                it["seen_again"],
+                visit["seen_again"],
                 len(events[f"case-{number}"]),
                 len({event_id for _, event_id in events[f"case-{number}"]}),
-                it["started_over"],
+                visit["started_over"],
             )
-            for number, it in enumerate(visits)
+            for number, visit in enumerate(visits)
         ]
 
     def _run(self, numbered: tuple[int, Case]) -> dict[str, str]:
         number, case = numbered
-        connector, proxy = self._pairs.get()
+        connector, proxy = self._idle.get()
         try:
             return self._visit(Browser(connector), proxy, case, f"case-{number}")
         finally:
             proxy.clear()
-            self._pairs.put((connector, proxy))
+            self._idle.put((connector, proxy))
 
     def _visit(
         self, browser: Browser, proxy: FaultProxy, case: Case, context: str
@@ -184,7 +182,7 @@ class Outcomes:
         }
 
     def _state(self, context: str) -> str:
-        """Return the state that was stored with *context*, or one that nobody has."""
+        """Return the state that was stored with *context*, or a state that is not stored."""
         pages = self._aws.dynamodb.get_paginator("scan").paginate(
             TableName=self._stack.table_name,
             FilterExpression="#context = :context",
@@ -200,7 +198,7 @@ def _inject(proxy: FaultProxy, case: Case) -> None:
             proxy.inject("Publish", Fault.DENIED)
         if isinstance(faults, str):
             if call is Call.RESTORE:
-                proxy.inject("DeleteItem", Fault.LAST, times=1)
+                proxy.inject("DeleteItem", Fault.THEN_REFUSED, times=1)
             else:
                 (proxy.sns if call is Call.PUBLISH else proxy.dynamodb).refuse()
             continue
@@ -209,7 +207,7 @@ def _inject(proxy: FaultProxy, case: Case) -> None:
 
 
 def seen(response: Response) -> str:
-    """Say what a person sees; anything that is not designed is said as it is."""
+    """Return the name of the page in *response*, or the response itself if it is unexpected."""
     if response.status == 503 and '<a href="">Try again</a>' in response.body:
         return "*Try again*"
     if response.status == 500:
@@ -224,7 +222,7 @@ def seen(response: Response) -> str:
 
 
 def single_tables(outcomes: Sequence[Outcome]) -> str:
-    """Return a table a call: which faults end alike, and how."""
+    """Return one Markdown table per call, with a row for all faults of the same outcome."""
     lines = []
     found = list(zip(singles(), outcomes, strict=True))
     for call in Call:
@@ -234,7 +232,9 @@ def single_tables(outcomes: Sequence[Outcome]) -> str:
                 alike[outcome].setdefault(attempts, []).append(fault)
         rows = [
             (
-                "<br>".join(f"{attempts}: {'; '.join(it)}" for attempts, it in faults.items()),
+                "<br>".join(
+                    f"{attempts}: {'; '.join(names)}" for attempts, names in faults.items()
+                ),
                 outcome,
             )
             for outcome, faults in alike.items()
@@ -244,20 +244,20 @@ def single_tables(outcomes: Sequence[Outcome]) -> str:
 
 
 def table(first: str, rows: Iterable[tuple[str, Outcome]]) -> str:
-    """Return a table of outcomes, its *first* column saying what happened."""
+    """Return a Markdown table of *rows*; *first* is the title of its first column."""
     columns = ("The person sees", "State stored", "Events", "The same address again", "Events then")
     lines = [f"| {' | '.join((first, *columns))} |", "|---" * 6 + "|"]
-    for what, outcome in rows:
+    for label, outcome in rows:
         ids = ", one `id`" if outcome.ids == 1 < outcome.events_in_all else ""
         lines.append(
-            f"| {what} | {outcome.seen} | {'yes' if outcome.stored else 'no'} | {outcome.events}"
+            f"| {label} | {outcome.seen} | {'yes' if outcome.stored else 'no'} | {outcome.events}"
             f" | {outcome.seen_again} | {outcome.events_in_all}{ids} |"
         )
     return "\n".join([*lines, ""])
 
 
 def pair_tables(outcomes: Sequence[Outcome]) -> str:
-    """Return a table a pair of attempts: the first's fault down, the second's across."""
+    """Return one Markdown table per pair of attempts: first fault down, second across."""
     codes = {
         (name, first, second): outcome.code
         for (name, first, second, _), outcome in zip(pairs(), outcomes, strict=True)
@@ -275,6 +275,6 @@ def pair_tables(outcomes: Sequence[Outcome]) -> str:
 
 @contextmanager
 def outcomes(aws: LocalAws, microburst: str) -> Iterator[Outcomes]:
-    """Run what it takes to find outcomes for as long as the block runs."""
+    """Run the proxies inside the block, and yield an `Outcomes` with a stack of its own."""
     with fault_proxies(aws, microburst, WORKERS) as proxies:
         yield Outcomes(aws, aws.deploy(PARAMETERS), proxies)

@@ -16,10 +16,10 @@ THREADS = 10  # botocore keeps as many connections
 
 
 class ReadThenDelete(StateStore):
-    """A wrong state store: it looks for the item, and deletes it in a second call."""
+    """A wrong state store, which reads the item and deletes it in a second call."""
 
     def consume(self, state: str, browser_hash: str, now: int) -> PendingAuthorization:  # noqa: ARG002
-        """Return the authorization of *state*, and check nothing."""
+        """Return the authorization of *state* without any check."""
         table, key = self._table_name, {"state": {"S": state}}
         item = self._dynamodb.get_item(TableName=table, Key=key).get("Item")
         if item is None:
@@ -50,7 +50,7 @@ def _load_read_then_delete(environment: dict[str, str]) -> Handler:
 
 
 def _race(fork: Fork, request: Request) -> list[Response]:
-    # Connections are opened before the race: the local AWS does not accept 200 at once.
+    # Each thread connects before the race: the local AWS cannot accept 200 at once.
     unknown = copy.deepcopy(request)
     unknown["rawQueryString"] = f"code=x&state={'x' * 43}"
     threads_ready = threading.Barrier(THREADS)

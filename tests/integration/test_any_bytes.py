@@ -1,4 +1,4 @@
-"""Whatever a browser sends, it gets a designed answer, never a stack trace."""
+"""Any request of a browser gets a redirect or a page, never a stack trace."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.integration.connector import Browser, Connector, Subscriber
 from tests.slow import SLOW
 
-# An HTTP API hands on what it cannot decode as it is, so any text can arrive.
+# An HTTP API passes on undecodable bytes unchanged, so a query or a cookie can be any text.
 ANYTHING = st.text(alphabet=st.characters(codec=None, categories=None), max_size=400)
 NAMES = st.sampled_from(
     ["state", "code", "error", "error_description", "scope", "context", "return_to"]
@@ -25,7 +25,7 @@ START_STATUSES = {302, 400}
 
 @pytest.fixture(scope="module")
 def visitor(connector: Connector) -> Browser:
-    """A browser of this module's own: Hypothesis runs many examples within one test."""
+    """Return one browser for this module: Hypothesis runs many examples within one test."""
     return Browser(connector)
 
 
@@ -49,7 +49,7 @@ def test_any_start_is_a_redirect_or_a_400(visitor: Browser, query: str, cookie: 
 
 @fuzzed
 @given(query=QUERIES, cookie=ANYTHING | st.just("a" * 43))
-def test_any_callback_is_a_redirect_to_a_clean_page(
+def test_any_callback_redirects_to_an_outcome_page(
     visitor: Browser, query: str, cookie: str
 ) -> None:
     visitor.cookies = {"__Host-qonto-connect": cookie}
@@ -66,7 +66,7 @@ def test_any_callback_is_a_redirect_to_a_clean_page(
 
 @fuzzed
 @given(response=st.lists(st.tuples(NAMES, ANYTHING), min_size=1))
-def test_any_answer_to_a_state_of_ours_is_a_redirect(
+def test_any_authorization_response_returns_a_redirect(
     visitor: Browser, response: list[tuple[str, str]]
 ) -> None:
     visitor.cookies = {}
@@ -88,9 +88,9 @@ def test_any_path_and_query_give_a_page(visitor: Browser, outcome: str, query: s
     assert "Traceback" not in response.body
 
 
-# Each example goes all the way, which takes a while.
+# Each example runs a whole flow and takes longer, so the tests run fewer examples.
 through_the_queue = settings(fuzzed, max_examples=60 if SLOW else 30)
-# What Qonto can send: any text. Each of these is one that something on the way could take apart.
+# Qonto can send any text. A parser or an encoder could damage each of these samples.
 TEXTS = st.text(min_size=1, max_size=1500) | st.sampled_from(
     [
         "denied, by the owner, twice",
@@ -107,7 +107,7 @@ ENCODERS = st.sampled_from([quote, quote_plus])
 
 
 def is_beginning(text: str, sent: str, characters: int) -> bool:
-    """Tell whether *text* is *sent*, cut to *characters* and four times as many bytes of JSON."""
+    """Tell whether *text* is *sent*, cut to *characters* and to four times as many JSON bytes."""
     size = len(json.dumps(sent[:characters], ensure_ascii=False).encode()) - 2
     whole = size <= 4 * characters
     return text == sent[:characters] if whole else bool(text) and sent.startswith(text)
@@ -115,7 +115,7 @@ def is_beginning(text: str, sent: str, characters: int) -> bool:
 
 @through_the_queue
 @given(error=TEXTS, description=TEXTS, encoder=ENCODERS)
-def test_the_error_that_qonto_sent_is_what_subscribers_get(
+def test_subscribers_receive_the_error_that_qonto_sent(
     visitor: Browser,
     subscriber: Subscriber,
     error: str,
@@ -140,7 +140,7 @@ def test_the_error_that_qonto_sent_is_what_subscribers_get(
     encoder=ENCODERS,
 )
 @example(code="a+b%2Bc,d e", scope=["organization.read", "offline_access"], encoder=quote_plus)
-def test_the_code_that_qonto_sent_is_what_subscribers_get(
+def test_subscribers_receive_the_code_that_qonto_sent(
     visitor: Browser,
     subscriber: Subscriber,
     code: str,
@@ -162,14 +162,14 @@ def test_the_code_that_qonto_sent_is_what_subscribers_get(
     organization_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True),
     registration_id=st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True),
 )
-def test_what_the_app_asked_for_is_what_subscribers_get(
-    visitor: Browser, subscriber: Subscriber, **asked: str
+def test_subscribers_receive_the_query_of_start(
+    visitor: Browser, subscriber: Subscriber, **start_query: str
 ) -> None:
-    state = visitor.request("start", urlencode(asked)).parameters["state"]
+    state = visitor.request("start", urlencode(start_query)).parameters["state"]
 
     visitor.granted(state)
 
     data = subscriber.message()["data"]
-    assert data["context"] == asked["context"]
-    assert data["requested_organization_id"] == asked["organization_id"]
-    assert data["requested_registration_id"] == asked["registration_id"]
+    assert data["context"] == start_query["context"]
+    assert data["requested_organization_id"] == start_query["organization_id"]
+    assert data["requested_registration_id"] == start_query["registration_id"]

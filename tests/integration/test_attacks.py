@@ -1,7 +1,7 @@
-"""Attacks on whole flows: the real pair, app and subscriber, two browsers, a stand-in for Qonto.
+"""Attacks on whole flows: the real connector, app and subscriber, two browsers, the mock Qonto.
 
-What app, subscriber or a parameter stops is played twice: with it, and with it taken out, where the
-attack works.
+Each attack that the app, the subscriber or a parameter stops runs twice: with this defence, and
+without it, where the attack succeeds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,55 +25,55 @@ from tests.integration.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Co
 from tests.integration.subscription import ExampleSubscriber, StandIn
 
 APP_URL = RETURN_URL.removesuffix("/connected")
-PAIR_URL = REDIRECT_URI.removesuffix("/callback")
+CONNECTOR_URL = REDIRECT_URI.removesuffix("/callback")
 GUESS = "00000000-0000-4000-8000-000000000000"
 MALLORYS, ALICES = qonto.ORGANIZATIONS
 
 
-class CredulousLedgerly(Ledgerly):
-    """An app that confirms whatever comes back, in whichever session: as yours must not be."""
+class CarelessLedgerly(Ledgerly):
+    """An app that confirms every return, in any session. Real apps must not do this."""
 
     def connected(self, request: Request) -> Response:
-        """Confirm without a look at the session."""
-        connector = {name: request.query_params[name] for name in ("authorization_id", "context")}
-        self.subscriber.confirm(connector)
+        """Confirm without comparing the return with the session."""
+        names = ("authorization_id", "context")
+        self.subscriber.confirm({name: request.query_params[name] for name in names})
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
 
-class Person:
-    """Somebody with a browser of their own, which knows all three sites."""
+class User:
+    """A user whose browser reaches the app, the connector and the mock Qonto."""
 
     def __init__(self, sites: Mapping[str, ASGIApp]) -> None:
-        """Take what answers at each origin."""
+        """Give the browser the application of each origin in *sites*."""
         self._sites = {
             origin: TestClient(app, origin, follow_redirects=False) for origin, app in sites.items()
         }
 
     def visit(self, url: str) -> httpx2.Response:
-        """Open *url*, and go no further."""
+        """Open *url* without following a redirect."""
         return self._at(url).get(url)
 
     def _at(self, url: str) -> TestClient:
         return self._sites["{0.scheme}://{0.netloc}".format(urlsplit(url))]
 
     def follow(self, url: str) -> httpx2.Response:
-        """Open *url*, and go wherever it leads."""
+        """Open *url* and follow all redirects."""
         response = self.visit(url)
         while response.has_redirect_location:
             response = self.visit(str(response.url.join(response.headers["Location"])))
         return response
 
     def link(self) -> str:
-        """Click on *Connect with Qonto*; return the pair's ``/start`` link, not yet followed."""
+        """Click on *Connect with Qonto*; return the ``/start`` link, not yet followed."""
         return self.visit(f"{APP_URL}/connect").headers["Location"]
 
     def allow(self, start_link: str, organization: qonto.Organization) -> str:
-        """Follow *start_link* and allow; return the callback's address, not yet followed."""
+        """Follow *start_link* and allow; return the callback's URL, not yet followed."""
         page = self.follow(start_link)
         challenge = dict(parse_qsl(page.url.query.decode()))["login_challenge"]
         browser = self._at(str(page.url))
-        user = {"person": qonto.PERSON, "password": qonto.PASSWORD}
-        browser.post("/sign-in", data={"login_challenge": challenge, **user})
+        credentials = {"person": qonto.PERSON, "password": qonto.PASSWORD}
+        browser.post("/sign-in", data={"login_challenge": challenge, **credentials})
         consent = {
             "consent_challenge": challenge,
             "decision": "allow",
@@ -83,22 +83,22 @@ class Person:
         return browser.post("/consent", data=consent).headers["Location"]
 
     def connection(self) -> str:
-        """Return what the app says of this person's connection."""
+        """Return the app's page about this user's connection."""
         return self.follow(f"{APP_URL}/connection").text
 
 
 @dataclass(frozen=True)
 class World:
-    """All that two people and an attack need."""
+    """Two users, and the servers that an attack involves."""
 
-    mallory: Person
-    alice: Person
-    stand_in: StandIn
+    mallory: User
+    alice: User
+    mock_qonto: StandIn
     example: ExampleSubscriber
     topic: Subscriber
 
     def settle(self) -> None:
-        """Let the subscriber take in all that waits for it."""
+        """Let the subscriber handle all messages in its queue."""
         while self.example.poll():
             pass
 
@@ -107,120 +107,121 @@ type MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-def world(aws: LocalAws) -> Iterator[MakeWorld]:
-    """Make a world, if need be with another app, PKCE, or the subscriber's other *parameters*."""
-    stand_in = StandIn()
-    stand_in.server.redirect_uris = [REDIRECT_URI]
+def make_world(aws: LocalAws) -> Iterator[MakeWorld]:
+    """A function that returns a world with *app*, *pkce* and the subscriber's *parameters*."""
+    mock_qonto = StandIn()
+    mock_qonto.server.redirect_uris = [REDIRECT_URI]
 
     def make(app: type[Ledgerly] = Ledgerly, pkce: str = "off", **parameters: str) -> World:
         stack = aws.deploy(PARAMETERS)
-        connector = Connector(aws, stack, OAUTH_BASE_URL=stand_in.url, PKCE=pkce)
-        example = ExampleSubscriber(aws, stack.topic_arn, stand_in, None, **parameters)
+        connector = Connector(aws, stack, OAUTH_BASE_URL=mock_qonto.url, PKCE=pkce)
+        example = ExampleSubscriber(aws, stack.topic_arn, mock_qonto, None, **parameters)
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
-        ledgerly = app(APP_URL, PAIR_URL, SubscriberStack(aws.sqs, example.queue_url, connections))
+        subscriber = SubscriberStack(aws.sqs, example.queue_url, connections)
+        ledgerly = app(APP_URL, CONNECTOR_URL, subscriber)
         handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
         sites: dict[str, ASGIApp] = {
             APP_URL: create_app(ledgerly, "a-secret-of-the-test"),
-            PAIR_URL: gateway.application(gateway.routes(infra.load()), handlers),
-            stand_in.url: qonto.create_app(stand_in.server),
+            CONNECTOR_URL: gateway.application(gateway.routes(infra.load()), handlers),
+            mock_qonto.url: qonto.create_app(mock_qonto.server),
         }
-        return World(Person(sites), Person(sites), stand_in, example, Subscriber(aws, stack))
+        return World(User(sites), User(sites), mock_qonto, example, Subscriber(aws, stack))
 
-    with stand_in.up():
+    with mock_qonto.up():
         yield make
 
 
-# Somebody's own start link, sent to somebody else
+# The attacker sends their own start link to the victim
 
 
-def test_a_forwarded_link_connects_nothing(world: MakeWorld) -> None:
-    it = world()
-    link = it.mallory.link()
+def test_forwarded_link_connects_nothing(make_world: MakeWorld) -> None:
+    world = make_world()
+    link = world.mallory.link()
 
-    seen = it.alice.follow(it.alice.allow(link, ALICES))
-    it.mallory.follow(came_back(GUESS, context_of(link)))
-    it.settle()
+    response = world.alice.follow(world.alice.allow(link, ALICES))
+    world.mallory.follow(connected_url(GUESS, context_of(link)))
+    world.settle()
 
-    assert seen.status_code == 403
-    assert "This browser did not ask for that" in seen.text
-    event = it.topic.message()
-    assert it.example.grant(event)["state"] == "held"
-    assert it.stand_in.exchanges == (0, 0)
-    assert "Finishing" in it.mallory.connection()
+    assert response.status_code == 403
+    assert "This browser did not ask for that" in response.text
+    event = world.topic.message()
+    assert world.example.grant(event)["state"] == "held"
+    assert world.mock_qonto.exchanges == (0, 0)
+    assert "Finishing" in world.mallory.connection()
 
 
-def test_without_confirmation_a_forwarded_link_connects_somebody_elses_bank(
-    world: MakeWorld,
+def test_forwarded_link_without_confirmation_connects_victims_bank(
+    make_world: MakeWorld,
 ) -> None:
-    it = world(RequireConfirmation="false")
-    link = it.mallory.link()
+    world = make_world(RequireConfirmation="false")
+    link = world.mallory.link()
 
-    it.alice.follow(it.alice.allow(link, ALICES))
-    it.settle()
+    world.alice.follow(world.alice.allow(link, ALICES))
+    world.settle()
 
-    grant = it.example.grant(it.topic.message())
+    grant = world.example.grant(world.topic.message())
     assert grant["state"] == "connected"
     assert grant["context"] == context_of(link)
-    assert it.stand_in.exchanges == (1, 1)
+    assert world.mock_qonto.exchanges == (1, 1)
 
 
-def test_an_app_that_confirms_whatever_returns_connects_somebody_elses_bank(
-    world: MakeWorld,
+def test_forwarded_link_with_careless_app_connects_victims_bank(
+    make_world: MakeWorld,
 ) -> None:
-    it = world(CredulousLedgerly)
-    link = it.mallory.link()
+    world = make_world(CarelessLedgerly)
+    link = world.mallory.link()
 
-    it.alice.follow(it.alice.allow(link, ALICES))
-    it.settle()
+    world.alice.follow(world.alice.allow(link, ALICES))
+    world.settle()
 
-    event = it.topic.message()
-    assert it.example.status(event) == "connected"
+    event = world.topic.message()
+    assert world.example.status(event) == "connected"
     assert event["data"]["context"] == context_of(link)
-    assert it.stand_in.exchanges == (1, 1)
+    assert world.mock_qonto.exchanges == (1, 1)
 
 
-# Somebody else's code, in a flow of one's own
+# The attacker puts the victim's code into their own flow
 
 
-def test_without_pkce_an_injected_code_connects_somebody_elses_bank(world: MakeWorld) -> None:
-    it = world()
-    stolen = it.alice.allow(it.alice.link(), ALICES)
-    own = it.mallory.allow(it.mallory.link(), MALLORYS)
+def test_injected_code_without_pkce_connects_victims_bank(make_world: MakeWorld) -> None:
+    world = make_world()
+    stolen = world.alice.allow(world.alice.link(), ALICES)
+    own = world.mallory.allow(world.mallory.link(), MALLORYS)
 
-    it.mallory.follow(with_code_of(stolen, own))
-    it.settle()
+    world.mallory.follow(with_code_of(stolen, own))
+    world.settle()
 
-    assert f"Connected to {ALICES.name}" in it.mallory.connection()
-
-
-def test_with_pkce_an_injected_code_brings_no_tokens(world: MakeWorld) -> None:
-    it = world(pkce="S256")
-    stolen = it.alice.allow(it.alice.link(), ALICES)
-    own = it.mallory.allow(it.mallory.link(), MALLORYS)
-
-    it.mallory.follow(with_code_of(stolen, own))
-    it.settle()
-
-    assert it.stand_in.exchanges == (1, 0)
-    assert "That did not work" in it.mallory.connection()
-    it.alice.follow(stolen)
-    it.settle()
-    assert f"Connected to {ALICES.name}" in it.alice.connection()
+    assert f"Connected to {ALICES.name}" in world.mallory.connection()
 
 
-# One's own answer, in somebody else's browser
+def test_injected_code_with_pkce_obtains_no_tokens(make_world: MakeWorld) -> None:
+    world = make_world(pkce="S256")
+    stolen = world.alice.allow(world.alice.link(), ALICES)
+    own = world.mallory.allow(world.mallory.link(), MALLORYS)
+
+    world.mallory.follow(with_code_of(stolen, own))
+    world.settle()
+
+    assert world.mock_qonto.exchanges == (1, 0)
+    assert "That did not work" in world.mallory.connection()
+    world.alice.follow(stolen)
+    world.settle()
+    assert f"Connected to {ALICES.name}" in world.alice.connection()
 
 
-def test_a_callback_made_in_one_browser_is_worth_nothing_in_another(world: MakeWorld) -> None:
-    it = world()
-    it.alice.visit(it.alice.link())  # she has a cookie, and a flow of her own
+# The attacker's callback URL is opened in the victim's browser
 
-    seen = it.alice.follow(it.mallory.allow(it.mallory.link(), MALLORYS))
 
-    assert seen.status_code == 403
-    assert str(seen.url) == f"{PAIR_URL}/callback/other-browser"
-    assert it.topic.messages() == []
+def test_callback_in_another_browser_is_refused_without_event(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.alice.visit(world.alice.link())  # so she has a cookie and a flow
+
+    response = world.alice.follow(world.mallory.allow(world.mallory.link(), MALLORYS))
+
+    assert response.status_code == 403
+    assert str(response.url) == f"{CONNECTOR_URL}/callback/other-browser"
+    assert world.topic.messages() == []
 
 
 def context_of(start_link: str) -> str:
@@ -228,14 +229,14 @@ def context_of(start_link: str) -> str:
     return dict(parse_qsl(urlsplit(start_link).query))["context"]
 
 
-def came_back(authorization_id: str, context: str) -> str:
-    """Return the app's address to which a granted authorization leads."""
-    returned = {"authorization_id": authorization_id, "outcome": "granted", "context": context}
-    return f"{APP_URL}/connected?{urlencode(returned)}"
+def connected_url(authorization_id: str, context: str) -> str:
+    """Return the app's URL to which a granted authorization redirects."""
+    query = {"authorization_id": authorization_id, "outcome": "granted", "context": context}
+    return f"{APP_URL}/connected?{urlencode(query)}"
 
 
 def with_code_of(other: str, callback: str) -> str:
-    """Return the address *callback* with the code of *other* in it."""
+    """Return the URL *callback* with the code of the URL *other*."""
     code = {"code": dict(parse_qsl(urlsplit(other).query))["code"]}
     query = dict(parse_qsl(urlsplit(callback).query)) | code
     return f"{REDIRECT_URI}?{urlencode(query)}"

@@ -1,4 +1,4 @@
-"""``GET /callback``: who is let through, what is published, where the browser ends."""
+"""``GET /callback``: the accepted requests, the events and the browser's destinations."""
 
 import re
 from html import unescape
@@ -30,11 +30,11 @@ EXPIRES_AT = NOW + 3600
 
 @pytest.fixture
 def without_app(stack: Stack, aws: LocalAws) -> Browser:
-    """A browser at a pair that has no app to return to."""
+    """Return a browser whose connector has no app to return to."""
     return Browser(Connector(aws, stack, RETURN_URLS=""))
 
 
-def test_a_code_is_published_and_the_browser_returns_to_the_app(
+def test_code_is_published_and_browser_returns_to_app(
     browser: Browser, subscriber: Subscriber
 ) -> None:
     state = browser.started(context="ctx-1", organization_id="org-1")
@@ -69,7 +69,7 @@ def test_a_code_is_published_and_the_browser_returns_to_the_app(
 @pytest.mark.parametrize(
     ("error", "outcome"), [("access_denied", "denied"), ("request_forbidden", "failed")]
 )
-def test_an_error_is_published_and_the_browser_returns_to_the_app(
+def test_error_is_published_and_browser_returns_to_app(
     browser: Browser, subscriber: Subscriber, error: str, outcome: str
 ) -> None:
     state = browser.started()
@@ -83,7 +83,7 @@ def test_an_error_is_published_and_the_browser_returns_to_the_app(
     assert response.parameters == {"authorization_id": message["subject"], "outcome": outcome}
 
 
-def test_the_type_is_the_one_message_attribute_and_subscriptions_filter_by_it(
+def test_subscription_can_filter_by_the_type_attribute(
     browser: Browser, aws: LocalAws, stack: Stack
 ) -> None:
     url = aws.subscribe_queue(stack.topic_arn, {"type": ["qonto-connect.authorization.failed.v1"]})
@@ -113,7 +113,7 @@ def test_the_type_is_the_one_message_attribute_and_subscriptions_filter_by_it(
         "d" * 1025,
     ],
 )
-def test_a_description_arrives_as_it_was_sent_and_is_cut_if_over_long(
+def test_description_arrives_intact_or_cut_to_1024_characters(
     browser: Browser, subscriber: Subscriber, description: str
 ) -> None:
     response = browser.failed(browser.started(), error_description=description)
@@ -122,7 +122,7 @@ def test_a_description_arrives_as_it_was_sent_and_is_cut_if_over_long(
     assert description not in response.location
 
 
-def test_without_an_app_to_return_to_the_browser_gets_a_clean_page(
+def test_without_app_browser_gets_the_outcome_page(
     without_app: Browser, subscriber: Subscriber
 ) -> None:
     responses = {
@@ -153,7 +153,7 @@ def test_the_return_url_keeps_its_own_query(browser: Browser, subscriber: Subscr
     )
 
 
-def test_a_state_is_consumed_by_a_code_and_by_an_error(
+def test_code_and_error_both_consume_the_state(
     browser: Browser, connector: Connector, subscriber: Subscriber
 ) -> None:
     granted, failed = browser.started(), browser.started()
@@ -173,14 +173,14 @@ def test_a_state_is_consumed_by_a_code_and_by_an_error(
     assert subscriber.messages() == []
 
 
-def test_a_state_that_is_unknown_or_altered_is_refused(
+def test_unknown_or_altered_state_is_refused(
     browser: Browser, connector: Connector, subscriber: Subscriber
 ) -> None:
     state = browser.started()
     altered = state[:-1] + ("A" if state[-1] != "A" else "B")
 
     unknown = [browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)]
-    malformed = [browser.granted(it) for it in ("", state[:-1], state + "A", state[:-1] + "é")]
+    malformed = [browser.granted(text) for text in ("", state[:-1], state + "A", state[:-1] + "é")]
 
     assert {response.location for response in unknown} == {"/callback/used"}
     assert {response.location for response in malformed} == {"/callback/invalid-request"}
@@ -189,15 +189,16 @@ def test_a_state_that_is_unknown_or_altered_is_refused(
 
 
 @pytest.mark.parametrize("response", [{"code": CODE}, {"error": "access_denied"}])
-def test_another_browser_is_refused_and_the_right_one_can_still_finish(
+def test_other_browser_is_refused_and_own_can_finish(
     browser: Browser, connector: Connector, subscriber: Subscriber, response: dict[str, str]
 ) -> None:
     state = browser.started(context="ctx-1")
-    stranger, nobody = Browser(connector), Browser(connector)
+    stranger, cookieless = Browser(connector), Browser(connector)
     stranger.start()
 
     refusals = [
-        it.request("callback", urlencode(response | {"state": state})) for it in (stranger, nobody)
+        other.request("callback", urlencode(response | {"state": state}))
+        for other in (stranger, cookieless)
     ]
 
     assert subscriber.messages() == []
@@ -228,7 +229,7 @@ def test_other_browser_wins_over_expired(browser: Browser, connector: Connector)
     assert stranger.granted(state, at=EXPIRES_AT).location == "/callback/other-browser"
 
 
-def test_a_state_is_good_until_its_last_second(browser: Browser, subscriber: Subscriber) -> None:
+def test_state_is_accepted_until_its_last_second(browser: Browser, subscriber: Subscriber) -> None:
     state = browser.started()
 
     assert browser.granted(state, at=EXPIRES_AT - 1).parameters["outcome"] == "granted"
@@ -236,7 +237,7 @@ def test_a_state_is_good_until_its_last_second(browser: Browser, subscriber: Sub
 
 
 @pytest.mark.parametrize("late", [0, 1, 86_400])
-def test_an_expired_item_still_in_the_table_is_refused(
+def test_expired_item_in_the_table_is_refused(
     browser: Browser, connector: Connector, subscriber: Subscriber, late: int
 ) -> None:
     state = browser.started(context="ctx-1")
@@ -253,7 +254,7 @@ def test_an_expired_item_still_in_the_table_is_refused(
     assert subscriber.messages() == []
 
 
-def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_was_asked(
+def test_start_again_link_repeats_the_start_query(
     without_app: Browser,
 ) -> None:
     state = without_app.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
@@ -266,14 +267,14 @@ def test_where_the_item_is_the_browsers_own_the_page_can_start_again_with_what_w
     again = without_app.request("start", unescape(start_again)).parameters
     item = without_app.connector.item(again["state"])
     assert item is not None
-    assert [item[it] for it in ("context", "organization_id", "registration_id")] == [
+    assert [item[name] for name in ("context", "organization_id", "registration_id")] == [
         "ctx-1",
         "org-1",
         "reg-1",
     ]
 
 
-def test_a_link_to_a_page_puts_nothing_of_its_own_there(without_app: Browser) -> None:
+def test_start_again_link_ignores_a_forged_query(without_app: Browser) -> None:
     response = without_app.failed(without_app.started(context="ctx-1"))
     query = urlsplit(response.location).query
 
@@ -287,16 +288,14 @@ def test_a_link_to_a_page_puts_nothing_of_its_own_there(without_app: Browser) ->
     assert re.findall(r'href="(/start.*?)"', stranger.body) == ["/start"]
 
 
-def test_without_an_app_expired_is_a_clean_page(without_app: Browser) -> None:
+def test_without_app_expired_state_gets_its_page(without_app: Browser) -> None:
     response = without_app.granted(without_app.started(), at=EXPIRES_AT)
 
     assert response.location.startswith("/callback/expired?reference=")
     assert without_app.request("outcome", outcome="expired").status == 410
 
 
-def test_an_item_that_is_no_whole_authorization_means_start_again(
-    browser: Browser, subscriber: Subscriber
-) -> None:
+def test_incomplete_item_leads_to_start_again(browser: Browser, subscriber: Subscriber) -> None:
     state = browser.started()
     browser.connector.aws.dynamodb.update_item(
         TableName=browser.connector.stack.table_name,
@@ -320,8 +319,8 @@ def test_two_tabs_both_finish_in_either_order(
 
     assert [response.parameters["outcome"] for response in responses] == ["granted", "granted"]
     messages = subscriber.messages()
-    assert [it["data"]["context"] for it in messages] == [f"tab-{tab}" for tab in order]
-    assert [it["data"]["code"] for it in messages] == [f"code-{tab}" for tab in order]
+    assert [message["data"]["context"] for message in messages] == [f"tab-{tab}" for tab in order]
+    assert [message["data"]["code"] for message in messages] == [f"code-{tab}" for tab in order]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +338,7 @@ def test_two_tabs_both_finish_in_either_order(
         "",
     ],
 )
-def test_a_query_that_is_no_answer_is_refused_without_an_aws_call(
+def test_invalid_callback_query_makes_no_aws_call(
     browser: Browser, cut_off: Connector, query: str
 ) -> None:
     state = browser.started()
@@ -351,14 +350,14 @@ def test_a_query_that_is_no_answer_is_refused_without_an_aws_call(
     assert (response.status, response.location) == (303, "/callback/invalid-request")
 
 
-def test_the_pair_that_is_cut_off_would_have_shown_a_call(
+def test_cut_off_connector_returns_503_to_valid_callback(
     cut_off: Connector, browser: Browser
 ) -> None:
     state = browser.started()
     same = Browser(cut_off)
     same.cookies = browser.cookies
 
-    assert same.granted(state).status == 503
+    assert same.granted(state).status == 503  # an AWS call through cut_off shows as a 503
 
 
 def test_return_to_on_the_callback_is_ignored(browser: Browser) -> None:
@@ -393,7 +392,7 @@ def test_no_location_holds_code_or_state(browser: Browser) -> None:
     "environment",
     [{"QONTO_ENVIRONMENT": "production"}, {"CLIENT_ID": "another-client"}],
 )
-def test_an_item_of_another_environment_or_client_is_unknown(
+def test_item_of_another_environment_or_client_is_unknown(
     browser: Browser,
     aws: LocalAws,
     stack: Stack,
@@ -426,7 +425,7 @@ def test_production_and_sandbox_have_hosts_of_their_own(
 
 
 @pytest.mark.parametrize("headers", SPECULATIVE)
-def test_a_speculative_callback_is_an_empty_503_and_consumes_nothing(
+def test_speculative_callback_returns_503_and_consumes_nothing(
     browser: Browser, connector: Connector, subscriber: Subscriber, headers: dict[str, str]
 ) -> None:
     state = browser.started()
@@ -439,7 +438,7 @@ def test_a_speculative_callback_is_an_empty_503_and_consumes_nothing(
     assert subscriber.messages() == []
 
 
-def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
+def test_every_response_has_the_security_headers(browser: Browser) -> None:
     state = browser.started()
     responses = [
         browser.granted(state),
@@ -477,7 +476,7 @@ def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
     ],
 )
 @pytest.mark.parametrize("query", ["", "reference=1a2b3c4d", "context=ctx-1&utm=x&utm=y"])
-def test_a_clean_page_has_its_outcomes_own_status(
+def test_outcome_page_has_the_status_of_its_outcome(
     cut_off: Connector, outcome: str, status: int, query: str
 ) -> None:
     response = Browser(cut_off).request("outcome", query, outcome=outcome)
@@ -505,7 +504,7 @@ def test_a_malformed_reference_is_a_404_page(cut_off: Connector, query: str) -> 
     assert "script" not in response.body
 
 
-def test_the_worst_location_stays_under_8_kb(aws: LocalAws) -> None:
+def test_the_longest_location_stays_under_8_kb(aws: LocalAws) -> None:
     return_url = "https://app.example.com/" + "x" * 488
     stack = aws.deploy(PARAMETERS | {"ReturnUrls": return_url})
     browser = Browser(Connector(aws, stack))
@@ -516,18 +515,19 @@ def test_the_worst_location_stays_under_8_kb(aws: LocalAws) -> None:
     assert len(response.location) < 8192
 
 
-def test_the_worst_real_callback_is_one_that_the_gateway_takes(connector: Connector) -> None:
+def test_gateway_accepts_the_longest_real_callback(connector: Connector) -> None:
     handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
     application = gateway.application(gateway.routes(infra.load()), handlers)
-    headers = {name: it for name, it in REQUESTS["callback"]["headers"].items() if name != "host"}
+    sent = REQUESTS["callback"]["headers"]
+    headers = {name: value for name, value in sent.items() if name != "host"}
     origin = REDIRECT_URI.removesuffix("/callback")
     browser = TestClient(application, origin, headers=headers, follow_redirects=False)
     longest = {"context": "~" * 256, "organization_id": "o" * 128, "registration_id": "r" * 128}
     location = browser.get("/start", params=longest).headers["Location"]
     [state] = parse_qs(urlsplit(location).query)["state"]
-    # A flow before this one could not be put back: what it asked is in a cookie.
-    asked = urlencode(longest | {"return_to": "https://app.example.com".ljust(512, "/")})
-    cookie = cookies.set_start_query("1a2b3c4d", asked).partition(";")[0]
+    # An earlier flow's state was not restored, so a cookie holds its start query.
+    start_query = urlencode(longest | {"return_to": "https://app.example.com".ljust(512, "/")})
+    cookie = cookies.set_start_query("1a2b3c4d", start_query).partition(";")[0]
     name, _, value = cookie.partition("=")
     browser.cookies.set(name, value)
 

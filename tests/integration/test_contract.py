@@ -1,4 +1,4 @@
-"""The example messages, made anew and read as subscribers read them."""
+"""The published example messages match a real run, and subscribers' parsers accept them."""
 
 import json
 from typing import Any
@@ -9,17 +9,17 @@ from aws_lambda_powertools.utilities.parser.envelopes import SnsSqsEnvelope
 from demo.event_source import lambda_event
 from demo.local_aws import LocalAws, Stack
 from tests.contract import delivered
-from tests.contract.examples import ANSWERS, FOLDER, examples
+from tests.contract.examples import FOLDER, RESPONSES, examples
 
 
-def test_the_examples_are_what_is_delivered(aws: LocalAws, stack: Stack) -> None:
+def test_published_examples_match_delivered_messages(aws: LocalAws, stack: Stack) -> None:
     published = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir()}
 
     assert published == examples(aws, stack)
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_an_enveloped_example_holds_the_raw_one(name: str) -> None:
+@pytest.mark.parametrize("name", RESPONSES)
+def test_enveloped_example_contains_the_raw_example(name: str) -> None:
     raw = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     message: Any = {
         **dict.fromkeys(("MessageId", "ReceiptHandle", "MD5OfBody"), "any"),

@@ -1,6 +1,6 @@
-"""What a person sees, and what is in table and queue, when AWS fails.
+"""What the user sees, and what the table and the queue hold, when an AWS call fails.
 
-Between the real clients and the local AWS stands a proxy that makes calls fail.
+A proxy between the real clients and the local AWS makes the calls fail.
 """
 
 import json
@@ -16,7 +16,7 @@ from demo.local_aws import LocalAws, Stack
 from tests.integration.connector import CODE, RETURN_URL, Browser, Connector, Response, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
 
-NOT_TAKEN = pytest.mark.parametrize(
+NOT_APPLIED = pytest.mark.parametrize(
     "fault", [Fault.DENIED, Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
 )
 FIRST_ATTEMPT = pytest.mark.parametrize(
@@ -26,27 +26,27 @@ FIRST_ATTEMPT = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
-    """A proxy of this module's own."""
+    """A proxy that only this module uses."""
     with fault_proxies(aws, microburst, 1) as [running]:
         yield running
 
 
 @pytest.fixture(scope="module")
 def faulty_connector(aws: LocalAws, stack: Stack, proxy: FaultProxy) -> Connector:
-    """A pair whose calls go through the proxy."""
+    """A connector whose AWS calls go through the proxy."""
     return Connector(aws, stack, **proxy.endpoints)
 
 
 @pytest.fixture
 def browser(faulty_connector: Connector, proxy: FaultProxy) -> Iterator[Browser]:
-    """A browser at that pair, which works until a test says otherwise."""
+    """A browser that visits the faulty connector; calls succeed until a test injects a fault."""
     proxy.clear()
     yield Browser(faulty_connector)
     proxy.clear()
 
 
 def counts(printed: str) -> list[tuple[str, str | None]]:
-    """Return the metrics that were written, each with its reason."""
+    """Return the name and the reason of each metric in *printed*."""
     blobs = [json.loads(line) for line in printed.splitlines() if '"_aws"' in line]
     return [
         (metric["Name"], blob.get("reason"))
@@ -57,15 +57,15 @@ def counts(printed: str) -> list[tuple[str, str | None]]:
 
 
 def assert_try_again(response: Response) -> None:
-    """Assert that the person is offered the same address again, and no success."""
+    """Assert that *response* offers the user the same URL again, and shows no success."""
     assert response.status == 503
     assert '<a href="">Try again</a>' in response.body
     assert "Location" not in response.headers
     assert response.cookies == []
 
 
-@NOT_TAKEN
-def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
+@NOT_APPLIED
+def test_failed_publish_returns_503_and_retry_then_succeeds(
     browser: Browser,
     proxy: FaultProxy,
     subscriber: Subscriber,
@@ -90,7 +90,7 @@ def test_a_publish_that_fails_is_a_503_and_the_same_address_then_works(
 
 
 @pytest.mark.parametrize("call", ["DeleteItem", "Publish"])
-def test_after_try_again_the_browser_is_at_an_address_without_code_or_state(
+def test_retry_after_503_redirects_without_code_or_state(
     browser: Browser, proxy: FaultProxy, call: str
 ) -> None:
     state = browser.started()
@@ -98,14 +98,14 @@ def test_after_try_again_the_browser_is_at_an_address_without_code_or_state(
     assert_try_again(browser.granted(state))
     proxy.clear()
 
-    response = browser.granted(state)  # what the page's link leads to
+    response = browser.granted(state)  # the page's link has the same URL
 
     assert response.status == 303
     assert CODE not in response.location
     assert state not in response.location
 
 
-def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
+def test_retry_after_lost_publish_response_keeps_event_id(
     browser: Browser, proxy: FaultProxy, subscriber: Subscriber
 ) -> None:
     state = browser.started()
@@ -121,7 +121,7 @@ def test_a_publish_that_was_taken_unheard_comes_again_with_the_same_id(
 
 
 @FIRST_ATTEMPT
-def test_a_publish_whose_first_attempt_fails_is_one_event(
+def test_failed_first_publish_attempt_sends_one_event(
     browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
@@ -132,7 +132,7 @@ def test_a_publish_whose_first_attempt_fails_is_one_event(
 
 
 @pytest.mark.parametrize("fault", [Fault.DENIED, Fault.RESET])
-def test_a_state_that_cannot_be_restored_means_start_again(
+def test_failed_restore_redirects_to_start_again(
     faulty_connector: Connector,
     proxy: FaultProxy,
     subscriber: Subscriber,
@@ -161,13 +161,13 @@ def test_a_state_that_cannot_be_restored_means_start_again(
     printed = capsys.readouterr().out
     assert counts(printed) == [("PublishFailed", None), ("CallbackRefused", "not_restored")]
     errors = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
-    assert [it["message"] for it in errors] == ["Event not published", "State not restored"]
-    assert {it["authorization_id"] for it in errors} == {item["authorization_id"]}
-    assert all(it["error"] for it in errors)
+    assert [error["message"] for error in errors] == ["Event not published", "State not restored"]
+    assert {error["authorization_id"] for error in errors} == {item["authorization_id"]}
+    assert all(error["error"] for error in errors)
 
 
-@NOT_TAKEN
-def test_a_start_whose_state_is_not_stored_is_a_503_and_sets_no_cookie(
+@NOT_APPLIED
+def test_failed_put_at_start_returns_503_without_cookie(
     browser: Browser, proxy: FaultProxy, fault: Fault
 ) -> None:
     before = browser.connector.states()
@@ -181,7 +181,7 @@ def test_a_start_whose_state_is_not_stored_is_a_503_and_sets_no_cookie(
     assert browser.start().status == 302
 
 
-def test_a_start_whose_answer_is_lost_once_succeeds(browser: Browser, proxy: FaultProxy) -> None:
+def test_start_with_lost_put_response_succeeds(browser: Browser, proxy: FaultProxy) -> None:
     before = browser.connector.states()
     proxy.inject("PutItem", Fault.LOST, times=1)
 
@@ -192,8 +192,8 @@ def test_a_start_whose_answer_is_lost_once_succeeds(browser: Browser, proxy: Fau
     assert browser.granted(state).parameters["outcome"] == "granted"
 
 
-@NOT_TAKEN
-def test_a_state_that_is_not_consumed_is_a_503_and_the_same_address_then_works(
+@NOT_APPLIED
+def test_failed_delete_returns_503_and_retry_then_succeeds(
     browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
@@ -210,7 +210,7 @@ def test_a_state_that_is_not_consumed_is_a_503_and_the_same_address_then_works(
 
 
 @FIRST_ATTEMPT
-def test_a_delete_whose_first_attempt_fails_consumes_the_state(
+def test_failed_first_delete_attempt_still_consumes_the_state(
     browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
 ) -> None:
     state = browser.started()
@@ -221,7 +221,7 @@ def test_a_delete_whose_first_attempt_fails_consumes_the_state(
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.CUT_OFF, Fault.SHORTENED, Fault.MALFORMED])
-def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
+def test_unconfirmed_delete_redirects_to_start_again_without_event(
     browser: Browser,
     proxy: FaultProxy,
     subscriber: Subscriber,
@@ -250,7 +250,7 @@ def test_a_delete_that_was_taken_unheard_means_start_again_and_no_event(
         (Fault.FAILED_LATE, None),
     ],
 )
-def test_the_log_says_what_aws_said_or_how_its_call_ended(  # noqa: PLR0913, PLR0917 - fixtures
+def test_failed_aws_call_logs_its_error_code(  # noqa: PLR0913, PLR0917 - fixtures
     faulty_connector: Connector,
     proxy: FaultProxy,
     capsys: pytest.CaptureFixture[str],
@@ -270,17 +270,17 @@ def test_the_log_says_what_aws_said_or_how_its_call_ended(  # noqa: PLR0913, PLR
     assert_try_again(response)
     printed = capsys.readouterr().out
     [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
-    # Something in between has no name for it; botocore takes the status, or nothing at all.
+    # A proxy's 502 has no error code, so botocore reports the status or nothing.
     assert error["error"] in ({name} if name else {"502", "Unknown"})
 
 
-def test_all_calls_at_their_slowest_fit_into_the_time_out_of_callback() -> None:
+def test_slowest_aws_calls_fit_into_function_timeouts() -> None:
     template = infra.load()
     config = vars(CALL_CONFIG)
     attempts = config["retries"]["total_max_attempts"]
-    pauses = attempts - 1  # botocore's first pause is at most a second long
+    pauses = attempts - 1  # botocore's first pause lasts at most one second
 
-    a_call = attempts * (config["connect_timeout"] + config["read_timeout"]) + pauses
+    seconds_per_call = attempts * (config["connect_timeout"] + config["read_timeout"]) + pauses
 
-    assert infra.function(template, "CallbackFunction")["Timeout"] >= 3 * a_call + 2
-    assert infra.function(template, "StartFunction")["Timeout"] >= a_call + 2
+    assert infra.function(template, "CallbackFunction")["Timeout"] >= 3 * seconds_per_call + 2
+    assert infra.function(template, "StartFunction")["Timeout"] >= seconds_per_call + 2

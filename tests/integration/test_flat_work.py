@@ -1,4 +1,4 @@
-"""A flow costs the same calls and bytes, however many others are under way."""
+"""A flow makes the same AWS calls of the same size, however many other flows are under way."""
 
 import http.client
 import os
@@ -13,15 +13,15 @@ from demo.local_aws import LocalAws
 from tests.integration.connector import NOW, PARAMETERS, Browser, Connector
 from tests.unit.flow import pending
 
-# States of flows under way. The suite makes do with fewer, for the local AWS takes minutes to
-# store a hundred thousand:  ITEMS=100000 .venv/bin/pytest tests/integration/test_flat_work.py
+# States of other flows. The default is low because the local AWS needs minutes to store 100,000:
+# ITEMS=100000 .venv/bin/pytest tests/integration/test_flat_work.py
 ITEMS = int(os.environ.get("ITEMS", "2000"))
 
 type Exchange = tuple[str, int, int]
 
 
 class Recorder(ThreadingHTTPServer):
-    """Passes calls on to the local AWS, and notes what they are."""
+    """Forwards calls to the local AWS and records them."""
 
     daemon_threads = True
 
@@ -32,7 +32,7 @@ class Recorder(ThreadingHTTPServer):
         self.exchanges: list[Exchange] = []
 
     def during(self, flow: Callable[[], None]) -> list[Exchange]:
-        """Return the operation of each call of *flow*, and its bytes in either direction."""
+        """Run *flow*; return the operation, request bytes and response bytes of each call."""
         self.exchanges.clear()
         flow()
         return list(self.exchanges)
@@ -60,8 +60,8 @@ class _Forward(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as its base has it
-        """Say nothing."""
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the signature of the base class
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -74,9 +74,7 @@ def recorder(aws: LocalAws) -> Iterator[Recorder]:
         thread.join()
 
 
-def test_a_flow_costs_the_same_however_many_are_under_way(
-    aws: LocalAws, recorder: Recorder
-) -> None:
+def test_flow_cost_is_independent_of_other_flows(aws: LocalAws, recorder: Recorder) -> None:
     stack = aws.deploy(PARAMETERS)
     connector = Connector(aws, stack, endpoint_url=recorder.endpoint_url)
 
@@ -94,7 +92,7 @@ def test_a_flow_costs_the_same_however_many_are_under_way(
 
 
 def _fill(aws: LocalAws, table_name: str, number: int) -> None:
-    """Store *number* states, as many at a time as DynamoDB takes."""
+    """Store *number* states in batches of 25, DynamoDB's maximum."""
     item = pending(expires_at=NOW * 2).item
     for first in range(0, number, 25):
         aws.dynamodb.batch_write_item(

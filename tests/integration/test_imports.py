@@ -1,4 +1,4 @@
-"""The pages are loaded when one is due, and never on the way to a redirect."""
+"""Only a response with a page imports ``pages.rendering``; a redirect does not."""
 
 import sys
 

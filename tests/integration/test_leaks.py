@@ -1,4 +1,4 @@
-"""All that a run of every outcome writes, searched for every secret of that run."""
+"""A run of every outcome writes no secret to its logs, metrics, traces and access log."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.kills import FUNCTIONS, variables
 from tests.lambda_runtime import ExecutionEnvironment, FunctionError, InitError, start_function
 
-LOUDEST = {
+MOST_VERBOSE = {
     "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
     "LOG_LEVEL": "DEBUG",
     "POWERTOOLS_DEBUG": "true",
@@ -48,10 +48,10 @@ EVERY_OUTCOME = {
 
 
 class Run(Connector):
-    """The packages at their loudest behind an API Gateway, seen as their operator sees them."""
+    """The built packages with all debug output, behind an API Gateway with its access log."""
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
-        """Take the stack; start each function with `run`."""
+        """Use *stack*; the fixture `run` starts the functions."""
         self.aws, self.stack = aws, stack
         self.processes: dict[str, ExecutionEnvironment] = {}
         self.access_log: list[str] = []
@@ -60,15 +60,15 @@ class Run(Connector):
         self.visited: list[str] = []
         self.start = self.callback = self._invoke
 
-    def _invoke(self, event: dict[str, Any], _context: object) -> dict[str, Any]:
-        function = "StartFunction" if event["routeKey"] == "GET /start" else "CallbackFunction"
+    def _invoke(self, request: dict[str, Any], _context: object) -> dict[str, Any]:
+        function = "StartFunction" if request["routeKey"] == "GET /start" else "CallbackFunction"
         error = "-"
         try:
-            response: dict[str, Any] = self.processes[function].invoke(event)
+            response: dict[str, Any] = self.processes[function].invoke(request)
         except FunctionError as failed:
             response = {"statusCode": 500, "headers": {}, "body": ""}
             error = str(failed)
-        self.access_log.append(access_log_line(event, response, error))
+        self.access_log.append(access_log_line(request, response, error))
         location = response["headers"].get("Location", "")
         self.locations |= {location} if "?" in location else set()
         self.visited.append(f"{response['statusCode']} {location.partition('?')[0]}")
@@ -84,20 +84,20 @@ class Run(Connector):
         return state
 
     def code(self) -> str:
-        """Return a code, some of whose characters are written in another way somewhere."""
+        """Return a code with characters that URLs, JSON, HTML and Python escape."""
         self.secrets.add(code := f"ory_ac_{token_urlsafe(32)} +/\"\\&%<'>{token_urlsafe(32)}")
         return code
 
     def written(self) -> str:
-        """Return all that was written."""
+        """Return the output of both functions and the access log."""
         processes = self.processes.values()
-        return "\n".join([*(it.stdout + it.stderr for it in processes), *self.access_log])
+        return "\n".join([*(each.stdout + each.stderr for each in processes), *self.access_log])
 
 
-def access_log_line(event: dict[str, Any], response: dict[str, Any], error: str) -> str:
-    """Return what the template's access log has of a request."""
+def access_log_line(request: dict[str, Any], response: dict[str, Any], error: str) -> str:
+    """Return the line that the template's access log has for *request*."""
     [stage] = infra.resources(infra.load(), "AWS::ApiGatewayV2::Stage").values()
-    context = event["requestContext"]
+    context = request["requestContext"]
     known = {
         "error.responseType": "-",
         "httpMethod": context["http"]["method"],
@@ -107,13 +107,13 @@ def access_log_line(event: dict[str, Any], response: dict[str, Any], error: str)
         "integration.latency": "10",
         "integration.requestId": "d0a1b2c3",
         "integrationErrorMessage": error,
-        "path": event["rawPath"],
+        "path": request["rawPath"],
         "protocol": context["http"]["protocol"],
         "requestId": context["requestId"],
         "requestTime": context["time"],
         "responseLatency": "12",
         "responseLength": str(len(response.get("body", ""))),
-        "routeKey": event["routeKey"],
+        "routeKey": request["routeKey"],
         "status": str(response["statusCode"]),
     }
     line: str = stage["Properties"]["AccessLogSettings"]["Format"]
@@ -121,7 +121,7 @@ def access_log_line(event: dict[str, Any], response: dict[str, Any], error: str)
 
 
 def encodings(text: str) -> Iterator[str]:
-    """Yield *text* as it may be written somewhere."""
+    """Yield *text* in each encoding in which a log may contain it."""
     yield text
     yield quote(text, safe="")
     yield quote_plus(text)
@@ -136,22 +136,24 @@ def encodings(text: str) -> Iterator[str]:
     for before in range(3):
         raw = b"\0" * before + text.encode()
         for encode in (b64encode, urlsafe_b64encode):
-            # Without the characters in which its neighbours have a part.
+            # Drop the characters that also encode bits of the neighbouring bytes.
             yield encode(raw).decode()[-(-before * 8 // 6) : len(raw) * 8 // 6]
 
 
 def leaks(written: str, secrets: Iterable[str]) -> set[str]:
-    """Return what of *secrets* stands in *written*, in whatever encoding."""
-    return {it for it in secrets if any(encoded in written for encoded in encodings(it))}
+    """Return those *secrets* that *written* contains in any encoding."""
+    return {secret for secret in secrets if any(text in written for text in encodings(secret))}
 
 
 @pytest.fixture
 def run(aws: LocalAws, packages: dict[str, Path], proxy: FaultProxy) -> Iterator[Run]:
-    """A run that has not begun."""
+    """Both functions, started and not yet invoked."""
     found = Run(aws, aws.deploy({**PARAMETERS, "Pkce": "S256"}))
     with ExitStack() as block:
         for function in FUNCTIONS.values():
-            environment = variables(found.aws, found.stack, function) | proxy.endpoints | LOUDEST
+            environment = (
+                variables(found.aws, found.stack, function) | proxy.endpoints | MOST_VERBOSE
+            )
             found.processes[function] = block.enter_context(
                 start_function(function, packages[function], environment)
             )
@@ -160,15 +162,13 @@ def run(aws: LocalAws, packages: dict[str, Path], proxy: FaultProxy) -> Iterator
 
 @pytest.fixture
 def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
-    """What makes calls fail."""
+    """A proxy that makes AWS calls fail."""
     with fault_proxies(aws, microburst, 1) as [found]:
         yield found
 
 
-def test_whatever_happens_nothing_that_is_written_holds_a_secret(
-    run: Run, proxy: FaultProxy
-) -> None:
-    now = int(time())  # the local AWS removes what has expired once a minute
+def test_output_of_every_outcome_contains_no_secret(run: Run, proxy: FaultProxy) -> None:
+    now = int(time())  # the local AWS removes expired items every minute
     browser = Browser(run)
 
     state = run.started(browser, now)
@@ -202,28 +202,28 @@ def test_whatever_happens_nothing_that_is_written_holds_a_secret(
                 proxy.inject("Publish", Fault.DENIED)
             browser.granted(state, code=run.code(), at=now)
             proxy.clear()
-    # No event that API Gateway sends: an exception, as a mistake of ours would raise one.
-    event = copy.deepcopy(REQUESTS["callback"])
-    event["rawQueryString"] = f"state={run.started(browser, now)}&code={quote(run.code())}"
-    del event["requestContext"]["timeEpoch"]
-    event["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
-    run.callback(event, LambdaContext("callback"))
+    # API Gateway always sends timeEpoch; without it, the function raises a KeyError.
+    request = copy.deepcopy(REQUESTS["callback"])
+    request["rawQueryString"] = f"state={run.started(browser, now)}&code={quote(run.code())}"
+    del request["requestContext"]["timeEpoch"]
+    request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
+    run.callback(request, LambdaContext("callback"))
 
     written = run.written()
     assert set(run.visited) >= EVERY_OUTCOME
     assert "Authorization granted" in written
     assert "KeyError" in written
     assert len(run.access_log) == len(run.visited)
-    parts = {part for it in run.secrets for part in (it, it[:16], it[-16:])}
+    parts = {part for secret in run.secrets for part in (secret, secret[:16], secret[-16:])}
     assert leaks(written, parts | run.locations) == set()
 
 
-def test_a_wrong_setting_is_named_without_its_value(
+def test_invalid_setting_is_named_without_its_value(
     aws: LocalAws, packages: dict[str, Path]
 ) -> None:
     stack = aws.deploy(PARAMETERS)
     secret = f"https://user:{token_urlsafe(32)}@app.example/"
-    wrong = variables(aws, stack, "StartFunction") | LOUDEST | {"RETURN_URLS": secret}
+    wrong = variables(aws, stack, "StartFunction") | MOST_VERBOSE | {"RETURN_URLS": secret}
 
     with start_function("StartFunction", packages["StartFunction"], wrong) as process:
         with pytest.raises(InitError) as refused:
@@ -235,7 +235,7 @@ def test_a_wrong_setting_is_named_without_its_value(
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
-def test_a_secret_is_found_inside_what_is_encoded(before: str) -> None:
+def test_secret_inside_encoded_text_is_found(before: str) -> None:
     secret = 'sec+ret "of this" run/0123456789'
 
     text = f"{before}{secret} and more"

@@ -1,4 +1,4 @@
-"""Every fault at every AWS call: no failure looks like success, and docs/faults.md says so."""
+"""Every fault at every AWS call: no false success, and docs/faults.md shows the outcome."""
 
 import random
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from tests.integration.outcomes import (
 )
 from tests.slow import SEED, SLOW
 
-# Enough to see a pair of attempts that has changed; the long form runs all of them.
+# Pairs of faults in a fast run; a slow run tests all of them.
 SAMPLE = 36
 SEEN = {"*Received*", "*Try again*", "*Start again*", "sent on to Qonto"}
 SEEN_AGAIN = {"*Received*", "*Already used*", "sent on to Qonto"}
-# Taken, and the client can't know: with DynamoDB's delete this is the loss that is accepted.
-TAKEN = {
+# The call is applied, and its response is lost. For DynamoDB's delete, this loss is accepted.
+APPLIED = {
     Fault.FAILED_LATE,
     Fault.LOST,
     Fault.SILENT,
@@ -38,13 +38,13 @@ TAKEN = {
 
 @pytest.fixture(scope="module")
 def running(aws: LocalAws, microburst: str) -> Iterator[Outcomes]:
-    """A stack of this module's own, behind proxies."""
+    """A runner of cases, with a stack of this module's own."""
     with outcomes(aws, microburst) as found:
         yield found
 
 
-def assert_nothing_looks_like_success(case: Case, outcome: Outcome) -> None:
-    """Assert what must hold whatever fails."""
+def assert_no_false_success(case: Case, outcome: Outcome) -> None:
+    """Assert the rules that hold for each fault."""
     assert outcome.seen in SEEN, case
     assert outcome.seen_again in SEEN_AGAIN, case
     assert outcome.ids <= 1, case
@@ -55,50 +55,47 @@ def assert_nothing_looks_like_success(case: Case, outcome: Outcome) -> None:
     assert outcome.started_over == "*Received*", case
 
 
-def assert_a_loss_is_a_named_one(case: Case, outcome: Outcome) -> None:
-    """Assert that an answer of Qonto that reached nobody was lost as docs/faults.md says."""
+def assert_loss_is_documented(case: Case, outcome: Outcome) -> None:
+    """Assert that docs/faults.md names the loss of an authorization without an event."""
     faults = dict(case.faults)
     if Call.ISSUE in faults or outcome.events_in_all:
         return
-    unconfirmed = bool(TAKEN.intersection(faults.get(Call.CONSUME, ())))
+    unconfirmed = bool(APPLIED.intersection(faults.get(Call.CONSUME, ())))
     not_restored = Call.RESTORE in faults and outcome.seen == "*Start again*"
     assert unconfirmed or not_restored, case
 
 
 def outcomes_of(running: Outcomes, cases: list[Case]) -> list[Outcome]:
-    """Run *cases*, and assert of each what must hold whatever fails."""
+    """Run *cases*, check each outcome, and return them."""
     found = running.of(cases)
     for case, outcome in zip(cases, found, strict=True):
-        assert_nothing_looks_like_success(case, outcome)
-        assert_a_loss_is_a_named_one(case, outcome)
+        assert_no_false_success(case, outcome)
+        assert_loss_is_documented(case, outcome)
     return found
 
 
-def test_whatever_fails_nothing_looks_like_success_and_the_page_says_what_comes_of_it(
-    running: Outcomes,
-) -> None:
+def test_fault_at_any_call_shows_no_false_success(running: Outcomes) -> None:
     cases = [case for *_, case in singles()]
 
     found = single_tables(outcomes_of(running, cases))
-    if found != section("singles"):  # a busy machine adds time-outs of its own
+    if found != section("singles"):  # a busy machine causes more timeouts
         found = single_tables(outcomes_of(running, cases))
 
     assert found == section("singles")
 
 
-def test_two_faults_end_as_the_page_says(running: Outcomes) -> None:
-    """The short form takes a sample of them."""
+def test_two_faults_end_as_documented(running: Outcomes) -> None:
     chosen = list(pairs())
     if not SLOW:
         chosen = random.Random(SEED).sample(chosen, SAMPLE)  # noqa: S311 - repeatable
     page = section("pairs")
 
-    for _ in range(2):  # once more what differs: a busy machine adds time-outs of its own
+    for _ in range(2):  # again for the pairs that differ: a busy machine causes timeouts
         found = outcomes_of(running, [case for *_, case in chosen])
         chosen = [
-            connector
-            for connector, outcome in zip(chosen, found, strict=True)
-            if outcome.code != documented(page, *connector[:3])
+            pair
+            for pair, outcome in zip(chosen, found, strict=True)
+            if outcome.code != documented(page, *pair[:3])
         ]
 
     assert chosen == []

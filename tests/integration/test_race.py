@@ -1,4 +1,4 @@
-"""One state, 200 callbacks at the same moment: exactly one wins."""
+"""Of 200 simultaneous callbacks with one state, exactly one is granted."""
 
 import copy
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.integration.race import PROCESSES, THREADS, callbacks_at_once
 
 @pytest.fixture
 def callback_request(browser: Browser) -> dict[str, Any]:
-    """A callback that would be granted."""
+    """Return a callback request that would be granted alone."""
     request: dict[str, Any] = copy.deepcopy(REQUESTS["callback"])
     request["rawQueryString"] = urlencode({"code": CODE, "state": browser.started()})
     request["requestContext"]["timeEpoch"] = NOW * 1000
@@ -22,14 +22,14 @@ def callback_request(browser: Browser) -> dict[str, Any]:
 
 
 def outcomes(responses: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
-    """Count the answers by status and where they lead, without the query."""
+    """Count the responses by status and by location without its query."""
     return Counter(
         (response["statusCode"], response["headers"].get("Location", "").partition("?")[0])
         for response in responses
     )
 
 
-def test_of_200_callbacks_with_one_state_one_is_granted_and_the_others_are_used(
+def test_200_callbacks_with_one_state_publish_one_event(
     browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
     responses = callbacks_at_once(callback_request, browser.connector.callback_environment)
@@ -39,7 +39,7 @@ def test_of_200_callbacks_with_one_state_one_is_granted_and_the_others_are_used(
     assert len(subscriber.messages()) == 1
 
 
-def test_the_race_is_lost_by_a_store_that_reads_and_then_deletes(
+def test_read_then_delete_store_publishes_several_events(
     browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
     responses = callbacks_at_once(

@@ -1,4 +1,4 @@
-"""``GET /start``: the answer, the cookie, the item."""
+"""``GET /start``: the response, the cookie and the item."""
 
 import json
 import re
@@ -34,7 +34,7 @@ SPECULATIVE = [
 ]
 
 
-def test_the_browser_is_sent_to_qonto(browser: Browser) -> None:
+def test_start_redirects_the_browser_to_qonto(browser: Browser) -> None:
     response = browser.start(context="ctx-1", organization_id="org-1", registration_id="reg-1")
 
     assert response.status == 302
@@ -54,7 +54,7 @@ def test_the_browser_is_sent_to_qonto(browser: Browser) -> None:
     assert "scope=offline_access%20organization.read" in response.location
 
 
-def test_the_item_holds_what_callback_needs_and_only_a_hash_of_the_cookie(
+def test_item_holds_the_authorization_and_the_cookie_hash(
     browser: Browser, connector: Connector
 ) -> None:
     state = browser.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
@@ -80,27 +80,28 @@ def test_the_item_holds_what_callback_needs_and_only_a_hash_of_the_cookie(
     assert cookie not in json.dumps(connector.item(state))
 
 
-def test_10_000_starts_draw_10_000_states_none_of_them_at_import(connector: Connector) -> None:
+def test_forked_handlers_issue_10_000_different_states(connector: Connector) -> None:
     responses = in_forks(
         PROCESSES, load_start, connector.start_environment, start, REQUESTS["start"]
     )
 
-    states = {parse_qs(urlsplit(it["headers"]["Location"]).query)["state"][0] for it in responses}
+    locations = [response["headers"]["Location"] for response in responses]
+    states = {parse_qs(urlsplit(location).query)["state"][0] for location in locations}
     assert len(states) == STARTS
 
 
 def load_start(environment: dict[str, str]) -> Handler:
-    """Load the handler once, before the processes part."""
+    """Return the handler, loaded once before the processes fork."""
     return cold_start("start.handler", environment)
 
 
-def start(fork: Fork, event: dict[str, Any]) -> list[dict[str, Any]]:
-    """Start as often as one of the processes does."""
+def start(fork: Fork, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the responses to one process's share of the starts."""
     context = LambdaContext("start")
-    return [dict(fork.handler(event, context)) for _ in range(STARTS // PROCESSES)]
+    return [dict(fork.handler(request, context)) for _ in range(STARTS // PROCESSES)]
 
 
-def test_the_cookie_is_set_as_designed(browser: Browser) -> None:
+def test_start_sets_the_cookie_with_its_attributes(browser: Browser) -> None:
     [line] = browser.start().cookies
 
     cookie = SimpleCookie(line)["__Host-qonto-connect"]
@@ -130,7 +131,7 @@ def test_a_malformed_cookie_is_replaced(browser: Browser, value: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", browser.cookies["__Host-qonto-connect"])
 
 
-def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
+def test_every_response_has_the_security_headers(browser: Browser) -> None:
     for response in (
         browser.start(),
         browser.start(context="not allowed"),
@@ -142,7 +143,7 @@ def test_every_answer_has_the_designed_headers(browser: Browser) -> None:
         assert response.headers["Strict-Transport-Security"] == "max-age=63072000"
 
 
-def test_the_query_cannot_say_what_the_deployment_says(browser: Browser) -> None:
+def test_query_cannot_override_the_settings(browser: Browser) -> None:
     usual = browser.start()
 
     response = browser.start(
@@ -196,9 +197,7 @@ def test_host_and_forwarding_headers_change_nothing(
         f"return_to={quote(RETURN_URL)}/more",
     ],
 )
-def test_an_invalid_start_is_a_400_page_and_reaches_no_aws_service(
-    cut_off: Connector, query: str
-) -> None:
+def test_invalid_start_returns_400_without_an_aws_call(cut_off: Connector, query: str) -> None:
     browser = Browser(cut_off)
 
     response = browser.request("start", query)
@@ -209,16 +208,16 @@ def test_an_invalid_start_is_a_400_page_and_reaches_no_aws_service(
     assert response.cookies == []
 
 
-def test_an_invalid_start_names_the_parameters_at_fault(browser: Browser) -> None:
+def test_invalid_start_names_the_invalid_parameters(browser: Browser) -> None:
     response = browser.request("start", "context=a&context=b")
 
     assert "<small>Not valid: context</small>" in response.body
 
 
-def test_the_pair_that_is_cut_off_would_have_shown_a_call(cut_off: Connector) -> None:
+def test_cut_off_connector_returns_503_to_valid_start(cut_off: Connector) -> None:
     response = Browser(cut_off).start()
 
-    assert response.status == 503
+    assert response.status == 503  # an AWS call through cut_off shows as a 503
     assert response.cookies == []
 
 
@@ -231,7 +230,7 @@ def test_another_return_url_may_be_chosen(browser: Browser, connector: Connector
 
 
 @pytest.mark.parametrize("headers", SPECULATIVE)
-def test_a_speculative_start_is_an_empty_503_and_issues_nothing(
+def test_speculative_start_returns_503_and_issues_no_state(
     cut_off: Connector, headers: dict[str, str]
 ) -> None:
     response = Browser(cut_off).start(headers=headers)

@@ -1,4 +1,4 @@
-"""What an operator reads: one log line and one count an outcome, and no secret in either."""
+"""Each outcome writes one log line and one metric for the operator, and no secret."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def lines(printed: str) -> list[dict[str, Any]]:
     return [entry for entry in entries if "_aws" not in entry]
 
 
-def test_each_outcome_is_one_line_and_one_count(
+def test_each_outcome_writes_one_line_and_one_metric(
     connector: Connector, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
 ) -> None:
     browser = Browser(connector.restarted())
@@ -69,10 +69,10 @@ def test_each_outcome_is_one_line_and_one_count(
     assert granted["authorization_id"] == subscriber.messages()[0]["subject"]
 
 
-def test_alarms_and_dashboard_watch_what_is_counted(
+def test_alarms_and_dashboard_watch_the_written_metrics(
     aws: LocalAws, microburst: str, stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All that the functions count is shown, and no alarm waits for what nobody counts."""
+    """The dashboard shows every metric of the functions and alarms, and no unwritten one."""
     service = stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
     resolution = Resolution(infra.load(), **{"AWS::StackName": service})
     shown = dashboard_metrics(resolution)
@@ -94,22 +94,22 @@ def test_alarms_and_dashboard_watch_what_is_counted(
         other = Browser(browser.connector)
         other.granted(states[3])  # no cookie
         other.started()
-        other.granted(states[3])  # another browser's
+        other.granted(states[3])  # other browser
         other.request("callback", "code=x")  # invalid
     counts_written = counted(capsys.readouterr().out)
 
-    assert counts_written == {it for it in shown if it.namespace == "qonto-connect"}
+    assert counts_written == {metric for metric in shown if metric.namespace == "qonto-connect"}
     assert set().union(*alarm_metrics(resolution).values()) <= shown
 
 
-def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
+def test_documented_log_queries_use_only_written_fields(
     connector: Connector, cut_off: Connector, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each field of the queries in docs/operations.md is in a line of a function's or the API's."""
+    """A function or the API writes each field of the queries in docs/operations.md."""
     manual = (infra.ROOT / "docs" / "operations.md").read_text("utf-8")
     [section] = re.findall(r"^## Follow one flow$(.*?)^## ", manual, re.MULTILINE | re.DOTALL)
     queries = re.findall(r"^    .+", section, re.MULTILINE)
-    asked_for = set(re.findall(r"[a-z_A-Z]+(?=,|$| =| like)", "\n".join(queries), re.MULTILINE))
+    queried = set(re.findall(r"[a-z_A-Z]+(?=,|$| =| like)", "\n".join(queries), re.MULTILINE))
     stage = infra.load()["Resources"]["HttpApiStage"]["Properties"]
     browser = Browser(connector.cold_started())
 
@@ -118,14 +118,13 @@ def test_the_queries_that_follow_a_flow_ask_for_what_is_written(
     Browser(cut_off.restarted()).start()
 
     written = set().union(*lines(capsys.readouterr().out))
-    assert "authorization_id" in asked_for
+    assert "authorization_id" in queried
     assert (
-        asked_for - {"timestamp"}
-        <= written | json.loads(stage["AccessLogSettings"]["Format"]).keys()
+        queried - {"timestamp"} <= written | json.loads(stage["AccessLogSettings"]["Format"]).keys()
     )
 
 
-def test_the_time_of_a_line_is_rfc_3339(
+def test_timestamp_of_a_log_line_is_rfc_3339(
     connector: Connector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     browser = Browser(connector.restarted())
@@ -138,7 +137,7 @@ def test_the_time_of_a_line_is_rfc_3339(
     assert line["timestamp"].endswith("+00:00")
 
 
-def test_a_refusal_names_the_parameters_and_never_their_values(
+def test_refusal_logs_parameter_names_without_values(
     connector: Connector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     browser = Browser(connector.restarted())

@@ -1,13 +1,13 @@
-"""What happens to flows under way while a stack is updated or rolled back."""
+"""Flows that are under way while their stack is updated or rolled back."""
 
 from demo.local_aws import LocalAws, Stack
 from tests.integration.connector import REDIRECT_URI, RETURN_URL, Browser, Connector, Subscriber
 
 
-def test_a_state_goes_on_as_it_was_started(
+def test_flow_keeps_the_settings_of_its_start(
     aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
 ) -> None:
-    """New settings are for new flows: what Qonto was sent is what the event says."""
+    """The event must match the request that Qonto received."""
     state = browser.started(context="ctx-1")
     browser.connector = Connector(
         aws,
@@ -27,7 +27,7 @@ def test_a_state_goes_on_as_it_was_started(
     assert "code_verifier" not in data
 
 
-def test_a_state_of_a_newer_version_is_good_after_a_rollback(
+def test_item_of_a_newer_version_survives_a_rollback(
     aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
 ) -> None:
     state = browser.started()
@@ -44,10 +44,10 @@ def test_a_state_of_a_newer_version_is_good_after_a_rollback(
     assert subscriber.message()["data"]["code"]
 
 
-def test_a_state_of_another_client_is_answered_as_used(
+def test_item_of_another_client_is_refused_as_used(
     aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
 ) -> None:
-    """Which is why a new client gets a stack of its own."""
+    """A new client therefore needs its own stack."""
     state = browser.started()
     browser.connector = Connector(aws, stack, CLIENT_ID="client-2")
 

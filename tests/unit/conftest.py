@@ -1,4 +1,4 @@
-"""Unit tests run with no network at all."""
+"""A unit test fails if it opens a network connection."""
 
 import socket
 

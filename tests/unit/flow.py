@@ -1,4 +1,4 @@
-"""Memorable values of one flow, for tests of what is made from them."""
+"""The values of one flow, for the tests of the modules that use them."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""From the query of /start to the request at Qonto."""
+"""The query of /start, and the authorization request to Qonto."""
 
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -25,18 +25,18 @@ ENVIRONMENT = {
 SETTINGS = StartSettings.model_validate(ENVIRONMENT)
 
 
-def test_an_empty_query_returns_to_the_first_return_url() -> None:
+def test_empty_query_returns_to_first_return_url() -> None:
     query = authorization_request.parse("", RETURN_URLS)
 
     assert query.return_to == RETURN_URLS[0]
     assert query.context is query.organization_id is query.registration_id is None
 
 
-def test_without_return_urls_there_is_nowhere_to_return_to() -> None:
+def test_no_return_urls_means_no_return_to() -> None:
     assert authorization_request.parse("", ()).return_to is None
 
 
-def test_what_an_app_may_ask_is_taken() -> None:
+def test_all_app_parameters_are_accepted() -> None:
     query = authorization_request.parse(
         f"context=aZ0._~-&organization_id=org_1-A&registration_id=reg&return_to={quote(RETURN_URLS[1])}",
         RETURN_URLS,
@@ -69,7 +69,7 @@ def test_what_an_app_may_ask_is_taken() -> None:
         " https://app.example.com/connected",
     ],
 )
-def test_return_to_is_a_return_url_character_for_character(return_to: str) -> None:
+def test_return_to_outside_return_urls_is_refused(return_to: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
         authorization_request.parse(f"return_to={quote(return_to, safe='')}", RETURN_URLS)
 
@@ -78,7 +78,7 @@ def test_return_to_is_a_return_url_character_for_character(return_to: str) -> No
 
 @pytest.mark.parametrize("name", ["context", "organization_id", "registration_id"])
 @pytest.mark.parametrize("value", ["", "two words", "a/b", "é", "a" * 257, "a\n"])
-def test_a_malformed_value_is_refused_by_its_name_and_never_repeated(name: str, value: str) -> None:
+def test_malformed_parameter_is_refused_by_name_without_value(name: str, value: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
         authorization_request.parse(f"{name}={quote(value)}", RETURN_URLS)
 
@@ -88,13 +88,13 @@ def test_a_malformed_value_is_refused_by_its_name_and_never_repeated(name: str, 
 
 
 @pytest.mark.parametrize("name", ["context", "return_to", "organization_id", "registration_id"])
-def test_a_repeat_is_refused(name: str) -> None:
+def test_repeated_parameter_is_refused(name: str) -> None:
     with pytest.raises(InvalidQueryError):
         authorization_request.parse(f"{name}=a&{name}=a", RETURN_URLS)
 
 
 @given(st.text(alphabet=st.characters(codec=None, categories=None)))
-def test_any_query_gives_a_request_or_a_refusal(raw_query: str) -> None:
+def test_any_query_is_parsed_or_refused(raw_query: str) -> None:
     for query in (
         raw_query,
         f"context={raw_query}",
@@ -107,7 +107,7 @@ def test_any_query_gives_a_request_or_a_refusal(raw_query: str) -> None:
         assert parsed.return_to in RETURN_URLS
 
 
-def test_the_request_holds_what_qonto_asks_for_and_no_more() -> None:
+def test_request_holds_only_the_parameters_qonto_requires() -> None:
     assert authorization_request.url(pending(), SETTINGS) == (
         f"{ENDPOINT}?client_id=client-1"
         "&redirect_uri=https%3A%2F%2Fconnect.example.com%2Fcallback"
@@ -116,7 +116,7 @@ def test_the_request_holds_what_qonto_asks_for_and_no_more() -> None:
     )
 
 
-def test_the_identifiers_that_skip_the_picker_are_passed_on() -> None:
+def test_organization_and_registration_ids_are_passed_to_qonto() -> None:
     url = authorization_request.url(
         pending(organization_id="org", registration_id="reg", context="c", return_to="x"), SETTINGS
     )
@@ -132,7 +132,7 @@ def test_identity_type_is_passed_to_qonto() -> None:
     assert url.endswith(f"&state={STATE}&identity_type=user")
 
 
-def test_pkce_sends_the_challenge_and_keeps_the_verifier() -> None:
+def test_pkce_sends_challenge_and_not_verifier() -> None:
     url = authorization_request.url(pending(code_verifier="v" * 43), SETTINGS)
 
     parameters = dict(parse_qsl(urlsplit(url).query))

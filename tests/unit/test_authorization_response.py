@@ -1,4 +1,4 @@
-"""What Qonto's answer, brought by a browser, is taken for."""
+"""The authorization response that a browser brings from Qonto to /callback."""
 
 import json
 from urllib.parse import quote, urlencode
@@ -13,7 +13,7 @@ from outcomes import Outcome
 from tests.unit.flow import CODE, STATE
 
 
-def test_a_code_is_granted() -> None:
+def test_code_is_granted() -> None:
     response = parse(f"code={CODE}&scope=offline_access+organization.read&state={STATE}")
 
     assert response.outcome is Outcome.GRANTED
@@ -31,7 +31,7 @@ def test_a_code_is_granted() -> None:
         ("ACCESS_DENIED", Outcome.FAILED),
     ],
 )
-def test_an_error_is_denied_or_failed(error: str, outcome: Outcome) -> None:
+def test_error_is_denied_or_failed(error: str, outcome: Outcome) -> None:
     response = parse(urlencode({"error": error, "state": STATE}))
 
     assert response.outcome is outcome
@@ -61,7 +61,7 @@ def test_an_error_is_denied_or_failed(error: str, outcome: Outcome) -> None:
         "code=" + "x" * 2049 + "&state={state}",
     ],
 )
-def test_anything_but_one_answer_to_one_state_is_refused(query: str) -> None:
+def test_invalid_authorization_response_is_refused(query: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
         parse(query.format(state=STATE))
 
@@ -69,11 +69,11 @@ def test_anything_but_one_answer_to_one_state_is_refused(query: str) -> None:
     assert failure.value.__cause__ is None
 
 
-def test_the_longest_code_is_taken() -> None:
+def test_longest_code_is_accepted() -> None:
     assert parse(f"code={'x' * 2048}&state={STATE}").code == "x" * 2048
 
 
-def test_what_we_do_not_know_is_ignored() -> None:
+def test_unknown_parameters_are_ignored() -> None:
     response = parse(f"iss=a&iss=b&return_to=https://evil.example&code={CODE}&state={STATE}")
 
     assert response.outcome is Outcome.GRANTED
@@ -82,13 +82,13 @@ def test_what_we_do_not_know_is_ignored() -> None:
 @pytest.mark.parametrize(
     "text", ["a,b,c", "one+two", "été 🏦", "<script>alert('&')</script>", "", "a\nb\x00c"]
 )
-def test_a_description_arrives_as_it_was_sent(text: str) -> None:
+def test_error_description_stays_as_sent(text: str) -> None:
     response = parse(urlencode({"error": "e", "error_description": text, "state": STATE}))
 
     assert response.error_description == text
 
 
-def test_over_long_texts_are_cut_without_breaking_a_character() -> None:
+def test_long_texts_are_cut_between_characters() -> None:
     response = parse(
         urlencode({"error": "é" * 200, "error_description": "🏦" * 2000, "state": STATE})
     )
@@ -97,8 +97,8 @@ def test_over_long_texts_are_cut_without_breaking_a_character() -> None:
     assert response.error_description == "🏦" * 1024
 
 
-def test_control_characters_are_cut_to_four_bytes_of_json_a_character() -> None:
-    """They take six bytes each, and nothing else takes more than four."""
+def test_control_characters_are_cut_by_json_size() -> None:
+    """A control character takes six bytes of JSON, and every other one at most four."""
     response = parse(
         urlencode({"error": "\x01" * 128, "error_description": "\x01" * 1024, "state": STATE})
     )
@@ -108,7 +108,7 @@ def test_control_characters_are_cut_to_four_bytes_of_json_a_character() -> None:
 
 
 @given(st.text(max_size=2000))
-def test_a_description_is_a_beginning_of_what_was_sent_and_bounded_in_json(text: str) -> None:
+def test_any_description_is_cut_to_4096_json_bytes(text: str) -> None:
     response = parse(
         f"error=e&state={STATE}&error_description={quote(text, safe='', errors='strict')}"
     )
@@ -119,28 +119,28 @@ def test_a_description_is_a_beginning_of_what_was_sent_and_bounded_in_json(text:
 
 
 @pytest.mark.parametrize("scope", ['quo"te', "a  b", "é", "s" * 1025])
-def test_a_scope_that_is_none_is_as_if_not_sent(scope: str) -> None:
+def test_invalid_scope_counts_as_omitted(scope: str) -> None:
     assert parse(urlencode({"code": "c", "scope": scope, "state": STATE})).scope is None
 
 
-def test_the_longest_scope_is_taken() -> None:
+def test_longest_scope_is_accepted() -> None:
     assert parse(urlencode({"code": "c", "scope": "s" * 1024, "state": STATE})).scope == "s" * 1024
 
 
-@pytest.mark.parametrize("response", ["", "code=c&error=e"])
-def test_code_and_error_are_named_when_one_of_them_must_be_there(response: str) -> None:
-    with pytest.raises(InvalidQueryError) as refused:
-        parse(f"state={STATE}&{response}")
+@pytest.mark.parametrize("parameters", ["", "code=c&error=e"])
+def test_missing_or_conflicting_code_and_error_are_named(parameters: str) -> None:
+    with pytest.raises(InvalidQueryError) as failure:
+        parse(f"state={STATE}&{parameters}")
 
-    assert refused.value.parameters == ("code", "error")
+    assert failure.value.parameters == ("code", "error")
 
 
-def test_an_empty_scope_says_that_nothing_was_granted() -> None:
+def test_empty_scope_stays_empty() -> None:
     assert parse(f"code=c&scope=&state={STATE}").scope == ""
 
 
 @given(st.text(alphabet=st.characters(codec=None, categories=None)))
-def test_any_query_gives_a_response_or_a_refusal(raw_query: str) -> None:
+def test_any_query_is_parsed_or_refused(raw_query: str) -> None:
     for query in (raw_query, f"state={STATE}&error={raw_query}"):
         try:
             response = parse(query)

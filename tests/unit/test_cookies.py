@@ -11,17 +11,17 @@ from authorization import STATE_LIFETIME
 VALUE = "a" * 43
 
 
-def test_the_cookie_is_host_only_secure_and_unreadable_by_scripts() -> None:
+def test_browser_cookie_has_host_prefix_and_secure_attributes() -> None:
     assert cookies.set_browser(VALUE) == (
         f"__Host-qonto-connect={VALUE}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
     )
 
 
-def test_the_cookie_outlives_every_state() -> None:
+def test_browser_cookie_outlives_every_state() -> None:
     assert cookies.MAX_AGE > STATE_LIFETIME
 
 
-def test_a_new_value_is_well_formed_and_never_the_same() -> None:
+def test_new_browser_values_are_valid_and_unique() -> None:
     values = {cookies.new_browser() for _ in range(1000)}
 
     assert len(values) == 1000
@@ -29,7 +29,7 @@ def test_a_new_value_is_well_formed_and_never_the_same() -> None:
         assert cookies.read_browser({"cookies": [f"__Host-qonto-connect={value}"]}) == value
 
 
-def test_the_value_is_found_among_others() -> None:
+def test_browser_cookie_is_found_among_others() -> None:
     sent = ["session=x", f"__Host-qonto-connect={VALUE}", "theme=dark"]
 
     assert cookies.read_browser({"cookies": sent}) == VALUE
@@ -50,23 +50,23 @@ def test_the_value_is_found_among_others() -> None:
         [f"__Host-qonto-connect={VALUE}", f"__Host-qonto-connect={VALUE}"],
     ],
 )
-def test_anything_but_one_value_of_ours_is_no_cookie(sent: list[str]) -> None:
+def test_missing_malformed_or_repeated_browser_cookie_is_ignored(sent: list[str]) -> None:
     assert cookies.read_browser({"cookies": sent}) is None
 
 
-def test_an_event_without_cookies_has_no_cookie() -> None:
+def test_request_without_cookies_has_no_browser_cookie() -> None:
     assert cookies.read_browser({}) is None
 
 
-def test_only_the_hash_of_the_value_is_kept() -> None:
+def test_browser_hash_is_sha256_of_the_value() -> None:
     assert cookies.browser_hash(VALUE) == sha256(VALUE.encode()).hexdigest()
 
 
-def test_what_was_asked_of_start_is_kept_for_the_page_of_its_own_flow() -> None:
-    line = cookies.set_start_query("1a2b3c4d", "context=ctx.1&organization_id=org-1")
+def test_start_query_is_kept_for_its_own_reference() -> None:
+    header = cookies.set_start_query("1a2b3c4d", "context=ctx.1&organization_id=org-1")
 
-    kept = line.partition(";")[0]
-    assert line == (
+    kept = header.partition(";")[0]
+    assert header == (
         "__Host-qonto-connect-start=1a2b3c4d.context=ctx.1&organization_id=org-1; "
         "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
     )
@@ -75,14 +75,14 @@ def test_what_was_asked_of_start_is_kept_for_the_page_of_its_own_flow() -> None:
 
 
 @pytest.mark.parametrize("reference", ["", "1a2b3c4e", "1a2b3c4d.context=ctx-1"])
-def test_what_was_asked_of_start_is_known_to_no_other_page(reference: str) -> None:
+def test_start_query_is_empty_for_another_reference(reference: str) -> None:
     sent = ["__Host-qonto-connect-start=1a2b3c4d.context=ctx-1"]
 
     assert cookies.read_start_query({"cookies": sent}, reference) == ""
     assert cookies.read_start_query({}, reference) == ""
 
 
-def test_what_was_asked_of_start_fits_into_a_cookie_at_its_longest() -> None:
+def test_longest_start_query_fits_into_a_cookie() -> None:
     query = urlencode(
         {
             "organization_id": "o" * 128,
@@ -92,6 +92,6 @@ def test_what_was_asked_of_start_fits_into_a_cookie_at_its_longest() -> None:
         }
     )
 
-    line = cookies.set_start_query("1a2b3c4d", query)
+    header = cookies.set_start_query("1a2b3c4d", query)
 
-    assert len(line) < 4096  # what every browser keeps (RFC 6265, section 6.1)
+    assert len(header) < 4096  # the size that every browser keeps (RFC 6265, section 6.1)

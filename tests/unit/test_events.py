@@ -1,4 +1,4 @@
-"""The message that subscribers receive."""
+"""The event that callback publishes."""
 
 import json
 from typing import Any
@@ -13,15 +13,15 @@ ARRIVED_AT = STARTED_AT + 90
 TOKEN_ENDPOINT = "https://oauth-sandbox.staging.qonto.co/oauth2/token"
 
 
-def message(
-    response: dict[str, str],
+def build(
+    parameters: dict[str, str],
     authorization: PendingAuthorization | None = None,
     arrived_at: int = ARRIVED_AT,
 ) -> dict[str, Any]:
-    """Return what is published of *answer*."""
+    """Return the event, as JSON, of an authorization response with *parameters*."""
     event = events.build(
         authorization or pending(),
-        authorization_response.parse(urlencode(response | {"state": STATE})),
+        authorization_response.parse(urlencode(parameters | {"state": STATE})),
         TOKEN_ENDPOINT,
         arrived_at,
     )
@@ -29,12 +29,12 @@ def message(
     return published
 
 
-def test_a_granted_event_is_the_whole_contract() -> None:
+def test_granted_event_equals_the_contract() -> None:
     authorization = pending(
         organization_id="org", registration_id="reg", context="ctx", code_verifier="v" * 43
     )
 
-    granted = message({"code": CODE, "scope": "organization.read"}, authorization)
+    granted = build({"code": CODE, "scope": "organization.read"}, authorization)
 
     event_id = UUID(granted.pop("id"))
     assert event_id.version == 5
@@ -64,8 +64,8 @@ def test_a_granted_event_is_the_whole_contract() -> None:
     }
 
 
-def test_a_failed_event_is_the_whole_contract_and_absent_members_are_left_out() -> None:
-    failed = message({"error": "access_denied", "error_description": "a, b"})
+def test_failed_event_equals_the_contract_without_absent_members() -> None:
+    failed = build({"error": "access_denied", "error_description": "a, b"})
 
     assert UUID(failed.pop("id")).version == 5
     assert failed == {
@@ -89,40 +89,40 @@ def test_a_failed_event_is_the_whole_contract_and_absent_members_are_left_out() 
     }
 
 
-def test_one_answer_has_one_id_whenever_it_comes() -> None:
-    assert message({"code": CODE})["id"] == message({"code": CODE}, arrived_at=ARRIVED_AT + 5)["id"]
+def test_repeated_authorization_response_has_the_same_event_id() -> None:
+    assert build({"code": CODE})["id"] == build({"code": CODE}, arrived_at=ARRIVED_AT + 5)["id"]
 
 
-def test_another_answer_has_another_id() -> None:
+def test_different_authorization_responses_have_different_event_ids() -> None:
     other = pending(authorization_id=UUID("5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a01"))
 
     ids = {
-        message({"code": CODE})["id"],
-        message({"code": CODE + "x"})["id"],
-        message({"error": CODE})["id"],
-        message({"error": "access_denied"})["id"],
-        message({"code": CODE}, other)["id"],
+        build({"code": CODE})["id"],
+        build({"code": CODE + "x"})["id"],
+        build({"error": CODE})["id"],
+        build({"error": "access_denied"})["id"],
+        build({"code": CODE}, other)["id"],
     }
 
     assert len(ids) == 5
 
 
-def test_neither_state_nor_cookie_is_in_the_event() -> None:
-    published = json.dumps(message({"code": CODE}))
+def test_event_holds_neither_state_nor_browser_hash() -> None:
+    published = json.dumps(build({"code": CODE}))
 
     assert STATE not in published
     assert pending().browser_hash not in published
 
 
-def test_the_secrets_stand_in_data_alone() -> None:
-    granted = message({"code": CODE}, pending(code_verifier="v" * 43))
+def test_code_and_verifier_are_only_in_data() -> None:
+    granted = build({"code": CODE}, pending(code_verifier="v" * 43))
 
     del granted["data"]
     assert CODE not in json.dumps(granted)
     assert "v" * 43 not in json.dumps(granted)
 
 
-def test_the_largest_event_stays_under_8_kb() -> None:
+def test_largest_event_stays_under_8_kb() -> None:
     authorization = pending(
         client_id="c" * 128,
         redirect_uri="https://" + "h" * 495 + "/callback",

@@ -1,4 +1,4 @@
-"""What is read from a browser's request."""
+"""The query, the headers and the time of a browser's request."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from http_api import InvalidQueryError, arrival, is_speculative, single_values
 
 
-def test_a_repeat_of_one_of_ours_is_refused_by_its_name() -> None:
+def test_repeated_known_parameter_is_refused_by_name() -> None:
     with pytest.raises(InvalidQueryError) as failure:
         single_values("state=a&x=1&state=a", {"state"})
 
@@ -15,12 +15,12 @@ def test_a_repeat_of_one_of_ours_is_refused_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("query", ["state=a&%73tate=a", "state=a&state", "state=&state="])
-def test_a_repeat_is_seen_however_it_is_written(query: str) -> None:
+def test_repeat_in_any_spelling_is_refused(query: str) -> None:
     with pytest.raises(InvalidQueryError):
         single_values(query, {"state"})
 
 
-def test_other_names_are_ignored_and_may_repeat() -> None:
+def test_unknown_parameters_are_ignored_and_may_repeat() -> None:
     assert single_values("iss=x&iss=y&state=a&utm", {"state"}) == {"state": "a"}
 
 
@@ -40,14 +40,14 @@ def test_other_names_are_ignored_and_may_repeat() -> None:
         ("100%", "100%"),
     ],
 )
-def test_a_value_is_decoded_once(raw: str, text: str) -> None:
+def test_value_is_decoded_once(raw: str, text: str) -> None:
     assert single_values(f"error_description={raw}", {"error_description"}) == {
         "error_description": text
     }
 
 
 @given(st.text())
-def test_any_query_gives_values_or_a_refusal(raw_query: str) -> None:
+def test_any_query_is_decoded_or_refused(raw_query: str) -> None:
     try:
         values = single_values(raw_query, {"state", "code"})
     except InvalidQueryError:
@@ -69,16 +69,16 @@ def test_any_query_gives_values_or_a_refusal(raw_query: str) -> None:
         {"sec-fetch-dest": ""},
     ],
 )
-def test_a_request_that_nobody_waits_for_is_speculative(headers: dict[str, str]) -> None:
+def test_prefetch_or_subresource_request_is_speculative(headers: dict[str, str]) -> None:
     assert is_speculative({"headers": headers})
 
 
 @pytest.mark.parametrize(
     "headers", [{}, {"sec-fetch-dest": "document"}, {"purpose": "other"}, {"accept": "prefetch"}]
 )
-def test_a_navigation_is_not_speculative(headers: dict[str, str]) -> None:
+def test_navigation_is_not_speculative(headers: dict[str, str]) -> None:
     assert not is_speculative({"headers": headers})
 
 
-def test_arrival_is_the_gateways_own_time_in_whole_seconds() -> None:
+def test_arrival_is_gateway_time_in_whole_seconds() -> None:
     assert arrival({"requestContext": {"timeEpoch": 1700000000999}}) == 1700000000

@@ -1,4 +1,4 @@
-"""The language of a page."""
+"""The choice of a page's language."""
 
 import time
 
@@ -31,7 +31,7 @@ from pages.language import preferred_language
         ("fr-CH;q=0.9, de;q=0.5, fr;q=0.1", "fr"),
     ],
 )
-def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language: str) -> None:
+def test_preferred_language_is_chosen(accepted: str, language: str) -> None:
     assert preferred_language(accepted, ["en", "fr", "de", "it", "es"]) == language
 
 
@@ -39,13 +39,13 @@ def test_the_language_that_the_browser_prefers_is_taken(accepted: str, language:
     "accepted",
     ["", "pt", "de;q=0", "fr;q=2", "fr;q=1.5", "fr;q=0.1234", "fr;q=x", "f r", ";", ",,,", "é"],
 )
-def test_a_language_that_nobody_offers_or_asks_for_is_the_first(accepted: str) -> None:
+def test_unsupported_or_invalid_preference_gives_first_language(accepted: str) -> None:
     assert preferred_language(accepted, ["en", "fr", "de", "it", "es"]) == "en"
 
 
 @pytest.mark.parametrize("accepted", ["{}!", "a{}!", "a;{}!", "a;q=1{}!", "a{};{}q=1{}!"])
-def test_a_header_full_of_spaces_costs_no_more_than_another(accepted: str) -> None:
-    """As long as the gateway lets it be; tried at each of its spaces, it would cost a second."""
+def test_header_full_of_spaces_is_parsed_quickly(accepted: str) -> None:
+    """The header is as long as API Gateway allows. Backtracking would take a second."""
     header = accepted.replace("{}", " " * 10_000)
     before = time.process_time()
 
@@ -54,5 +54,5 @@ def test_a_header_full_of_spaces_costs_no_more_than_another(accepted: str) -> No
     assert time.process_time() - before < 0.1
 
 
-def test_without_a_preference_the_language_is_the_first() -> None:
+def test_missing_preference_gives_first_language() -> None:
     assert preferred_language("", ["en", "fr"]) == "en"

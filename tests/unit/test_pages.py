@@ -1,4 +1,4 @@
-"""What a person reads."""
+"""The HTML pages that users read."""
 
 import re
 import tomllib
@@ -30,7 +30,7 @@ STATUSES = {
     "start-invalid": 400,
 }
 TRY_AGAIN = ["callback-unavailable", "start-unavailable"]
-START_AGAIN = [it for it in STATUSES if it not in {*TRY_AGAIN, "granted", "start-invalid"}]
+START_AGAIN = [name for name in STATUSES if name not in {*TRY_AGAIN, "granted", "start-invalid"}]
 ENVIRONMENT = {
     "QONTO_ENVIRONMENT": "sandbox",
     "CLIENT_ID": "client-1",
@@ -47,7 +47,7 @@ every_language = pytest.mark.parametrize("language", LANGUAGES)
 
 
 class _Elements(HTMLParser):
-    """The elements of a page, their attributes, and the text of each."""
+    """Parses a page into its elements, their attributes, texts and links."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -72,33 +72,33 @@ class _Elements(HTMLParser):
 def response(
     name: str, detail: str = "", start_query: str = "", language: str = "en", **environment: str
 ) -> dict[str, Any]:
-    """Return the response with the page *name*, with more *environment*."""
+    """Return the response with the page *name*, for ENVIRONMENT with *environment*."""
     settings = Settings.model_validate(ENVIRONMENT | environment)
     request = {"headers": {"accept-language": language}}
     return pages.page(request, settings, name, detail, start_query)
 
 
 def links(name: str, start_query: str = "", **environment: str) -> list[Any]:
-    """Return the English links of a page and where they lead, in their order."""
+    """Return the text and URL of each link of the English page *name*, in order."""
     page = response(name, start_query=start_query, **environment)
     return list(_Elements(page["body"]).links.items())
 
 
 @every_page
-def test_a_page_has_its_own_status(name: str) -> None:
+def test_page_has_its_status(name: str) -> None:
     assert response(name)["statusCode"] == STATUSES[name]
 
 
-def test_there_is_no_page_that_no_test_names() -> None:
+def test_every_page_of_catalogue_is_tested() -> None:
     assert TEXTS.keys() - {"words"} == STATUSES.keys()
 
 
-def test_qontos_markets_are_spoken_to_in_their_languages() -> None:
+def test_pages_are_in_languages_of_qonto_markets() -> None:
     assert set(LANGUAGES) == {"en", "fr", "de", "it", "es"}
 
 
 @every_language
-def test_no_language_lacks_a_text(language: str) -> None:
+def test_every_language_has_every_text(language: str) -> None:
     assert TEXTS["words"][language].keys() == TEXTS["words"]["en"].keys()
     assert TEXTS["words"][language]["unnamed"].keys() == {"app", "back"}
     for name in STATUSES:
@@ -108,9 +108,7 @@ def test_no_language_lacks_a_text(language: str) -> None:
 
 @every_language
 @every_page
-def test_a_page_says_what_happened_and_what_to_do_in_one_sentence_each(
-    name: str, language: str
-) -> None:
+def test_page_says_what_happened_and_what_to_do(name: str, language: str) -> None:
     page = response(name, language=language)
     elements = _Elements(page["body"])
 
@@ -124,19 +122,19 @@ def test_a_page_says_what_happened_and_what_to_do_in_one_sentence_each(
 
 
 @pytest.mark.parametrize("name", TRY_AGAIN)
-def test_in_place_of_a_redirect_the_way_on_is_the_same_address(name: str) -> None:
+def test_unavailable_page_offers_to_try_again(name: str) -> None:
     assert links(name) == [("Try again", ""), ("Get help", "mailto:help@example.com")]
 
 
-@pytest.mark.parametrize("name", [it for it in STATUSES if it not in TRY_AGAIN])
-def test_where_nothing_is_known_the_way_on_is_back_to_the_app(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in STATUSES if name not in TRY_AGAIN])
+def test_page_without_start_query_links_to_app(name: str) -> None:
     assert links(name) == [
         ("Back to Ledgerly", "https://app.example.com/back"),
         ("Get help", "mailto:help@example.com"),
     ]
 
 
-def test_an_app_without_a_name_is_the_app() -> None:
+def test_unnamed_app_is_called_the_app() -> None:
     back = ("Back to the app", "https://app.example.com/back")
 
     assert links("granted", APP_NAME="", SUPPORT_URL="") == [back]
@@ -145,7 +143,7 @@ def test_an_app_without_a_name_is_the_app() -> None:
 
 
 @pytest.mark.parametrize("name", START_AGAIN)
-def test_where_it_is_known_what_was_asked_for_one_can_ask_again(name: str) -> None:
+def test_page_with_start_query_offers_to_start_again(name: str) -> None:
     assert links(name, "context=ctx-1&organization_id=org-1") == [
         ("Start again", "/start?context=ctx-1&organization_id=org-1"),
         ("Back to Ledgerly", "https://app.example.com/back"),
@@ -154,22 +152,24 @@ def test_where_it_is_known_what_was_asked_for_one_can_ask_again(name: str) -> No
 
 
 @pytest.mark.parametrize("name", START_AGAIN)
-def test_without_an_app_to_go_back_to_one_can_start_again(name: str) -> None:
+def test_page_without_return_urls_offers_to_start_again(name: str) -> None:
     assert links(name, RETURN_URLS="", SUPPORT_URL="") == [("Start again", "/start")]
 
 
 @pytest.mark.parametrize("name", ["granted", "start-invalid"])
-def test_what_went_well_or_cannot_go_well_is_not_started_again(name: str) -> None:
+def test_granted_or_invalid_start_offers_no_start_again(name: str) -> None:
     assert links(name, "context=ctx-1", RETURN_URLS="", SUPPORT_URL="") == []
 
 
 @every_page
-def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
+def test_page_loads_nothing_and_runs_nothing(name: str) -> None:
     page = response(name)
     elements = _Elements(page["body"])
 
     assert not {"script", "link", "img", "iframe", "form", "object"} & set(elements.names)
-    assert not [a for a, _ in elements.attributes if a.startswith("on") or a in {"src", "style"}]
+    assert not [
+        name for name, _ in elements.attributes if name.startswith("on") or name in {"src", "style"}
+    ]
     [style] = re.findall(r"<style>(.*?)</style>", page["body"], re.DOTALL)
     assert "url(" not in style
     assert "@import" not in style
@@ -181,7 +181,7 @@ def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
 
 
 @every_page
-def test_a_page_has_every_security_header_and_a_503_says_when_to_come_back(name: str) -> None:
+def test_page_has_security_headers_and_503_retry_after(name: str) -> None:
     headers = response(name)["headers"]
 
     del headers["Content-Security-Policy"]
@@ -197,7 +197,7 @@ def test_a_page_has_every_security_header_and_a_503_says_when_to_come_back(name:
 
 @every_language
 @every_page
-def test_a_page_reads_well_without_any_setting(name: str, language: str) -> None:
+def test_page_without_optional_settings_has_no_placeholders(name: str, language: str) -> None:
     page = response(name, language=language, RETURN_URLS="", APP_NAME="", SUPPORT_URL="")
     text = re.sub(r"<style>.*?</style>", "", page["body"], flags=re.DOTALL)
 
@@ -208,7 +208,7 @@ def test_a_page_reads_well_without_any_setting(name: str, language: str) -> None
 
 @every_language
 @every_page
-def test_a_page_stays_under_5_kb_at_its_longest(name: str, language: str) -> None:
+def test_longest_page_stays_under_5_kb(name: str, language: str) -> None:
     start_query = urlencode(
         {
             "context": "x" * 256,
@@ -229,7 +229,7 @@ def test_a_page_stays_under_5_kb_at_its_longest(name: str, language: str) -> Non
     assert len(page["body"].encode()) < 5000
 
 
-def test_names_and_addresses_are_escaped() -> None:
+def test_app_name_and_return_url_are_escaped() -> None:
     page = response(
         "granted",
         "1a2b3c4d",
@@ -242,27 +242,27 @@ def test_names_and_addresses_are_escaped() -> None:
     assert 'href="https://app.example.com/?a=1&amp;b=&#x27;x&#x27;"' in page["body"]
 
 
-def test_what_to_start_again_with_is_escaped() -> None:
+def test_start_query_is_escaped() -> None:
     page = response("denied", start_query="context=\"><script>&return_to='")
 
     assert 'href="/start?context=&quot;&gt;&lt;script&gt;&amp;return_to=&#x27;"' in page["body"]
 
 
-def test_a_reference_is_shown_where_there_is_one() -> None:
+def test_reference_is_shown_if_given() -> None:
     assert "Reference: 1a2b3c4d" in response("granted", "1a2b3c4d")["body"]
     assert "Reference" not in response("granted")["body"]
 
 
-def test_granted_says_received_and_not_connected() -> None:
+def test_granted_page_does_not_claim_a_connection() -> None:
     body = response("granted")["body"]
 
     assert "received" in body
     assert "connected" not in body
 
 
-def test_used_says_that_it_may_have_worked() -> None:
+def test_used_page_says_it_may_have_worked() -> None:
     assert "may well have worked" in response("used")["body"]
 
 
-def test_a_language_that_we_do_not_speak_gets_english() -> None:
+def test_unsupported_language_gets_english() -> None:
     assert '<html lang="en">' in response("granted", language="pt-PT, pl;q=0.8")["body"]

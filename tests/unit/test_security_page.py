@@ -1,4 +1,4 @@
-"""docs/security.md: every statement and every threat has a test, and every test named exists."""
+"""docs/security.md names a test for each statement and threat, and each named test exists."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 from demo.template import ROOT
 
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
-# A row: its number, its cells, and last the tests.
+# The first cell of a row is its number, and the last one its tests.
 STATEMENTS = re.findall(r"^\| (\d+) \| (.+) \| (.+?) \| (.*?) \|$", PAGE, re.MULTILINE)
 THREATS = re.findall(r"^\| (T\d+) \| .+ \| (.*?) \|$", PAGE, re.MULTILINE)
 NAMED = re.findall(r"`(tests/[\w/.]+)::(\w+)`", PAGE)
@@ -22,21 +22,21 @@ def functions_of(file: str) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-def test_all_26_statements_are_there() -> None:
+def test_page_has_all_26_statements() -> None:
     assert [int(number) for number, *_ in STATEMENTS] == list(range(1, 27))
 
 
-@pytest.mark.parametrize(("number", "tests"), [*THREATS, *((it[0], it[3]) for it in STATEMENTS)])
-def test_each_statement_and_each_threat_names_a_test(number: str, tests: str) -> None:
+@pytest.mark.parametrize(("number", "tests"), [*THREATS, *((row[0], row[3]) for row in STATEMENTS)])
+def test_each_statement_and_threat_names_a_test(number: str, tests: str) -> None:
     assert "::test_" in tests, number
 
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)))
-def test_a_test_that_is_named_exists(file: str, name: str) -> None:
+def test_named_test_exists(file: str, name: str) -> None:
     assert name in functions_of(file)
 
 
-def test_each_statement_is_against_threats_of_the_page() -> None:
+def test_each_statement_names_known_threats() -> None:
     threats = [number for number, _ in THREATS]
 
     assert threats == [f"T{number}" for number in range(1, len(threats) + 1)]

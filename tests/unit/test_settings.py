@@ -1,4 +1,4 @@
-"""What the stack may tell the functions, and what stops them."""
+"""The settings that the functions accept, and the invalid ones that stop them."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ LISTED_SCOPES = (
 )
 
 
-def test_what_is_optional_may_be_missing() -> None:
+def test_optional_settings_may_be_missing() -> None:
     settings = StartSettings.model_validate(START)
 
     assert settings.return_urls == ()
@@ -44,7 +44,7 @@ def test_what_is_optional_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("variable", START)
-def test_start_stops_with_the_name_of_a_missing_variable(variable: str) -> None:
+def test_start_error_names_missing_variable(variable: str) -> None:
     environment = {name: value for name, value in START.items() if name != variable}
 
     with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
@@ -52,7 +52,7 @@ def test_start_stops_with_the_name_of_a_missing_variable(variable: str) -> None:
 
 
 @pytest.mark.parametrize("variable", CALLBACK)
-def test_callback_stops_with_the_name_of_a_missing_variable(variable: str) -> None:
+def test_callback_error_names_missing_variable(variable: str) -> None:
     environment = {name: value for name, value in CALLBACK.items() if name != variable}
 
     with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
@@ -94,9 +94,7 @@ def test_callback_stops_with_the_name_of_a_missing_variable(variable: str) -> No
         ("OAUTH_BASE_URL", "http://localhost.evil.example.com"),
     ],
 )
-def test_a_wrong_value_stops_the_function_with_its_name_and_without_the_value(
-    variable: str, value: str
-) -> None:
+def test_invalid_value_is_refused_by_name_without_value(variable: str, value: str) -> None:
     with pytest.raises(ValidationError) as failure:
         StartSettings.model_validate(START | {variable: value})
 
@@ -120,11 +118,11 @@ def test_a_wrong_value_stops_the_function_with_its_name_and_without_the_value(
         ("IDENTITY_TYPE", "user"),
     ],
 )
-def test_a_right_value_is_taken(variable: str, value: str) -> None:
+def test_valid_value_is_accepted(variable: str, value: str) -> None:
     StartSettings.model_validate(START | {variable: value})
 
 
-def test_strings_stay_as_they_are() -> None:
+def test_urls_stay_as_they_are() -> None:
     environment = START | {"RETURN_URLS": " https://example.com  http://localhost:3000 "}
 
     settings = StartSettings.model_validate(environment)
@@ -140,7 +138,7 @@ def test_strings_stay_as_they_are() -> None:
         ("sandbox", "https://oauth-sandbox.staging.qonto.co"),
     ],
 )
-def test_the_environment_decides_every_host(environment: str, host: str) -> None:
+def test_environment_decides_every_host(environment: str, host: str) -> None:
     start = StartSettings.model_validate(START | {"QONTO_ENVIRONMENT": environment})
     callback = CallbackSettings.model_validate(CALLBACK | {"QONTO_ENVIRONMENT": environment})
 
@@ -148,7 +146,7 @@ def test_the_environment_decides_every_host(environment: str, host: str) -> None
     assert callback.token_endpoint == f"{host}/oauth2/token"
 
 
-def test_the_mock_qonto_replaces_the_host_in_both_endpoints() -> None:
+def test_mock_qonto_replaces_host_in_both_endpoints() -> None:
     start = StartSettings.model_validate(START | {"OAUTH_BASE_URL": "http://localhost:1"})
     callback = CallbackSettings.model_validate(CALLBACK | {"OAUTH_BASE_URL": "http://localhost:1"})
 
@@ -160,7 +158,7 @@ def test_settings_cannot_be_changed() -> None:
     settings = StartSettings.model_validate(START)
 
     with pytest.raises(ValidationError, match="frozen"):
-        settings.client_id = "another"  # type: ignore[misc] # just what must not work
+        settings.client_id = "another"  # type: ignore[misc] # must fail
 
 
 VARIABLES = [
@@ -172,7 +170,7 @@ VARIABLES = [
     "SUPPORT_URL",
     "OAUTH_BASE_URL",
 ]
-# Near misses say more than noise.
+# Nearly valid values reach more branches than random text.
 NEARLY = st.sampled_from(
     [
         "https://app.example.com",
@@ -189,8 +187,8 @@ NEARLY = st.sampled_from(
 VALUES = st.text() | st.lists(NEARLY | st.text(max_size=3), max_size=6).map("".join)
 
 
-def settings_or_refusal(variable: str, value: str) -> StartSettings | str:
-    """Start the function with *value*: its settings, or what it says when it stops."""
+def settings_or_error(variable: str, value: str) -> StartSettings | str:
+    """Return the settings of start with *value*, or the text of the error."""
     try:
         return StartSettings.model_validate(START | {variable: value})
     except ValidationError as error:
@@ -198,15 +196,13 @@ def settings_or_refusal(variable: str, value: str) -> StartSettings | str:
 
 
 @given(variable=st.sampled_from(VARIABLES), value=VALUES)
-def test_any_value_is_taken_as_it_is_or_stops_the_function_with_its_name_alone(
-    variable: str, value: str
-) -> None:
+def test_any_value_is_kept_or_refused_by_name(variable: str, value: str) -> None:
     for given_value in (value, f"{value}s3cr3t-s3cr3t"):
-        found = settings_or_refusal(variable, given_value)
+        result = settings_or_error(variable, given_value)
 
-        if isinstance(found, str):
-            assert f"\n{variable}" in found
-            assert "s3cr3t" not in found
+        if isinstance(result, str):
+            assert f"\n{variable}" in result
+            assert "s3cr3t" not in result
             continue
-        as_it_is = tuple(given_value.split()) if variable == "RETURN_URLS" else given_value
-        assert getattr(found, variable.lower()) == as_it_is
+        kept = tuple(given_value.split()) if variable == "RETURN_URLS" else given_value
+        assert getattr(result, variable.lower()) == kept

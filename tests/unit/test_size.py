@@ -1,4 +1,4 @@
-"""The functions stay small enough to read in a quarter of an hour, from the top down."""
+"""The functions stay small, and their modules import each other in one direction."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-# The modules that are shipped, by the names by which they import each other.
+# The deployed modules, by the name under which they are imported.
 MODULES = {
     ".".join(path.relative_to(FUNCTIONS).with_suffix("").parts).removesuffix(".__init__"): path
     for path in FUNCTIONS.rglob("*.py")
@@ -31,7 +31,7 @@ def _lines_of_code(source: str) -> int:
 
 
 def _imports(module: str) -> Iterator[str]:
-    """Yield the modules of ours that *module* imports."""
+    """Yield the modules of functions/ that *module* imports."""
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         names = []
         if isinstance(node, ast.Import):

@@ -1,0 +1,82 @@
+"""The pending authorization, and the DynamoDB item that it becomes."""
+
+from urllib.parse import parse_qs
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from authorization import PendingAuthorization
+from tests.unit.flow import pending
+
+OPTIONAL = {
+    "context": "ctx.1",
+    "return_to": "https://app.example.com/back?tab=bank&x=1",
+    "organization_id": "org-1",
+    "registration_id": "reg-1",
+    "code_verifier": "v" * 43,
+}
+
+
+@pytest.mark.parametrize("optional", [{}, OPTIONAL], ids=["required", "all"])
+def test_item_becomes_the_same_authorization_again(optional: dict[str, str]) -> None:
+    authorization = pending(**optional)
+
+    assert PendingAuthorization.from_item(authorization.item) == authorization
+
+
+def test_item_has_dynamodb_types_and_no_absent_attributes() -> None:
+    item = pending(context="ctx.1").item
+
+    assert item == {
+        "state": {"S": "state-" + "s" * 37},
+        "expires_at": {"N": "1700003600"},
+        "browser_hash": {"S": "b" * 64},
+        "authorization_id": {"S": "5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a00"},
+        "environment": {"S": "sandbox"},
+        "client_id": {"S": "client-1"},
+        "redirect_uri": {"S": "https://connect.example.com/callback"},
+        "scope": {"S": "offline_access organization.read"},
+        "started_at": {"S": "2023-11-14T22:13:20Z"},
+        "context": {"S": "ctx.1"},
+    }
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"state": {}},
+        {"authorization_id": {"S": "not-a-uuid"}},
+        {"environment": {"S": "staging"}},
+        {"expires_at": {"N": "soon"}},
+        {"started_at": {"S": "soon"}},
+        {"context": {"S": "two words"}},
+    ],
+)
+def test_item_that_start_did_not_write_is_refused(damage: dict[str, dict[str, str]]) -> None:
+    with pytest.raises(ValidationError) as failure:
+        PendingAuthorization.from_item(pending().item | damage)
+
+    [name] = damage
+    assert [error["loc"] for error in failure.value.errors()] == [(name,)]
+
+
+def test_empty_item_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        PendingAuthorization.from_item({})
+
+
+def test_reference_is_first_8_characters_of_authorization_id() -> None:
+    own_id = UUID("1a2b3c4d-2f5f-4b0e-9a54-6d1f3c2b1a00")
+
+    assert pending(authorization_id=own_id).reference == "1a2b3c4d"
+
+
+def test_start_query_holds_app_parameters_alone() -> None:
+    expected = {name: [value] for name, value in OPTIONAL.items() if name != "code_verifier"}
+
+    assert parse_qs(pending(**OPTIONAL).start_query, strict_parsing=True) == expected
+
+
+def test_start_query_without_app_parameters_is_empty() -> None:
+    assert pending(code_verifier="v" * 43).start_query == ""
