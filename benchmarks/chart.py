@@ -29,7 +29,7 @@ class Result:
     @property
     def is_met(self) -> bool:
         """Whether the ratio is within its limit, if it has one."""
-        return self.limit is None or self.ratio <= self.limit
+        return self.limit is None or round(self.ratio, 2) <= self.limit
 
 
 def svg(results: Sequence[Result]) -> str:
