@@ -28,6 +28,7 @@ from start.app import StartApp
 from state_store import StateStore
 
 ROOT = Path(__file__).parents[2]
+CODE_ROOT = Path(observability.__file__).parent  # of both functions
 REQUESTS = {
     path.stem: json.loads(path.read_text("utf-8"))
     for path in (ROOT / "tests" / "requests").glob("*.json")
@@ -74,9 +75,7 @@ def callback_app(
         return CallbackApp(settings, states, publisher, observability.new_logger())
 
 
-def cold_start(
-    module: str, environment: Mapping[str, str], code_root: Path = ROOT / "functions"
-) -> Handler:
+def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
     """Import *module* in *environment*, as Lambda does at a cold start, and return its handler.
 
     Modules of *code_root* that were imported before are imported again.
