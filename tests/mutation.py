@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.integration.connector import ROOT
+from demo.template import ROOT
 
 # The tests below read these files. Python imports the modules of src/; functions/ stays unchanged.
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
