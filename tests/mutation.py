@@ -31,7 +31,8 @@ def copy_to(folder: Path) -> None:
             shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
         else:
             shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "functions", folder / "src", dirs_exist_ok=True)
+    shipped = shutil.ignore_patterns("packing")
+    shutil.copytree(ROOT / "functions", folder / "src", ignore=shipped, dirs_exist_ok=True)
     project = (folder / "pyproject.toml").read_text("utf-8")
     project = re.sub(r'(?m)^pythonpath = \["functions", ', 'pythonpath = ["src", ', project)
     settings = {
