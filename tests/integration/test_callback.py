@@ -483,6 +483,9 @@ def test_outcome_page_has_the_status_of_its_outcome(
 
     assert response.status == status
     assert "<script" not in response.body
+    shows_reference = "1a2b3c4d" in query and status != 404
+    reference = "Reference: 1a2b3c4d" if shows_reference else ""
+    assert f"<small>{reference}</small>" in response.body
 
 
 @pytest.mark.parametrize(
