@@ -33,7 +33,7 @@ class CallbackApp:
     def handle(self, request: Request) -> Response:
         """Return a 303 to a URL without code or state, or a 503 page with *Try again*.
 
-        An empty 503 answers a request that the user did not make.
+        A request that the user did not make gets an empty 503.
         """
         if http_api.is_speculative(request):
             return http_api.unavailable()

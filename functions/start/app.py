@@ -29,7 +29,7 @@ class StartApp:
     def handle(self, request: Request) -> Response:
         """Return a 302 to Qonto, or a page with 400 or 503. After a page, the browser has no state.
 
-        An empty 503 answers a request that the user did not make.
+        A request that the user did not make gets an empty 503.
         """
         if http_api.is_speculative(request):
             return http_api.unavailable()

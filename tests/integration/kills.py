@@ -22,7 +22,7 @@ from tests.integration.outcomes import Call, Outcome, seen, table
 from tests.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
 FUNCTIONS = {"start": "StartFunction", "callback": "CallbackFunction"}
-BEFORE, APPLIED, RESPONDED = "before it was sent", "taken and not answered", "answered"
+BEFORE, APPLIED, RESPONDED = "before the call", "applied, before the response", "after the response"
 KILLS = [(call, moment) for call in Call for moment in (BEFORE, APPLIED, RESPONDED)]
 
 
@@ -196,4 +196,4 @@ def kill_table(outcomes: Sequence[Outcome]) -> str:
 
 def drip_table(outcomes: Sequence[Outcome]) -> str:
     """Return the Markdown table of the *outcomes* of dripping responses, one per call."""
-    return table("The answer that drips", zip(Call, outcomes, strict=True))
+    return table("The response that drips", zip(Call, outcomes, strict=True))

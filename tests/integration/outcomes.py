@@ -245,7 +245,7 @@ def single_tables(outcomes: Sequence[Outcome]) -> str:
 
 def table(first: str, rows: Iterable[tuple[str, Outcome]]) -> str:
     """Return a Markdown table of *rows*; *first* is the title of its first column."""
-    columns = ("The person sees", "State stored", "Events", "The same address again", "Events then")
+    columns = ("The user sees", "State stored", "Events", "The same URL again", "Events then")
     lines = [f"| {' | '.join((first, *columns))} |", "|---" * 6 + "|"]
     for label, outcome in rows:
         ids = ", one `id`" if outcome.ids == 1 < outcome.events_in_all else ""
