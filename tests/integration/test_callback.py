@@ -505,6 +505,7 @@ def test_a_malformed_reference_is_a_404_page(cut_off: Connector, query: str) -> 
 
     assert response.status == 404
     assert "script" not in response.body
+    assert "/start" not in response.body
 
 
 def test_the_longest_location_stays_under_8_kb(aws: LocalAws) -> None:

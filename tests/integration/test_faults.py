@@ -241,7 +241,14 @@ def test_unconfirmed_delete_redirects_to_start_again_without_event(
     assert subscriber.messages() == []
 
 
-@pytest.mark.parametrize("call", ["PutItem", "DeleteItem", "Publish"])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("PutItem", "State not issued"),
+        ("DeleteItem", "State not consumed"),
+        ("Publish", "Event not published"),
+    ],
+)
 @pytest.mark.parametrize(
     ("fault", "name"),
     [
@@ -255,6 +262,7 @@ def test_failed_aws_call_logs_its_error_code(  # noqa: PLR0913, PLR0917 - fixtur
     proxy: FaultProxy,
     capsys: pytest.CaptureFixture[str],
     call: str,
+    message: str,
     fault: Fault,
     name: str | None,
 ) -> None:
@@ -270,8 +278,9 @@ def test_failed_aws_call_logs_its_error_code(  # noqa: PLR0913, PLR0917 - fixtur
     assert_try_again(response)
     printed = capsys.readouterr().out
     [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
-    # A proxy's 502 has no error code, so botocore reports the status or nothing.
-    assert error["error"] in ({name} if name else {"502", "Unknown"})
+    assert error["message"] == message
+    # A proxy's 502 has no error code, so botocore reports the status.
+    assert error["error"] == (name or "502")
 
 
 def test_slowest_aws_calls_fit_into_function_timeouts() -> None:

@@ -209,9 +209,9 @@ def test_invalid_start_returns_400_without_an_aws_call(cut_off: Connector, query
 
 
 def test_invalid_start_names_the_invalid_parameters(browser: Browser) -> None:
-    response = browser.request("start", "context=a&context=b")
+    response = browser.request("start", "context=%20&organization_id=%20")
 
-    assert "<small>Not valid: context</small>" in response.body
+    assert "<small>Not valid: context, organization_id</small>" in response.body
 
 
 def test_cut_off_connector_returns_503_to_valid_start(cut_off: Connector) -> None:

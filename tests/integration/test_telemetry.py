@@ -146,6 +146,6 @@ def test_refusal_logs_parameter_names_without_values(
     browser.request("callback", "state=evil&code=value")
 
     start, callback = lines(capsys.readouterr().out)
-    assert start["parameters"] == ["context"]
+    assert (start["message"], start["parameters"]) == ("Start refused", ["context"])
     assert callback["parameters"] == ["state"]
     assert "evil" not in json.dumps([start, callback])

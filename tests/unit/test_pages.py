@@ -84,6 +84,12 @@ def links(name: str, start_query: str = "", **environment: str) -> list[Any]:
     return list(_Elements(page["body"]).links.items())
 
 
+def test_page_without_accept_language_is_english() -> None:
+    page = pages.page({"headers": {}}, Settings.model_validate(ENVIRONMENT), "granted")
+
+    assert '<html lang="en">' in page["body"]
+
+
 @every_page
 def test_page_has_its_status(name: str) -> None:
     assert response(name)["statusCode"] == STATUSES[name]
