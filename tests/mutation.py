@@ -1,4 +1,4 @@
-"""Runs mutation tests of functions/, by hand: `.venv/bin/python -m tests.mutation`, about an hour.
+"""Runs mutation tests of functions/, by hand: `.venv/bin/python -m tests.mutation`, half an hour.
 
 Its arguments are those of `mutmut run`; `mutmut results` and `mutmut show` work in build/mutation.
 mutmut recognises a module only if its source is in a folder `src`, so it runs in a copy of this

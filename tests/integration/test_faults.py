@@ -279,6 +279,8 @@ def test_failed_aws_call_logs_its_error_code(  # noqa: PLR0913, PLR0917 - fixtur
     printed = capsys.readouterr().out
     [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
     assert error["message"] == message
+    # Without a response to the delete, callback does not know the authorization.
+    assert ("authorization_id" in error) == (call != "DeleteItem")
     # A proxy's 502 has no error code, so botocore reports the status.
     assert error["error"] == (name or "502")
 

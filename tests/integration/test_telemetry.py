@@ -39,6 +39,7 @@ def test_each_outcome_writes_one_line_and_one_metric(
 
     assert counts(started) == [("AuthorizationStarted", None)] * 3
     assert [line["message"] for line in lines(started)] == ["Authorization started"] * 3
+    assert lines(started)[2]["authorization_id"] == late_id
     assert counts(printed) == [
         ("AuthorizationGranted", None),
         ("AuthorizationFailed", None),
