@@ -96,7 +96,7 @@ def _deployed(rival: Rival, folder: Path, stub: AwsStub) -> Rival:
     request = json.loads((REQUESTS / "callback.json").read_text("utf-8"))
     response = authorization_response.parse(request["rawQueryString"])
     event = events.build(pending(), response, TOKEN_ENDPOINT, STARTED_AT)
-    message = event.model_dump_json(exclude_none=True)
+    message = events.to_message(event)
     return replace(
         rival,
         environment={

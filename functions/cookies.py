@@ -19,7 +19,6 @@ BROWSER_COOKIE = "__Host-qonto-connect"
 START_COOKIE = "__Host-qonto-connect-start"
 # In seconds. Longer than a state lives, so that "expired" and "other browser" can be told apart.
 MAX_AGE = 24 * 60 * 60
-_BROWSER_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def new_browser() -> str:
@@ -30,7 +29,7 @@ def new_browser() -> str:
 def read_browser(request: Request) -> str | None:
     """Return the value of the browser cookie; None if it is missing, malformed or sent twice."""
     value = _read(request, BROWSER_COOKIE)
-    return value if _BROWSER_VALUE.fullmatch(value) else None
+    return value if re.fullmatch(r"[A-Za-z0-9_-]{43}", value) else None
 
 
 def set_browser(value: str) -> str:

@@ -29,7 +29,6 @@ class InvalidQueryError(ValueError):
 
     def __init__(self, *parameters: str) -> None:
         """Keep the names of the invalid *parameters*."""
-        super().__init__(", ".join(parameters))
         self.parameters = parameters
 
 

@@ -24,10 +24,6 @@ SCOPE_PATTERN = r"[!#-\[\]-~]+( [!#-\[\]-~]+)*"
 SCOPE_MAX_LENGTH = 1024
 
 
-def _split(urls: object) -> object:
-    return urls.split() if isinstance(urls, str) else urls
-
-
 class Settings(BaseModel, defer_build=True):  # pydantic builds only the settings of this function
     """The settings that both functions have. A field's variable is its name in upper case.
 
@@ -39,7 +35,7 @@ class Settings(BaseModel, defer_build=True):  # pydantic builds only the setting
 
     qonto_environment: Environment
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=128)]
-    return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(_split)] = ()
+    return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(str.split)] = ()
     app_name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=64)] = ""
     support_url: Annotated[str, Field(pattern=rf"^({_URL}|mailto:[!-~]+)?$")] = ""
     table_name: Annotated[str, Field(min_length=1)]

@@ -34,7 +34,6 @@ class StateRefusedError(Exception):
 
     def __init__(self, outcome: Outcome, authorization: PendingAuthorization | None = None) -> None:
         """Keep the reason and, only for the state's own browser, the item."""
-        super().__init__(outcome.reason)
         self.outcome = outcome
         self.authorization = authorization
 
@@ -80,7 +79,6 @@ class StateStore:
             StateStoreError: the item may or may not be there.
 
         """
-        environment, client_id = self._owner
         request: DeleteItemInputTypeDef = {
             "TableName": self._table_name,
             "Key": {"state": {"S": state}},
@@ -90,8 +88,8 @@ class StateStore:
             "ExpressionAttributeValues": {
                 ":browser_hash": {"S": browser_hash},
                 ":now": {"N": str(now)},
-                ":environment": {"S": environment},
-                ":client_id": {"S": client_id},
+                ":environment": {"S": self._owner[0]},
+                ":client_id": {"S": self._owner[1]},
             },
             "ReturnValues": "ALL_OLD",
             # With the old values, the reason is known without a second call.

@@ -1,10 +1,11 @@
 """The events that subscribers receive: CloudEvents 1.0, structured JSON."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid5
 
-from pydantic import BaseModel
+from pydantic_core import to_json
 
 from authorization import PendingAuthorization
 from callback.authorization_response import AuthorizationResponse
@@ -14,7 +15,8 @@ from settings import Environment
 CODE_LIFETIME = timedelta(minutes=10)
 
 
-class _Data(BaseModel, defer_build=True):  # pydantic builds only the model that is published now
+@dataclass(kw_only=True)
+class _Data:
     environment: Environment
     client_id: str
     redirect_uri: str
@@ -26,6 +28,7 @@ class _Data(BaseModel, defer_build=True):  # pydantic builds only the model that
     started_at: datetime
 
 
+@dataclass(kw_only=True)
 class GrantedData(_Data):
     """What a subscriber needs to exchange the code."""
 
@@ -35,6 +38,7 @@ class GrantedData(_Data):
     code_verifier: str | None = None
 
 
+@dataclass(kw_only=True)
 class FailedData(_Data):
     """The error that Qonto sent instead of a code: untrusted text."""
 
@@ -42,7 +46,8 @@ class FailedData(_Data):
     error_description: str | None = None
 
 
-class _Event(BaseModel, defer_build=True):
+@dataclass(kw_only=True)
+class _Event:
     specversion: Literal["1.0"] = "1.0"
     id: UUID
     source: str
@@ -51,6 +56,7 @@ class _Event(BaseModel, defer_build=True):
     datacontenttype: Literal["application/json"] = "application/json"
 
 
+@dataclass(kw_only=True)
 class AuthorizationGranted(_Event):
     """Qonto sent a code."""
 
@@ -63,6 +69,7 @@ class AuthorizationGranted(_Event):
     data: GrantedData
 
 
+@dataclass(kw_only=True)
 class AuthorizationFailed(_Event):
     """Qonto sent an error."""
 
@@ -95,14 +102,13 @@ def build(
 
     """
     time = datetime.fromtimestamp(arrived_at, UTC)
-    # Without validation: the models that are published validate these members.
-    attributes = _Event.model_construct(
+    attributes = _Event(
         id=uuid5(authorization.authorization_id, response.identity),
         source=f"/qonto-connect/{authorization.environment}/{authorization.client_id}",
         subject=authorization.authorization_id,
         time=time,
     )
-    data = _Data.model_construct(
+    data = _Data(
         environment=authorization.environment,
         client_id=authorization.client_id,
         redirect_uri=authorization.redirect_uri,
@@ -114,15 +120,20 @@ def build(
         started_at=authorization.started_at,
     )
     if response.error is not None:
-        failed = FailedData(
-            **dict(data), error=response.error, error_description=response.error_description
-        )
-        return AuthorizationFailed(**dict(attributes), data=failed)
+        error, description = response.error, response.error_description
+        failed = FailedData(**vars(data), error=error, error_description=description)
+        return AuthorizationFailed(**vars(attributes), data=failed)
     granted = GrantedData(
-        **dict(data),
+        **vars(data),
         code=response.code,
         code_expires_at=time + CODE_LIFETIME,
         granted_scope=response.scope,
         code_verifier=authorization.code_verifier,
     )
-    return AuthorizationGranted(**dict(attributes), data=granted)
+    return AuthorizationGranted(**vars(attributes), data=granted)
+
+
+def to_message(event: AuthorizationEvent) -> str:
+    """Return *event* as JSON, without the members that are absent."""
+    data = {name: value for name, value in vars(event.data).items() if value is not None}
+    return to_json(vars(event) | {"data": data}).decode()

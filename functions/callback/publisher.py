@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from aws import AwsCallError
-from callback.events import AuthorizationEvent
+from callback.events import AuthorizationEvent, to_message
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -33,7 +33,7 @@ class Publisher:
         """
         request: PublishInputTypeDef = {
             "TopicArn": self._topic_arn,
-            "Message": event.model_dump_json(exclude_none=True),
+            "Message": to_message(event),
             "MessageAttributes": {"type": {"DataType": "String", "StringValue": event.type}},
         }
         try:

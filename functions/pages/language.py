@@ -19,7 +19,7 @@ def preferred_language(accept_language: str, offered: Sequence[str]) -> str:
     for language_range in accept_language.lower().split(","):
         if found := _LANGUAGE_RANGE.fullmatch(language_range):
             weights[found[1]] = max(float(found[2] or 1), weights.get(found[1], 0))
-    languages = [name for name in (*weights, *offered) if name in offered]
-    wanted = {name: weights.get(name, weights.get("*", 0)) for name in languages}
+    others = weights.get("*", 0)
+    wanted = {name: weights.get(name, others) for name in (*weights, *offered) if name in offered}
     best = max(wanted, key=lambda name: wanted[name])
     return best if wanted[best] else offered[0]

@@ -46,5 +46,4 @@ def url(authorization: PendingAuthorization, settings: StartSettings) -> str:
 
 
 def _s256(code_verifier: str) -> str:
-    digest = sha256(code_verifier.encode()).digest()
-    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return urlsafe_b64encode(sha256(code_verifier.encode()).digest()).rstrip(b"=").decode()

@@ -2,19 +2,20 @@
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from callback.events import AuthorizationFailed, AuthorizationGranted
+from callback.events import AuthorizationEvent, AuthorizationFailed, AuthorizationGranted
 from demo.template import ROOT, Json
 
 FOLDER = ROOT / "docs" / "schemas"
 FIRST = Path(__file__).parent / "first"
-MODELS: tuple[type[BaseModel], ...] = (AuthorizationGranted, AuthorizationFailed)
+MODELS: tuple[type[AuthorizationEvent], ...] = (AuthorizationGranted, AuthorizationFailed)
 
 _ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| `(.+?)` \| (.+?) \| .+ \|$", re.MULTILINE)
 
@@ -41,7 +42,7 @@ def schemas() -> dict[str, Json]:
     return {
         f"{urn.removeprefix('urn:qonto-connect:').replace(':', '.')}.json": _schema(model, urn)
         for model in MODELS
-        for urn in [str(model.model_fields["dataschema"].default)]
+        for urn in [next(str(it.default) for it in fields(model) if it.name == "dataschema")]
     }
 
 
@@ -80,8 +81,8 @@ class _AsSent(GenerateJsonSchema):
         return False
 
 
-def _schema(model: type[BaseModel], urn: str) -> Json:
-    message = model.model_json_schema(mode="serialization", schema_generator=_AsSent)
+def _schema(model: type[AuthorizationEvent], urn: str) -> Json:
+    message = TypeAdapter(model).json_schema(mode="serialization", schema_generator=_AsSent)
     [data] = message["$defs"].values()
     # dataschema names the schema of data alone, so this schema needs an identifier of its own.
     data["$id"] = urn

@@ -25,7 +25,7 @@ def build(
         TOKEN_ENDPOINT,
         arrived_at,
     )
-    published: dict[str, Any] = json.loads(event.model_dump_json(exclude_none=True))
+    published: dict[str, Any] = json.loads(events.to_message(event))
     return published
 
 
@@ -145,4 +145,4 @@ def test_largest_event_stays_under_8_kb() -> None:
             TOKEN_ENDPOINT,
             ARRIVED_AT,
         )
-        assert len(event.model_dump_json(exclude_none=True).encode()) < 8192
+        assert len(events.to_message(event).encode()) < 8192
