@@ -49,7 +49,7 @@ def svg(results: Sequence[Result]) -> str:
         lines += [
             f'<text x="{LEFT - 10}" y="{y + 12}" text-anchor="end">{escape(result.label)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{BAR}" fill="{colour}"/>',
-            f'<text x="{end + 8:.1f}" y="{y + 12}">{result.ratio:.2f}</text>',
+            f'<text x="{max(end, limit) + 8:.1f}" y="{y + 12}">{result.ratio:.2f}</text>',
             f'<path d="M{limit:.1f} {y - 4}v{BAR + 8}" stroke="#777" stroke-width="2"/>',
         ]
     lines += [
