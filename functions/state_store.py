@@ -4,7 +4,7 @@ To consume a state is one conditional delete: of any number of callbacks with on
 succeeds.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -103,7 +103,7 @@ class StateStore:
             raise StateStoreError(error) from error
         return _authorization(response.get("Attributes", {}))
 
-    def _refusal(self, error_response: Item, browser_hash: str) -> StateRefusedError:
+    def _refusal(self, error_response: dict[str, Any], browser_hash: str) -> StateRefusedError:
         if "Item" not in error_response:
             # If the response to a first attempt was lost, botocore's retry finds no item.
             retried = error_response["ResponseMetadata"]["RetryAttempts"] > 0

@@ -1,4 +1,7 @@
-"""The events that subscribers receive: CloudEvents 1.0, structured JSON."""
+"""The events that subscribers receive: CloudEvents 1.0, structured JSON.
+
+The dataclasses have no ``repr``, which would show the code.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +18,7 @@ from settings import Environment
 CODE_LIFETIME = timedelta(minutes=10)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class _Data:
     environment: Environment
     client_id: str
@@ -28,7 +31,7 @@ class _Data:
     started_at: datetime
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class GrantedData(_Data):
     """What a subscriber needs to exchange the code."""
 
@@ -38,7 +41,7 @@ class GrantedData(_Data):
     code_verifier: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class FailedData(_Data):
     """The error that Qonto sent instead of a code: untrusted text."""
 
@@ -46,7 +49,7 @@ class FailedData(_Data):
     error_description: str | None = None
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class _Event:
     specversion: Literal["1.0"] = "1.0"
     id: UUID
@@ -56,7 +59,7 @@ class _Event:
     datacontenttype: Literal["application/json"] = "application/json"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class AuthorizationGranted(_Event):
     """Qonto sent a code."""
 
@@ -69,7 +72,7 @@ class AuthorizationGranted(_Event):
     data: GrantedData
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class AuthorizationFailed(_Event):
     """Qonto sent an error."""
 
