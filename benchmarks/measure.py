@@ -1,14 +1,13 @@
 """Measures functions, cold and warm, under awslambdaric."""
 
-import json
 import resource
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.rivals import REQUESTS, Rival
-from demo.template import Json
+from benchmarks.rivals import Rival
+from tests.integration.connector import REQUESTS
 from tests.lambda_runtime import ExecutionEnvironment
 
 
@@ -77,9 +76,8 @@ def _start(rival: Rival) -> ExecutionEnvironment:
 
 def _invoke(function: ExecutionEnvironment, rival: Rival) -> float:
     """Return the duration of one invocation, in milliseconds."""
-    request: Json = json.loads((REQUESTS / f"{rival.request}.json").read_text("utf-8"))
     began = time.monotonic_ns()
-    response = function.invoke(request)
+    response = function.invoke(REQUESTS[rival.request])
     # A wrong response may be faster, so it must not count.
     expected = {302, 303} if rival.handler.endswith(".handler.handler") else {204}
     assert response["statusCode"] in expected, response

@@ -21,7 +21,6 @@ from demo import template as infra
 from demo.template import ROOT
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, pack
 
-REQUESTS = ROOT / "tests" / "requests"
 HANDLERS = Path(__file__).parent / "handlers"
 VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
 # A package has the authorities in this file, which AWS_CA_BUNDLE names.

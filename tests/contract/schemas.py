@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ def schemas() -> dict[str, Json]:
     return {
         f"{urn.removeprefix('urn:qonto-connect:').replace(':', '.')}.json": _schema(model, urn)
         for model in MODELS
-        for urn in [next(str(it.default) for it in fields(model) if it.name == "dataschema")]
+        for urn in [model.dataschema]
     }
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 import cookies
-from demo.template import ROOT, Json, function, load
+from demo.template import Json, function, load
+from tests.integration.connector import REQUESTS
 from tests.lambda_runtime import start_function
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, make
 from tests.unit import flow
@@ -26,7 +27,6 @@ from tests.unit import flow
 MACHINES = {"x86_64": 62, "arm64": 183}
 # Sources, compiled sources, libraries, botocore's data, certificates and our pages.
 SUFFIXES = {".css", ".gz", ".html", ".json", ".pem", ".py", ".pyc", ".so", ".toml"}
-REQUESTS = ROOT / "tests" / "requests"
 CLIENT_ID = "client-1"
 # The AWS calls of the flows of _flows().
 CALLS = {
@@ -291,7 +291,7 @@ def _sent(name: str, region: str, path: list[str]) -> list[Any]:
 
 def _flows(name: str) -> list[Json]:
     """Return flows of the function *name*: a request, and the AWS response to each call."""
-    request = json.loads((REQUESTS / f"{FOLDERS[name]}.json").read_text("utf-8"))
+    request = REQUESTS[FOLDERS[name]]
     if name == "StartFunction":
         return [{"request": request, "responses": [[200, "{}"]]}]
     browser_hash = cookies.browser_hash(cookies.read_browser(request) or "")

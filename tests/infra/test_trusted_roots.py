@@ -1,7 +1,6 @@
 """The packages trust the certificate authorities of AWS alone, or all: as the operator chooses."""
 
 import hashlib
-import json
 import re
 import shutil
 import ssl
@@ -14,8 +13,8 @@ import pytest
 import trustme
 
 from benchmarks.aws_stub import aws_stub
-from demo.template import ROOT
 from tests.infra.test_package import environment
+from tests.integration.connector import REQUESTS
 from tests.lambda_runtime import start_function
 from tests.packages import FOLDERS, MAKEFILE_FOLDER, make
 from tests.slow import slow
@@ -111,14 +110,13 @@ def test_start_calls_whom_it_trusts(
     with bundle.open("ab") as file:
         file.write(authority.cert_pem.bytes())
     assert write_aws_roots(bundle, package / "aws-roots.pem").returncode == 0
-    request = json.loads((ROOT / "tests/requests/start.json").read_text("utf-8"))
 
     with aws_stub(pending().item, authority) as stub:
         variables = environment("StartFunction") | {"AWS_ENDPOINT_URL": stub.endpoint_url}
         if trusted_roots == "aws":
             variables["AWS_CA_BUNDLE"] = str(package / "aws-roots.pem")
         with start_function("StartFunction", package, variables) as function:
-            response = function.invoke(request)
+            response = function.invoke(REQUESTS["start"])
             written = function.stdout
 
     assert response["statusCode"] == status

@@ -173,7 +173,7 @@ class Outcomes:
             again = browser.start(at=self._now + 60, context=f"{context}-again")
         else:
             again = browser.granted(state, at=self._now + 60)
-        restarted = browser.started(at=self._now + 60, context=f"{context}-anew")
+        restarted = browser.started(at=self._now + 60, context=f"{context}-new")
         return {
             "seen": seen(first),
             "stored": "yes" if stored else "no",

@@ -3,6 +3,7 @@
 import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from authorization import PendingAuthorization
 from demo.gateway import Handler, LambdaContext
@@ -29,23 +30,18 @@ class ReadThenDelete(StateStore):
 
 
 def callbacks_at_once(
-    request: Request, environment: dict[str, str], *, read_then_delete: bool = False
+    request: Request, environment: dict[str, str], state_store: type[StateStore] = StateStore
 ) -> list[Response]:
     """Return the responses to *request*, sent PROCESSES x THREADS times at the same moment.
 
-    With *read_then_delete*, callback has a wrong state store.
+    Callback uses a *state_store*.
     """
-    load = _load_read_then_delete if read_then_delete else _load
+    load = partial(_load, state_store=state_store)
     return in_forks(PROCESSES, load, environment, _race, request)
 
 
-def _load(environment: dict[str, str]) -> Handler:
-    app = callback_app(environment)
-    return lambda request, _context: app.handle(request)
-
-
-def _load_read_then_delete(environment: dict[str, str]) -> Handler:
-    app = callback_app(environment, ReadThenDelete)
+def _load(environment: dict[str, str], state_store: type[StateStore]) -> Handler:
+    app = callback_app(environment, state_store)
     return lambda request, _context: app.handle(request)
 
 

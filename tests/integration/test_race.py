@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.integration.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber
-from tests.integration.race import PROCESSES, THREADS, callbacks_at_once
+from tests.integration.race import PROCESSES, THREADS, ReadThenDelete, callbacks_at_once
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_read_then_delete_store_publishes_several_events(
     browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
     responses = callbacks_at_once(
-        callback_request, browser.connector.callback_environment, read_then_delete=True
+        callback_request, browser.connector.callback_environment, ReadThenDelete
     )
 
     assert outcomes(responses)[303, RETURN_URL] > 1
