@@ -1,5 +1,6 @@
-"""A pending authorization: what ``/start`` was asked, and the DynamoDB item that it becomes."""
+"""An authorization: what ``/start`` was asked, and the DynamoDB items that it becomes."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Self
 from urllib.parse import urlencode
@@ -7,12 +8,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from outcomes import Outcome
 from settings import Environment
 
 # In seconds. Qonto's own sign-in and consent may take 30 minutes.
 STATE_LIFETIME = 60 * 60
+# In seconds. The code itself lives for ten minutes.
+RECEIPT_LIFETIME = 10 * 60
 
-type Item = dict[str, Any]  # an item as DynamoDB's API has it: {"state": {"S": "..."}, ...}
+# Attributes as DynamoDB's API has them: {"state": {"S": "..."}, "expires_at": {"N": "..."}, ...}
+type Item = dict[str, Any]
 QontoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
 
 
@@ -27,19 +32,15 @@ class StartQuery(BaseModel, defer_build=True):
     registration_id: QontoId | None = None
 
 
-class PendingAuthorization(StartQuery):
-    """An authorization that start began. The table holds it under its state, as one item."""
+class Authorization(StartQuery):
+    """What each item holds of an authorization that start began."""
 
-    state: str = Field(repr=False)
+    state: str = Field(repr=False)  # the key of the table
     expires_at: int  # epoch seconds, the TTL attribute of the table
     browser_hash: str = Field(repr=False)
     authorization_id: UUID
     environment: Environment
     client_id: str
-    redirect_uri: str
-    scope: str
-    started_at: datetime
-    code_verifier: str | None = Field(default=None, repr=False)
 
     @property
     def reference(self) -> str:
@@ -54,16 +55,49 @@ class PendingAuthorization(StartQuery):
     @property
     def item(self) -> Item:
         """The item of this authorization, without the attributes that it does not have."""
-        given = self.model_dump(mode="json", exclude_none=True).items()
-        return {name: {"N" if isinstance(value, int) else "S": str(value)} for name, value in given}
+        return to_item(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_item(cls, item: Item) -> Self:
         """Return the authorization of *item*.
 
         Raises:
-            ValidationError: *item* is not one that start wrote.
+            ValidationError: *item* is not one that the connector wrote.
 
         """
         values = {name: value for name, typed in item.items() for value in typed.values()}
         return cls.model_validate(values)
+
+
+class PendingAuthorization(Authorization):
+    """An authorization whose response is not yet published, stored under its state."""
+
+    redirect_uri: str
+    scope: str
+    started_at: datetime
+    code_verifier: str | None = Field(default=None, repr=False)
+    # The response that claimed the state: the SHA-256 of its identity, and when it arrived.
+    response_hash: str | None = None
+    claimed_at: int | None = None  # epoch seconds
+
+    def receipt(self, outcome: Outcome, now: int) -> "Receipt":
+        """Return the receipt of this authorization, which ended with *outcome* at *now*."""
+        kept = self.model_dump(include=set(Authorization.model_fields))
+        own = {"state": Receipt.key(self.state), "expires_at": now + RECEIPT_LIFETIME}
+        return Receipt(**kept | own, outcome=outcome.name)
+
+
+class Receipt(Authorization):
+    """What the browser is told if it repeats its callback after its state was deleted."""
+
+    outcome: str  # the name of the `Outcome`
+
+    @staticmethod
+    def key(state: str) -> str:
+        """Return the key of the receipt of *state*. It is no state, because it has a dot."""
+        return f"used.{state}"
+
+
+def to_item(values: Mapping[str, object]) -> Item:
+    """Return *values*, strings and integers, as attributes of DynamoDB."""
+    return {key: {"N" if isinstance(each, int) else "S": str(each)} for key, each in values.items()}

@@ -68,7 +68,7 @@ def validated[Model: BaseModel](model: type[Model], values: Mapping[str, str]) -
 def is_speculative(request: Request) -> bool:
     """Tell whether the browser made *request* ahead of its user, or for a part of another page.
 
-    Such a request must neither issue nor consume a state. ``Sec-Fetch-Dest`` (Fetch Metadata) is
+    Such a request must neither issue nor claim a state. ``Sec-Fetch-Dest`` (Fetch Metadata) is
     ``document`` where the user navigates; older prefetches use the other headers.
     """
     headers = request["headers"]

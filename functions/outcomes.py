@@ -23,9 +23,6 @@ class Outcome(Enum):
     OTHER_BROWSER = "other_browser", "other-browser", False
     UNKNOWN = "unknown", "used", False
     EXPIRED = "expired", "expired", True
-    # A fault of an AWS call ended the flow.
-    UNCONFIRMED = "unconfirmed", "start-again", False
-    NOT_RESTORED = "not_restored", "start-again", False
 
     def __init__(self, reason: str, page: str, app_is_told: bool) -> None:  # noqa: FBT001 - a row
         """Keep what the member's row says."""

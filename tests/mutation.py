@@ -19,7 +19,15 @@ TESTS = [
     "tests/unit",
     *(
         f"tests/integration/test_{name}.py"
-        for name in ("start", "callback", "telemetry", "imports", "faults")
+        for name in (
+            "start",
+            "callback",
+            "repeats",
+            "own_faults",
+            "state_store",
+            "telemetry",
+            "imports",
+        )
     ),
 ]
 

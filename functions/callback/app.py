@@ -1,4 +1,4 @@
-"""The flow of ``GET /callback``: consume the state, publish the event, redirect the browser."""
+"""The flow of ``GET /callback``: claim the state, publish the event, delete, redirect."""
 
 import re
 from urllib.parse import urlencode
@@ -7,15 +7,16 @@ from aws_lambda_powertools import Logger
 
 import cookies
 import http_api
-from authorization import PendingAuthorization
+from authorization import Authorization, PendingAuthorization, Receipt
 from callback import authorization_response, events
-from callback.publisher import Publisher, PublishFailedError
+from callback.authorization_response import AuthorizationResponse
+from callback.publisher import Publisher
 from http_api import InvalidQueryError, Request, Response
-from observability import count
+from observability import count, failure
 from outcomes import Outcome
 from pages import page
 from settings import CallbackSettings
-from state_store import StateRefusedError, StateStore, StateStoreError
+from state_store import ResponseInFlightError, StateRefusedError, StateStore, StateStoreError
 
 
 class CallbackApp:
@@ -24,17 +25,24 @@ class CallbackApp:
     def __init__(
         self, settings: CallbackSettings, states: StateStore, publisher: Publisher, logger: Logger
     ) -> None:
-        """Use *states* to consume states, *publisher* to publish, and *logger* to log outcomes."""
+        """Use *states* to claim states, *publisher* to publish, and *logger* to log outcomes."""
         self._settings = settings
         self._states = states
         self._publisher = publisher
         self._logger = logger
 
     def handle(self, request: Request) -> Response:
-        """Return a 303 to a URL without code or state, or a 503 page with *Try again*.
+        """Return a 303 to a URL without code or state, or a page with *Try again* (409 or 503).
 
         A request that the user did not make gets an empty 503.
         """
+        try:
+            return self._response(request)
+        except Exception as error:  # noqa: BLE001 - Lambda would log its text, which may hold a secret
+            self._logger.error("Callback failed", **failure(error))
+            return page(request, self._settings, "callback-unavailable")
+
+    def _response(self, request: Request) -> Response:
         if http_api.is_speculative(request):
             return http_api.unavailable()
         if request["routeKey"] == "GET /callback/{outcome}":
@@ -49,44 +57,64 @@ class CallbackApp:
             return self._refuse(Outcome.NO_COOKIE)
 
         now = http_api.arrival(request)
+        own_hash = cookies.browser_hash(browser)
         try:
-            authorization = self._states.consume(response.state, cookies.browser_hash(browser), now)
+            claimed = self._states.claim(response.state, own_hash, response.hash, now)
         except StateRefusedError as refusal:
             return self._refuse(refusal.outcome, refusal.authorization)
+        except ResponseInFlightError as error:
+            self._logger.warning("Another response in flight", reference=error.reference)
+            return page(request, self._settings, "callback-in-flight")
         except StateStoreError as error:
-            self._logger.error("State not consumed", error=error.code)
+            self._logger.error("State not claimed", **failure(error))
+            count("StateStoreFailed")
+            return page(request, self._settings, "callback-unavailable")
+        if isinstance(claimed, Receipt):
+            return self._repeat(claimed)
+
+        try:
+            event = events.build(claimed, response, self._settings.token_endpoint, now)
+            self._publisher.publish(event)
+        except Exception as error:  # noqa: BLE001 - our own faults must not lose the response either
+            self._logger.error("Event not published", reference=claimed.reference, **failure(error))
+            count("PublishFailed")
             return page(request, self._settings, "callback-unavailable")
 
-        event = events.build(authorization, response, self._settings.token_endpoint, now)
-        try:
-            self._publisher.publish(event)
-        except PublishFailedError as error:
-            self._logger.error(
-                "Event not published", authorization_id=event.subject, error=error.code
-            )
-            count("PublishFailed")
-            return self._restore(request, authorization)
+        self._finish(claimed, response, now)
+        return _redirect(response.outcome, claimed)
 
-        outcome = response.outcome
-        self._logger.info("Authorization %s", outcome.reason, authorization_id=event.subject)
-        count("AuthorizationGranted" if outcome is Outcome.GRANTED else "AuthorizationFailed")
-        return _redirect(outcome, authorization)
-
-    def _restore(self, request: Request, authorization: PendingAuthorization) -> Response:
+    def _finish(
+        self, authorization: PendingAuthorization, response: AuthorizationResponse, now: int
+    ) -> None:
+        """Leave a receipt and delete the state. The event is out, so that the user is not told."""
+        outcome, reference = response.outcome, authorization.reference
+        repeated = authorization.response_hash == response.hash
+        is_first = True
         try:
-            self._states.restore(authorization)
-        except StateStoreError as error:
-            own_id = authorization.authorization_id
-            self._logger.error("State not restored", authorization_id=own_id, error=error.code)
-            return self._refuse(Outcome.NOT_RESTORED, authorization)
-        count("StateRestored")
-        return page(request, self._settings, "callback-unavailable")
+            self._states.leave_receipt(authorization.receipt(outcome, now))
+            is_first = self._states.delete(response.state, response.hash)
+        except Exception as error:  # noqa: BLE001 - the user has succeeded, whatever fails here
+            self._logger.error("State not deleted", reference=reference, **failure(error))
+            count("StateNotDeleted")
+        self._logger.info(
+            "Authorization %s", outcome.reason, reference=reference, repeated=repeated
+        )
+        if is_first:
+            count("AuthorizationGranted" if outcome is Outcome.GRANTED else "AuthorizationFailed")
+        if repeated:
+            count("CallbackRepeated")
+
+    def _repeat(self, receipt: Receipt) -> Response:
+        outcome = Outcome[receipt.outcome]
+        self._logger.info("Callback repeated: %s", outcome.reason, reference=receipt.reference)
+        count("CallbackRepeated")
+        return _redirect(outcome, receipt)
 
     def _refuse(
-        self, outcome: Outcome, own: PendingAuthorization | None = None, **details: object
+        self, outcome: Outcome, own: Authorization | None = None, **details: object
     ) -> Response:
         if own is not None:
-            details["authorization_id"] = own.authorization_id
+            details["reference"] = own.reference
         self._logger.warning("Callback refused", extra={"reason": outcome.reason, **details})
         count("CallbackRefused", reason=outcome.reason)
         return _redirect(outcome, own)
@@ -105,7 +133,7 @@ class CallbackApp:
         return page(request, self._settings, name, reference, start_query)
 
 
-def _redirect(outcome: Outcome, own: PendingAuthorization | None) -> Response:
+def _redirect(outcome: Outcome, own: Authorization | None) -> Response:
     """Return a 303 to the app or to the outcome's page.
 
     *own* is the authorization, if the state belongs to this browser; else None.

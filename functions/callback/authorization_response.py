@@ -1,6 +1,7 @@
 """The authorization response that the browser brings from Qonto: a code or an error."""
 
 import re
+from hashlib import sha256
 from itertools import accumulate
 from typing import Annotated
 
@@ -50,6 +51,11 @@ class AuthorizationResponse(BaseModel):
     def identity(self) -> str:
         """The text that tells this response from any other of the same authorization."""
         return f"code={self.code}" if self.error is None else f"error={self.error}"
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of `identity` in hexadecimal, as the claimed item holds it."""
+        return sha256(self.identity.encode()).hexdigest()
 
     @property
     def outcome(self) -> Outcome:

@@ -10,7 +10,7 @@ import os
 import boto3
 
 import observability
-from aws import CALL_CONFIG
+from aws import CALL_CONFIG, guarded
 from callback.app import CallbackApp
 from callback.publisher import Publisher
 from http_api import Request, Response
@@ -19,8 +19,8 @@ from state_store import StateStore
 
 settings = CallbackSettings.model_validate(dict(os.environ))
 logger = observability.new_logger()
-states = StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
-publisher = Publisher(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
+states = StateStore(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
+publisher = Publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
 app = CallbackApp(settings, states, publisher, logger)
 
 

@@ -10,7 +10,7 @@ import cookies
 import http_api
 from authorization import STATE_LIFETIME, PendingAuthorization
 from http_api import InvalidQueryError, Request, Response
-from observability import count
+from observability import count, failure
 from pages import page
 from settings import StartSettings
 from start import authorization_request
@@ -31,6 +31,13 @@ class StartApp:
 
         A request that the user did not make gets an empty 503.
         """
+        try:
+            return self._response(request)
+        except Exception as error:  # noqa: BLE001 - Lambda would log its text, which may hold a secret
+            self._logger.error("Start failed", **failure(error))
+            return page(request, self._settings, "start-unavailable")
+
+    def _response(self, request: Request) -> Response:
         if http_api.is_speculative(request):
             return http_api.unavailable()
 
@@ -56,14 +63,15 @@ class StartApp:
             code_verifier=token_urlsafe(32) if settings.pkce == "S256" else None,
             **dict(query),
         )
-        own_id = authorization.authorization_id
+        reference = authorization.reference
         try:
             self._states.issue(authorization)
         except StateStoreError as error:
-            self._logger.error("State not issued", authorization_id=own_id, error=error.code)
+            self._logger.error("State not issued", reference=reference, **failure(error))
+            count("StateStoreFailed")
             return page(request, settings, "start-unavailable")
 
-        self._logger.info("Authorization started", authorization_id=own_id)
+        self._logger.info("Authorization started", reference=reference)
         count("AuthorizationStarted")
         location = authorization_request.url(authorization, settings)
         return http_api.redirect(302, location, cookies.set_browser(browser))

@@ -10,7 +10,7 @@ import os
 import boto3
 
 import observability
-from aws import CALL_CONFIG
+from aws import CALL_CONFIG, guarded
 from http_api import Request, Response
 from settings import StartSettings
 from start.app import StartApp
@@ -18,7 +18,7 @@ from state_store import StateStore
 
 settings = StartSettings.model_validate(dict(os.environ))
 logger = observability.new_logger()
-states = StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
+states = StateStore(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
 app = StartApp(settings, states, logger)
 
 

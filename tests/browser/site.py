@@ -6,6 +6,9 @@ The gateway and the handlers are the demo's, so a browser gets what API Gateway 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
+from threading import Event
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -16,10 +19,49 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from demo import gateway, qonto
 from demo import template as infra
-from demo.gateway import Handler
+from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
+from state_store import StateStore
 from tests.http_server import serving
-from tests.integration.connector import PARAMETERS, Connector
+from tests.integration.connector import PARAMETERS, Connector, Subscriber, callback_app
+
+SECONDS = 20  # for an event that a test waits for
+
+
+class Calls:
+    """The calls of a function, which can wait for each other.
+
+    Attributes:
+        arrived: the arrival of each call.
+        ended: the end of the function's work in each call.
+        begins: the event for which each call waits before the function's work.
+        returns: the event for which each call waits after the function's work.
+
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        """Call *handler*."""
+        self._handler = handler
+        self._numbers = count()
+        self.arrived = [Event() for _ in range(3)]
+        self.ended = [Event() for _ in range(3)]
+        self.begins = self.arrived.copy()  # at once
+        self.returns = self.ended.copy()
+
+    def __call__(self, request: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ANN401 - JSON
+        """Return the handler's response to *request*."""
+        number = next(self._numbers)
+        self.arrived[number].set()
+        wait_for(self.begins[number])
+        response = self._handler(request, context)
+        self.ended[number].set()
+        wait_for(self.returns[number])
+        return response
+
+
+def wait_for(event: Event) -> None:
+    """Wait until *event* is set."""
+    assert event.wait(SECONDS)
 
 
 @dataclass
@@ -54,6 +96,20 @@ class Site:
         self._handlers["CallbackFunction"] = self._functions.callback
         self.requested_paths.clear()
 
+    def use_state_store(self, state_store: type[StateStore]) -> None:
+        """Switch callback to *state_store*, until the next `use`."""
+        app = callback_app(self._functions.callback_environment, state_store)
+        self._handlers["CallbackFunction"] = lambda request, _context: app.handle(request)
+
+    def watch_callback(self) -> Calls:
+        """Return the calls of callback from now on, until the next `use`."""
+        calls = self._handlers["CallbackFunction"] = Calls(self._handlers["CallbackFunction"])
+        return calls
+
+    def subscriber(self) -> Subscriber:
+        """Return a new subscriber, which receives what is published from now on."""
+        return Subscriber(self._aws, self._stack)
+
     def _build(self, *, reach_aws: bool, **environment: str) -> Connector:
         return Connector(
             self._aws,
@@ -84,6 +140,15 @@ class Site:
             Key={"state": {"S": state}},
             UpdateExpression="SET expires_at = :past",
             ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+
+    def claim(self, state: str) -> None:
+        """Claim *state* for a response that stays in flight until the state expires."""
+        self._aws.dynamodb.update_item(
+            TableName=self._stack.table_name,
+            Key={"state": {"S": state}},
+            UpdateExpression="SET response_hash = :other, claimed_at = expires_at",
+            ExpressionAttributeValues={":other": {"S": "another response"}},
         )
 
     def context(self, state: str) -> str | None:

@@ -18,7 +18,7 @@ from tests.browser import webkit as webkit_driver
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.contact_sheet import compose
 from tests.browser.firefox import FIREFOX, firefox
-from tests.browser.site import Site, serve_site
+from tests.browser.site import Site, serve_site, wait_for
 from tests.browser.test_pages import IN_PLACE, SHEETS, TEXTS, address
 from tests.slow import slow
 
@@ -113,6 +113,25 @@ def test_flow_finishes_only_in_its_own_browser(browser: Browser, name: str, serv
     assert served.requested_paths[2:] == ["/callback", "/callback/other-browser", "/callback"]
 
 
+def test_navigating_twice_reaches_the_app(browser: Browser, served: Site) -> None:
+    served.use()
+    user, subscriber = browser.new_user(), served.subscriber()
+    state = go_to_qonto(user, served)
+    go = f"location.href = '{served.connector}/callback?code=ory_ac_1&state={state}'"
+    # In less than 40 ms, Firefox may cancel the first request before it has sent it.
+    button = f'<button onclick="{go}; setTimeout(() => {{ {go} }}, 40)"></button>'
+    user.goto(f"{served.app}/?{urlencode({'ahead': button})}")
+    calls = served.watch_callback()
+    calls.returns[0] = calls.arrived[1]  # or the app might replace the page too early
+
+    user.click("button")
+
+    assert "&outcome=granted&context=ctx-1" in str(user.script("location.href"))
+    wait_for(calls.ended[0])
+    assert len({event["id"] for event in subscriber.messages()}) == 1
+    assert served.requested_paths.count("/callback") == 2
+
+
 def test_several_flows_leave_one_cookie_hidden_from_scripts(browser: Browser, served: Site) -> None:
     served.use()
     user = browser.new_user()
@@ -142,13 +161,14 @@ def test_start_again_keeps_the_context(browser: Browser, served: Site) -> None:
 def test_each_page_is_shown_styled(browser: Browser, name: str, served: Site) -> None:
     served.use()
     user = browser.new_user()
-    user.goto(served.start())  # sets the cookie
+    state = go_to_qonto(user, served)
+    served.claim(state)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     pictures = []
     for page in TEXTS:
         served.use(reach_aws=page not in IN_PLACE)
 
-        user.goto(address(served, page))
+        user.goto(address(served, page, state))
 
         title = TEXTS[page][LANGUAGES[name]]["title"]
         assert user.script("document.querySelector('h1').textContent") == title

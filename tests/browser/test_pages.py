@@ -34,10 +34,11 @@ ADDRESSES = {
     "not-found": "/callback/nowhere",
     "start-invalid": "/start?return_to=https://evil.example&context=%20",
     "start-unavailable": "/start",
-    "callback-unavailable": f"/callback?code=ory_ac_1&state={'s' * 43}",
+    "callback-unavailable": "/callback?code=ory_ac_1&state={state}",
+    "callback-in-flight": "/callback?code=ory_ac_1&state={state}",
 }
 # Pages of the browser's own flow, which have its reference and may offer to start it again.
-OWN = {"granted", "denied", "failed", "expired", "start-again"}
+OWN = {"granted", "denied", "failed", "expired"}
 IN_PLACE = {"start-unavailable", "callback-unavailable"}
 RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
@@ -46,10 +47,10 @@ RULES = {
 SHEETS = ROOT / "build" / "contact-sheets"
 
 
-def address(site: Site, name: str, reference: str = "1a2b3c4d") -> str:
-    """Return the URL of page *name*."""
+def address(site: Site, name: str, state: str, reference: str = "1a2b3c4d") -> str:
+    """Return the URL of page *name*; *state* is claimed for a response in flight."""
     query = f"?reference={reference}" if name in OWN else ""
-    return site.connector + ADDRESSES.get(name, f"/callback/{name}{query}")
+    return site.connector + ADDRESSES.get(name, f"/callback/{name}{query}").format(state=state)
 
 
 def reading(site: Site, name: str, language: str, reference: str) -> str:
@@ -108,16 +109,18 @@ def language(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @dataclass
 class Visitor:
-    """A browser whose user has declined a flow.
+    """A browser whose user has declined a flow and begun another one.
 
     Attributes:
         context: the browser's context in Playwright.
-        reference: the reference of that flow, whose pages can start it again.
+        reference: the reference of the declined flow, whose pages can start it again.
+        state: the state of the other flow, claimed for a response in flight.
 
     """
 
     context: BrowserContext
     reference: str
+    state: str
 
 
 @pytest.fixture(scope="module")
@@ -131,18 +134,25 @@ def visitors(chromium: Browser, served: Site, language: str) -> Iterator[dict[st
                 chromium.new_context(locale=language, viewport={"width": width, "height": height})
             )
             page = context.new_page()
-            before = served.states()
-            page.goto(served.start(context="ctx-1"))
-            [state] = served.states() - before
-            page.goto(f"{served.connector}/callback?error=access_denied&state={state}")
-            visitors[name] = Visitor(context, page.url.partition("reference=")[2])
+            declined, in_flight = (begin(page, served) for _ in range(2))
+            served.claim(in_flight)
+            page.goto(f"{served.connector}/callback?error=access_denied&state={declined}")
+            visitors[name] = Visitor(context, page.url.partition("reference=")[2], in_flight)
         yield visitors
 
 
-def show(page: Page, site: Site, name: str, reference: str) -> Response:
-    """Go to page *name* and return its response."""
+def begin(page: Page, site: Site) -> str:
+    """Begin a flow and return its state."""
+    before = site.states()
+    page.goto(site.start(context="ctx-1"))
+    [state] = site.states() - before
+    return state
+
+
+def show(page: Page, site: Site, name: str, visitor: Visitor) -> Response:
+    """Go to page *name* as *visitor*, and return its response."""
     site.use(reach_aws=name not in IN_PLACE)
-    response = page.goto(address(site, name, reference))
+    response = page.goto(address(site, name, visitor.state, visitor.reference))
     assert response
     return response
 
@@ -152,18 +162,18 @@ def show(page: Page, site: Site, name: str, reference: str) -> Response:
 def test_page_is_accessible_self_contained_and_error_free(
     visitors: dict[str, Visitor], site: Site, language: str, viewport: str, name: str
 ) -> None:
-    reference = visitors[viewport].reference
-    page = visitors[viewport].context.new_page()
+    visitor = visitors[viewport]
+    page = visitor.context.new_page()
     errors: list[str] = []
     requested: list[str] = []
     page.on("console", lambda message: errors.append(message.text))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: requested.append(request.url))
 
-    response = show(page, site, name, reference)
+    response = show(page, site, name, visitor)
 
     assert page.locator("html").get_attribute("lang") == language
-    assert page.locator("body").aria_snapshot() == reading(site, name, language, reference)
+    assert page.locator("body").aria_snapshot() == reading(site, name, language, visitor.reference)
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
         found = Axe().run(page, options=RULES).response
@@ -171,7 +181,7 @@ def test_page_is_accessible_self_contained_and_error_free(
             (result["id"], result["help"]) for result in found["violations"] + found["incomplete"]
         ] == []
         screenshot(page, f"{language}-{viewport}-{scheme}-{name}")
-    assert requested == [address(site, name, reference)]
+    assert requested == [response.url]
     # Chromium logs an error for each status but 200, even that of the page itself.
     status = f"{response.status} ({response.status_text})"
     logged = f"Failed to load resource: the server responded with a status of {status}"
@@ -185,7 +195,7 @@ def test_keyboard_reaches_each_link_with_visible_focus(
 ) -> None:
     page = visitors["phone"].context.new_page()
     page.emulate_media(color_scheme=scheme)
-    show(page, site, "denied", visitors["phone"].reference)
+    show(page, site, "denied", visitors["phone"])
     links = page.get_by_role("link")
 
     for index in range(3):
@@ -203,7 +213,7 @@ def test_page_with_doubled_text_fits_a_small_phone(
 ) -> None:
     page = visitors["phone"].context.new_page()
     for name in TEXTS:
-        show(page, site, name, visitors["phone"].reference)
+        show(page, site, name, visitors["phone"])
 
         for size in ("100%", "200%"):
             page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
@@ -215,7 +225,7 @@ def test_unstyled_page_keeps_links_on_separate_lines(
 ) -> None:
     page = visitors["phone"].context.new_page()
     for name in TEXTS:
-        show(page, site, name, visitors["phone"].reference)
+        show(page, site, name, visitors["phone"])
 
         page.evaluate("document.styleSheets[0].disabled = true")
 

@@ -31,6 +31,7 @@ sys.path.insert(0, str(CODE_ROOT))
 MODULES = sorted(path.stem for path in CODE_ROOT.iterdir())
 STATUSES = {"start": {302, 400, 503}, "callback": {303, 503}}
 STATUSES["outcome"] = {200, 400, 403, 404, 410, 503}
+CONDITION_FAILED = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
 HEADERS = {"Cache-Control", "Referrer-Policy", "Strict-Transport-Security"}
 
 
@@ -50,29 +51,40 @@ class Services:
         self.calls += 1
         body = _text(request.body)
         operation = _text(request.headers.get("X-Amz-Target", "")).rpartition(".")[2]
-        if operation == "PutItem":
-            item = json.loads(body)["Item"]
-            self.items[item["state"]["S"]] = item
-            return _aws_response(request, 200, "{}")
-        if operation == "DeleteItem":
-            return self._delete(request, json.loads(body))
+        if operation:
+            response = self._dynamodb(operation, json.loads(body))
+            status = 400 if "__type" in response else 200
+            return _aws_response(request, status, json.dumps(response))
         [message] = parse_qs(body)["Message"]
         self.published.append(json.loads(message))
         result = "<PublishResult><MessageId>1</MessageId></PublishResult>"
         return _aws_response(request, 200, f"<PublishResponse>{result}</PublishResponse>")
 
-    def _delete(self, request: AWSPreparedRequest, call: dict[str, Any]) -> AWSResponse:
-        item = self.items.get(call["Key"]["state"]["S"])
-        values = call["ExpressionAttributeValues"]
-        refused = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"}
-        if item is None:
-            return _aws_response(request, 400, json.dumps(refused))
-        equal = ("browser_hash", "environment", "client_id")
-        alive = int(item["expires_at"]["N"]) > int(values[":now"]["N"])
-        if not alive or any(item[name] != values[f":{name}"] for name in equal):
-            return _aws_response(request, 400, json.dumps(refused | {"Item": item}))
-        del self.items[call["Key"]["state"]["S"]]
-        return _aws_response(request, 200, json.dumps({"Attributes": item}))
+    def _dynamodb(self, operation: str, call: dict[str, Any]) -> dict[str, Any]:
+        key = (call.get("Key") or call["Item"])["state"]["S"]
+        item = self.items.get(key, {})
+        values = call.get("ExpressionAttributeValues", {})
+        stored = {"Item": item} if item else {}
+        match operation:
+            case "GetItem":
+                return stored
+            case "PutItem" if not item:
+                self.items[key] = call["Item"]
+                return {}
+            case "UpdateItem" if _can_be_claimed(item, values):
+                self.items[key] = item | {"response_hash": values[":response_hash"]}
+                return {"Attributes": item}
+            case "DeleteItem" if item.get("response_hash") == values[":response_hash"]:
+                del self.items[key]
+                return {}
+        return {"__type": CONDITION_FAILED, **stored}
+
+
+def _can_be_claimed(item: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Tell whether an item that was not claimed before fulfils the condition of the claim."""
+    equal = ("browser_hash", "environment", "client_id")
+    is_own = all(item.get(name) == values[f":{name}"] for name in equal)
+    return is_own and int(item["expires_at"]["N"]) > int(values[":now"]["N"])
 
 
 def _aws_response(request: AWSPreparedRequest, status: int, body: str) -> AWSResponse:
@@ -155,8 +167,11 @@ def check(data: bytes) -> None:
         assert state not in location
         owner = browser_cookies.read_browser(request) == cookie.partition("=")[2]
         assert bool(services.published) <= owner
-        assert len(services.published) == (state not in services.items)
-        assert ("outcome=" in location) <= bool(services.published)
+        published = len(services.published)
+        assert published == (state not in services.items) == (f"used.{state}" in services.items)
+        assert ("outcome=" in location) <= bool(published)
+        assert _invoke(name, request) == response
+        assert len(services.published) == published
     if name == "start":
         assert services.calls - before == (response["statusCode"] == 302)
         assert bool(response.get("cookies")) == (response["statusCode"] == 302)

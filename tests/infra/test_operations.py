@@ -1,6 +1,8 @@
-"""docs/operations.md names the parts of the stack, and its sums are right."""
+"""docs/operations.md names the parts of the stack and of its logs, and its sums are right."""
 
+import ast
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,10 +10,16 @@ from demo.template import ROOT, Template, function
 from tests.infra.monitoring import alarm_metrics, dashboard_metrics
 from tests.infra.resolution import Resolution
 
+FUNCTIONS = ROOT / "functions"
 TEXT = (ROOT / "docs" / "operations.md").read_text("utf-8")
 # The rows are | item | quantity | price | cost | and | **name** | | | **sum** |.
 PRICED = re.compile(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 TOTAL = re.compile(r"^\| \*\*(.+)\*\* \| \| \| \*\*([\d.]+)\*\* \|$", re.MULTILINE)
+# Names in the form of the template's that belong to AWS.
+OF_AWS = {
+    *("CachingDisabled", "AllViewerExceptHostHeader"),  # policies of CloudFront
+    *("AuthorizationError", "ReadTimeoutError", "ThrottlingException"),
+}
 
 
 def _quantity(text: str) -> float:
@@ -25,13 +33,56 @@ def test_every_alarm_has_a_row(template: Template) -> None:
     assert rows == list(alarm_metrics(Resolution(template)))
 
 
-def test_every_name_exists_in_the_template(template: Template) -> None:
+def test_every_name_exists_in_template_or_metrics(template: Template) -> None:
     named = set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", TEXT))
     parts = [template[section].keys() for section in ("Parameters", "Resources", "Outputs")]
 
-    assert named - {"CachingDisabled", "AllViewerExceptHostHeader", "AuthorizationError"} <= (
-        set().union(*parts)
-    )
+    assert named - OF_AWS <= set(_metrics()).union(*parts)
+
+
+def test_every_metric_has_a_row(template: Template) -> None:
+    rows = _first_cells("Metrics")
+    shown = {each.name for each in dashboard_metrics(Resolution(template))}
+
+    assert sorted(rows) == sorted(set(_metrics()))
+    assert set(rows) <= shown
+
+
+def test_every_log_message_has_a_row() -> None:
+    assert sorted(_first_cells("Log lines")) == sorted(set(_log_messages()))
+
+
+def _first_cells(title: str) -> list[str]:
+    """Return the code in the first cell of each row of the table in the section *title*."""
+    [section] = re.findall(rf"^## {title}$(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
+
+
+def _calls() -> Iterator[tuple[str, list[str]]]:
+    """Yield the name of each call in functions/ and the strings in its first argument."""
+    for path in FUNCTIONS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                strings = [
+                    each.value
+                    for each in ast.walk(node.args[0])
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                ]
+                yield ast.unparse(node.func), strings
+
+
+def _metrics() -> list[str]:
+    return [name for call, strings in _calls() if call == "count" for name in strings]
+
+
+def _log_messages() -> list[str]:
+    levels = {f"self._logger.{level}" for level in ("info", "warning", "error", "exception")}
+    return [
+        message.replace("%s", "…")
+        for call, strings in _calls()
+        if call in levels
+        for message in strings
+    ]
 
 
 @pytest.mark.parametrize("row", PRICED.findall(TEXT), ids=lambda row: row[0])

@@ -18,6 +18,7 @@ import pytest
 
 import cookies
 from demo.template import Json, function, load
+from outcomes import Outcome
 from tests.integration.connector import REQUESTS
 from tests.lambda_runtime import start_function
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, make
@@ -32,9 +33,10 @@ CLIENT_ID = "client-1"
 CALLS = {
     "StartFunction": ["PutItem"],
     "CallbackFunction": [
-        *("DeleteItem", "Publish"),  # granted
-        *("DeleteItem", "Publish", "PutItem"),  # not published, restored
-        "DeleteItem",  # expired
+        *("UpdateItem", "Publish", "PutItem", "DeleteItem"),  # granted
+        *("UpdateItem", "Publish"),  # not published
+        "UpdateItem",  # expired
+        *("UpdateItem", "GetItem"),  # repeated
     ],
 }
 
@@ -295,13 +297,16 @@ def _flows(name: str) -> list[Json]:
     if name == "StartFunction":
         return [{"request": request, "responses": [[200, "{}"]]}]
     browser_hash = cookies.browser_hash(cookies.read_browser(request) or "")
-    item = flow.pending(browser_hash=browser_hash).item
-    deleted = [200, json.dumps({"Attributes": item})]
-    failed = {"__type": "ConditionalCheckFailedException", "message": "no", "Item": item}
-    published = "<PublishResponse><PublishResult/></PublishResponse>"
-    denied = "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>"
+    pending = flow.pending(browser_hash=browser_hash)
+    claimed = [200, json.dumps({"Attributes": pending.item})]
+    published = [200, "<PublishResponse><PublishResult/></PublishResponse>"]
+    denied = [403, "<ErrorResponse><Error><Code>AuthorizationError</Code></Error></ErrorResponse>"]
+    failed = {"__type": "ConditionalCheckFailedException", "message": "no"}
+    expired = failed | {"Item": flow.pending(browser_hash=browser_hash, expires_at=1).item}
+    receipt = {"Item": pending.receipt(Outcome.GRANTED, flow.STARTED_AT).item}
     return [
-        {"request": request, "responses": [deleted, [200, published]]},
-        {"request": request, "responses": [deleted, [403, denied], [200, "{}"]]},
-        {"request": request, "responses": [[400, json.dumps(failed)]]},
+        {"request": request, "responses": [claimed, published, [200, "{}"], [200, "{}"]]},
+        {"request": request, "responses": [claimed, denied]},
+        {"request": request, "responses": [[400, json.dumps(expired)]]},
+        {"request": request, "responses": [[400, json.dumps(failed)], [200, json.dumps(receipt)]]},
     ]

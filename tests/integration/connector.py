@@ -17,7 +17,7 @@ from uuid import uuid4
 import boto3
 
 import observability
-from aws import CALL_CONFIG
+from aws import CALL_CONFIG, guarded
 from callback.app import CallbackApp
 from callback.publisher import Publisher
 from demo.gateway import Handler, LambdaContext
@@ -60,7 +60,7 @@ def start_app(environment: Mapping[str, str]) -> StartApp:
     """Return the app of start as its ``handler.py`` builds it in *environment*."""
     with _environment(environment):
         settings = StartSettings.model_validate(environment)
-        states = StateStore(boto3.client("dynamodb", config=CALL_CONFIG), settings)
+        states = StateStore(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
         return StartApp(settings, states, observability.new_logger())
 
 
@@ -70,8 +70,8 @@ def callback_app(
     """Return the app of callback as its ``handler.py`` builds it, with another *state_store*."""
     with _environment(environment):
         settings = CallbackSettings.model_validate(environment)
-        states = state_store(boto3.client("dynamodb", config=CALL_CONFIG), settings)
-        publisher = Publisher(boto3.client("sns", config=CALL_CONFIG), settings.topic_arn)
+        states = state_store(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
+        publisher = Publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
         return CallbackApp(settings, states, publisher, observability.new_logger())
 
 
@@ -165,7 +165,7 @@ class Connector:
         return {name: next(iter(typed.values())) for name, typed in response["Item"].items()}
 
     def states(self) -> set[str]:
-        """Return the states of all items in the table."""
+        """Return the keys of all items in the table: states, and those of receipts."""
         pages = self.aws.dynamodb.get_paginator("scan").paginate(TableName=self.stack.table_name)
         return {item["state"]["S"] for page in pages for item in page["Items"]}
 

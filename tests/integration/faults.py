@@ -27,7 +27,7 @@ from demo.local_aws import LocalAws, free_port
 
 
 class Fault(StrEnum):
-    """A fault of one attempt of an AWS call; the value is its name in docs/faults.md."""
+    """A fault of one attempt of an AWS call; the value is its name in docs/fault-matrix.md."""
 
     # The call is not applied.
     DENIED = "access denied"
@@ -62,6 +62,8 @@ _HEADER = "x-fault"
 _INTERMEDIARY_PAGE = b"<html><body>a page of something in between</body></html>"
 _DRIP = 0.2  # seconds per byte, far below the clients' read timeout
 _LOCALHOST = "127.0.0.1"
+# With every fault: botocore would pause for seconds more (milliseconds).
+_RETRY_AFTER = {"x-amz-retry-after": "60000"}
 
 
 class _Call:
@@ -205,6 +207,8 @@ class FaultProxy:
             status = 502
         if fault in _FROM_INTERMEDIARY:
             body = _INTERMEDIARY_PAGE
+        if fault:
+            kept |= _RETRY_AFTER
         length = len(body)
         if fault is Fault.CUT_OFF:
             body = body[: length // 2]

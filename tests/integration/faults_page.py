@@ -1,4 +1,4 @@
-"""Writes the tables of docs/faults.md, which show the outcomes of a run.
+"""Writes the tables of docs/fault-matrix.md, which show the outcomes of a run.
 
 To update them: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`.
 """
@@ -13,12 +13,12 @@ from tests.integration.kills import KILLS, drip_table, kill_harness, kill_table,
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
 from tests.packages import FOLDERS, packed
 
-_PAGE = ROOT / "docs" / "faults.md"
+_PAGE = ROOT / "docs" / "fault-matrix.md"
 _MARKED = r"(<!-- begin {name} -->\n\n)(.*?)(\n*<!-- end {name} -->)"
 
 
 def section(name: str) -> str:
-    """Return the text of the section *name* in docs/faults.md."""
+    """Return the text of the section *name* in docs/fault-matrix.md."""
     found = re.search(_MARKED.format(name=name), _PAGE.read_text("utf-8"), re.DOTALL)
     assert found, name
     return found[2] + "\n"

@@ -1,16 +1,16 @@
-"""The outcome of every fault at every AWS call: the tables of docs/faults.md."""
+"""The outcome of every fault at every AWS call: the tables of docs/fault-matrix.md."""
 
-import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import product
+from itertools import combinations, product
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from demo.local_aws import LocalAws, Stack
 from tests.integration.connector import PARAMETERS, Browser, Connector, Response, Subscriber
@@ -21,15 +21,23 @@ WORKERS = 12
 _EXCLUDED = {Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
 FAULTS = [fault for fault in Fault if fault not in _EXCLUDED]
 REFUSED = "connection refused"
+QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
+KILLED = "API Gateway's own 500"
 
 
 class Call(StrEnum):
-    """An AWS call of the connector; the value is its name in docs/faults.md."""
+    """An AWS call of the connector; the value is its name in docs/fault-matrix.md."""
 
-    ISSUE = "`PutItem` of start"
-    CONSUME = "`DeleteItem` of callback"
-    PUBLISH = "`Publish` of callback"
-    RESTORE = "`PutItem` of callback, after a `Publish` that was refused"
+    ISSUE = "issue: `PutItem` of start"
+    CLAIM = "claim: `UpdateItem` of callback"
+    PUBLISH = "publish: `Publish` of callback"
+    RECEIPT = "receipt: `PutItem` of callback"
+    DELETE = "delete: `DeleteItem` of callback"
+    LOOKUP = "lookup: `GetItem` of a callback that is repeated"
+
+    @property
+    def step(self) -> str:
+        return self.value.partition(":")[0]
 
     @property
     def operation(self) -> str:
@@ -48,6 +56,14 @@ class Case:
     faults: tuple[tuple[Call, tuple[Fault, ...] | str], ...]
 
 
+class Visit(NamedTuple):
+    """What `Outcome` says of the user and the table."""
+
+    seen: str
+    stored: bool
+    seen_then: str
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a case.
@@ -56,26 +72,24 @@ class Outcome:
         seen: the page that the user saw.
         stored: whether the state was in the table afterwards.
         events: the number of events in the queue.
-        seen_again: the page that the user saw at the same address a minute later.
+        seen_then: the page that the user saw when they went on: a minute later at the same URL, and
+            after start at the callback.
         events_in_all: the number of events in the queue by then.
         ids: the number of different ids of these events.
-        started_over: the page that the user saw at the end of another flow.
 
     """
 
     seen: str
     stored: bool
     events: int
-    seen_again: str
+    seen_then: str
     events_in_all: int
     ids: int
-    started_over: str
 
     @property
     def code(self) -> str:
-        """The short form: a letter for `seen`, and the number of events in all."""
-        letters = {"sent on to Qonto": "Q", "*Received*": "R", "*Try again*": "T"}
-        return f"{letters.get(self.seen, 'S')}{self.events_in_all}"
+        """The short form: the first letter of `seen`, and the number of events in all."""
+        return f"{self.seen.strip('*')[0]}{self.events_in_all}"
 
 
 def singles() -> Iterator[tuple[Call, str, str, Case]]:
@@ -87,25 +101,23 @@ def singles() -> Iterator[tuple[Call, str, str, Case]]:
         yield call, REFUSED, "every attempt", _case((call, REFUSED))
 
 
-PAIRS: dict[str, Callable[[Fault, Fault], Case]] = {
-    f"{Call.ISSUE}: first attempt / second": lambda a, b: _case((Call.ISSUE, (a, b))),
-    f"{Call.CONSUME}: first attempt / second": lambda a, b: _case((Call.CONSUME, (a, b))),
-    f"{Call.PUBLISH}: first attempt / second": lambda a, b: _case((Call.PUBLISH, (a, b))),
-    f"{Call.RESTORE}: first attempt / second": lambda a, b: _case((Call.RESTORE, (a, b))),
-    f"{Call.CONSUME}, first attempt / {Call.PUBLISH}, first attempt": lambda a, b: _case(
-        (Call.CONSUME, (a,)), (Call.PUBLISH, (b,))
-    ),
-    f"{Call.PUBLISH}, every attempt / `PutItem` after it, every attempt": lambda a, b: _case(
-        (Call.PUBLISH, (a, a)), (Call.RESTORE, (b, b))
-    ),
+# The calls of one callback, in their order.
+_CALLS = (Call.CLAIM, Call.PUBLISH, Call.RECEIPT, Call.DELETE)
+# Two attempts of one call, or the first attempts of two.
+PAIRS: dict[str, tuple[Call, ...]] = {
+    f"{call.step}, first attempt / second attempt": (call,) for call in Call
+} | {
+    f"{one.step}, first attempt / {other.step}, first attempt": (one, other)
+    for one, other in combinations(_CALLS, 2)
 }
 
 
 def pairs() -> Iterator[tuple[str, Fault, Fault, Case]]:
     """Yield each pair of faults at each pair of attempts."""
-    for name, case in PAIRS.items():
+    for name, calls in PAIRS.items():
         for first, second in product(FAULTS, FAULTS):
-            yield name, first, second, case(first, second)
+            faults = [(first, second)] if len(calls) == 1 else [(first,), (second,)]
+            yield name, first, second, _case(*zip(calls, faults, strict=True))
 
 
 def _case(*faults: tuple[Call, tuple[Fault, ...] | str]) -> Case:
@@ -136,18 +148,17 @@ class Outcomes:
             events[event["data"]["context"]].append((timestamp > self._now, event["id"]))
         return [
             Outcome(
-                visit["seen"],
-                visit["stored"] == "yes",
+                visit.seen,
+                visit.stored,
                 sum(not later for later, _ in events[f"case-{number}"]),
-                visit["seen_again"],
+                visit.seen_then,
                 len(events[f"case-{number}"]),
                 len({event_id for _, event_id in events[f"case-{number}"]}),
-                visit["started_over"],
             )
             for number, visit in enumerate(visits)
         ]
 
-    def _run(self, numbered: tuple[int, Case]) -> dict[str, str]:
+    def _run(self, numbered: tuple[int, Case]) -> Visit:
         number, case = numbered
         connector, proxy = self._idle.get()
         try:
@@ -156,30 +167,22 @@ class Outcomes:
             proxy.clear()
             self._idle.put((connector, proxy))
 
-    def _visit(
-        self, browser: Browser, proxy: FaultProxy, case: Case, context: str
-    ) -> dict[str, str]:
-        start_fails = case.faults[0][0] is Call.ISSUE
-        if start_fails:
+    def _visit(self, browser: Browser, proxy: FaultProxy, case: Case, context: str) -> Visit:
+        call = case.faults[0][0]
+        if call is Call.ISSUE:
             _inject(proxy, case)
-        started = browser.start(at=self._now, context=context)
-        state = started.parameters["state"] if started.status == 302 else self._state(context)
-        if not start_fails:
+        response = browser.start(at=self._now, context=context)
+        state = response.parameters["state"] if response.status == 302 else self._state(context)
+        if call is Call.LOOKUP:
+            browser.granted(state, at=self._now)
+        if call is not Call.ISSUE:
             _inject(proxy, case)
-        first = started if start_fails else browser.granted(state, at=self._now)
+            response = browser.granted(state, at=self._now)
         proxy.clear()
         stored = browser.connector.item(state) is not None
-        if start_fails:
-            again = browser.start(at=self._now + 60, context=f"{context}-again")
-        else:
-            again = browser.granted(state, at=self._now + 60)
-        restarted = browser.started(at=self._now + 60, context=f"{context}-new")
-        return {
-            "seen": seen(first),
-            "stored": "yes" if stored else "no",
-            "seen_again": seen(again),
-            "started_over": seen(browser.granted(restarted, at=self._now + 60)),
-        }
+        if call is Call.ISSUE and seen(response) == TRY_AGAIN:
+            state = browser.started(at=self._now + 60, context=context)
+        return Visit(seen(response), stored, seen(browser.granted(state, at=self._now + 60)))
 
     def _state(self, context: str) -> str:
         """Return the state that was stored with *context*, or a state that is not stored."""
@@ -194,31 +197,37 @@ class Outcomes:
 
 def _inject(proxy: FaultProxy, case: Case) -> None:
     for call, faults in case.faults:
-        if call is Call.RESTORE and len(case.faults) == 1:
-            proxy.inject("Publish", Fault.DENIED)
         if isinstance(faults, str):
-            if call is Call.RESTORE:
-                proxy.inject("DeleteItem", Fault.THEN_REFUSED, times=1)
-            else:
-                (proxy.sns if call is Call.PUBLISH else proxy.dynamodb).refuse()
+            _refuse(proxy, call)
             continue
         for fault in faults:
             proxy.inject(call.operation, fault, times=1)
 
 
+def _refuse(proxy: FaultProxy, call: Call) -> None:
+    """Make the services of *call* refuse connections from *call* on."""
+    before = {
+        Call.LOOKUP: "UpdateItem",
+        Call.RECEIPT: "Publish",
+        Call.DELETE: "PutItem",
+    }
+    if call in before:
+        proxy.inject(before[call], Fault.THEN_REFUSED, times=1)
+    else:
+        (proxy.sns if call is Call.PUBLISH else proxy.dynamodb).refuse()
+
+
 def seen(response: Response) -> str:
     """Return the name of the page in *response*, or the response itself if it is unexpected."""
     if response.status == 503 and '<a href="">Try again</a>' in response.body:
-        return "*Try again*"
+        return TRY_AGAIN
     if response.status == 500:
-        return "API Gateway's own 500"
-    if response.status not in {302, 303}:
-        return f"{response.status}: {response.body}"
+        return KILLED
     if response.status == 302:
-        return "sent on to Qonto"
-    outcome = re.search(r"/callback/([a-z-]+)|[?&]outcome=([a-z-]+)", response.location)
-    names = {"granted": "*Received*", "start-again": "*Start again*", "used": "*Already used*"}
-    return names[outcome[1] or outcome[2]] if outcome else response.location
+        return QONTO
+    if response.status == 303 and response.parameters.get("outcome") == "granted":
+        return RECEIVED
+    return f"{response.status}: {response.location if response.status == 303 else response.body}"
 
 
 def single_tables(outcomes: Sequence[Outcome]) -> str:
@@ -245,13 +254,13 @@ def single_tables(outcomes: Sequence[Outcome]) -> str:
 
 def table(first: str, rows: Iterable[tuple[str, Outcome]]) -> str:
     """Return a Markdown table of *rows*; *first* is the title of its first column."""
-    columns = ("The user sees", "State stored", "Events", "The same URL again", "Events then")
+    columns = ("The user sees", "State stored", "Events", "Then", "Events in all")
     lines = [f"| {' | '.join((first, *columns))} |", "|---" * 6 + "|"]
     for label, outcome in rows:
         ids = ", one `id`" if outcome.ids == 1 < outcome.events_in_all else ""
         lines.append(
             f"| {label} | {outcome.seen} | {'yes' if outcome.stored else 'no'} | {outcome.events}"
-            f" | {outcome.seen_again} | {outcome.events_in_all}{ids} |"
+            f" | {outcome.seen_then} | {outcome.events_in_all}{ids} |"
         )
     return "\n".join([*lines, ""])
 

@@ -1,27 +1,17 @@
-"""What the user sees, and what the table and the queue hold, when an AWS call fails.
+"""What the log, the metrics and the table hold when an AWS call fails.
 
-A proxy between the real clients and the local AWS makes the calls fail.
+A proxy between the real clients and the local AWS makes the calls fail. test_outcomes.py shows what
+the user sees with each fault.
 """
 
 import json
 from collections.abc import Iterator
-from html import escape
-from urllib.parse import urlencode
 
 import pytest
 
-from aws import CALL_CONFIG
-from demo import template as infra
 from demo.local_aws import LocalAws, Stack
-from tests.integration.connector import CODE, RETURN_URL, Browser, Connector, Response, Subscriber
+from tests.integration.connector import CODE, Browser, Connector, Response, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
-
-NOT_APPLIED = pytest.mark.parametrize(
-    "fault", [Fault.DENIED, Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
-)
-FIRST_ATTEMPT = pytest.mark.parametrize(
-    "fault", [Fault.THROTTLED, Fault.FAILED, Fault.RESET, Fault.HANGING]
-)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +46,11 @@ def counts(printed: str) -> list[tuple[str, str | None]]:
     ]
 
 
+def errors(printed: str) -> list[dict[str, str]]:
+    """Return the log lines of level ERROR in *printed*."""
+    return [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
+
+
 def assert_try_again(response: Response) -> None:
     """Assert that *response* offers the user the same URL again, and shows no success."""
     assert response.status == 503
@@ -64,32 +59,49 @@ def assert_try_again(response: Response) -> None:
     assert response.cookies == []
 
 
-@NOT_APPLIED
-def test_failed_publish_returns_503_and_retry_then_succeeds(
+@pytest.mark.parametrize(
+    ("call", "message", "metric"),
+    [
+        ("PutItem", "State not issued", "StateStoreFailed"),
+        ("UpdateItem", "State not claimed", "StateStoreFailed"),
+        ("Publish", "Event not published", "PublishFailed"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (Fault.DENIED, "AccessDeniedException"),
+        (Fault.LOST, "ConnectionClosedError"),
+        (Fault.FAILED_LATE, "502"),  # a proxy's response has no error code
+    ],
+)
+def test_failed_call_is_logged_and_counted(  # noqa: PLR0913, PLR0917 - fixtures
     browser: Browser,
     proxy: FaultProxy,
-    subscriber: Subscriber,
     capsys: pytest.CaptureFixture[str],
+    call: str,
+    message: str,
+    metric: str,
     fault: Fault,
+    name: str,
 ) -> None:
-    state = browser.started(context="ctx-1")
-    before = browser.connector.item(state)
-    proxy.inject("Publish", fault)
+    browser.connector = browser.connector.restarted()  # its logger writes where capsys reads
+    state = browser.started()
+    proxy.inject(call, fault)
     capsys.readouterr()
 
-    failed = browser.granted(state)
+    response = Browser(browser.connector).start() if call == "PutItem" else browser.granted(state)
 
-    assert_try_again(failed)
-    assert proxy.attempts("Publish") == (1 if fault is Fault.DENIED else 2)
-    assert browser.connector.item(state) == before is not None
-    assert counts(capsys.readouterr().out) == [("PublishFailed", None), ("StateRestored", None)]
-    assert subscriber.messages() == []
-    proxy.clear()
-    assert browser.granted(state).parameters["outcome"] == "granted"
-    assert subscriber.message()["data"]["context"] == "ctx-1"
+    assert_try_again(response)
+    printed = capsys.readouterr().out
+    [error] = errors(printed)
+    assert (error["message"], error["error"]) == (message, name)
+    # Without a response to the claim, callback does not know the authorization.
+    assert ("reference" in error) == (call != "UpdateItem")
+    assert counts(printed) == [(metric, None)]
 
 
-@pytest.mark.parametrize("call", ["DeleteItem", "Publish"])
+@pytest.mark.parametrize("call", ["UpdateItem", "Publish"])
 def test_retry_after_503_redirects_without_code_or_state(
     browser: Browser, proxy: FaultProxy, call: str
 ) -> None:
@@ -105,83 +117,46 @@ def test_retry_after_503_redirects_without_code_or_state(
     assert state not in response.location
 
 
-def test_retry_after_lost_publish_response_keeps_event_id(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber
-) -> None:
-    state = browser.started()
-    proxy.inject("Publish", Fault.LOST)
-
-    assert_try_again(browser.granted(state))
-    proxy.clear()
-    assert browser.granted(state, at=1_700_000_060).parameters["outcome"] == "granted"
-
-    ids = [message["id"] for message in subscriber.messages()]
-    assert len(ids) == 3
-    assert len(set(ids)) == 1
-
-
-@FIRST_ATTEMPT
-def test_failed_first_publish_attempt_sends_one_event(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
-) -> None:
-    state = browser.started()
-    proxy.inject("Publish", fault, times=1)
-
-    assert browser.granted(state).parameters["outcome"] == "granted"
-    assert len(subscriber.messages()) == 1
-
-
-@pytest.mark.parametrize("fault", [Fault.DENIED, Fault.RESET])
-def test_failed_restore_redirects_to_start_again(
-    faulty_connector: Connector,
+@pytest.mark.parametrize("call", ["PutItem", "DeleteItem"])
+def test_failed_deletion_is_logged_and_keeps_the_claim(
+    browser: Browser,
     proxy: FaultProxy,
     subscriber: Subscriber,
     capsys: pytest.CaptureFixture[str],
-    fault: Fault,
+    call: str,
 ) -> None:
-    browser = Browser(faulty_connector.restarted())  # its logger writes where capsys reads
-    proxy.clear()
-    state = browser.started(context="ctx-1")
-    item = browser.connector.item(state)
-    proxy.inject("Publish", fault)
-    proxy.inject("PutItem", fault)
+    browser.connector = browser.connector.restarted()
+    state = browser.started()
+    proxy.inject(call, Fault.THROTTLED)
     capsys.readouterr()
 
     response = browser.granted(state)
 
-    proxy.clear()
-    assert item is not None
-    assert response.status == 303
-    reference = item["authorization_id"][:8]
-    assert response.location == f"/callback/start-again?reference={reference}"
-    page = browser.request("outcome", f"reference={reference}", outcome="start-again")
-    start_query = urlencode({"context": "ctx-1", "return_to": RETURN_URL})
-    assert f'href="/start?{escape(start_query)}"' in page.body
-    assert subscriber.messages() == []
+    assert response.parameters["outcome"] == "granted"
     printed = capsys.readouterr().out
-    assert counts(printed) == [("PublishFailed", None), ("CallbackRefused", "not_restored")]
-    errors = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
-    assert [error["message"] for error in errors] == ["Event not published", "State not restored"]
-    assert {error["authorization_id"] for error in errors} == {item["authorization_id"]}
-    assert all(error["error"] for error in errors)
-
-
-@NOT_APPLIED
-def test_failed_put_at_start_returns_503_without_cookie(
-    browser: Browser, proxy: FaultProxy, fault: Fault
-) -> None:
-    before = browser.connector.states()
-    proxy.inject("PutItem", fault)
-
-    response = browser.start()
-
-    assert_try_again(response)
-    assert browser.connector.states() == before
+    [error] = errors(printed)
+    assert (error["message"], error["error"]) == ("State not deleted", "ThrottlingException")
+    assert counts(printed) == [("StateNotDeleted", None), ("AuthorizationGranted", None)]
+    assert "response_hash" in (browser.connector.item(state) or {})
     proxy.clear()
-    assert browser.start().status == 302
+    assert browser.granted(state).location == response.location
+    assert browser.connector.item(state) is None
+    assert len({message["id"] for message in subscriber.messages()}) == 1
 
 
-def test_start_with_lost_put_response_succeeds(browser: Browser, proxy: FaultProxy) -> None:
+def test_lost_delete_response_counts_the_authorization_once(
+    browser: Browser, proxy: FaultProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = browser.started()
+    proxy.inject("DeleteItem", Fault.LOST, times=1)
+    capsys.readouterr()
+
+    browser.granted(state)
+
+    assert counts(capsys.readouterr().out) == [("AuthorizationGranted", None)]
+
+
+def test_start_with_lost_put_response_stores_one_state(browser: Browser, proxy: FaultProxy) -> None:
     before = browser.connector.states()
     proxy.inject("PutItem", Fault.LOST, times=1)
 
@@ -189,109 +164,3 @@ def test_start_with_lost_put_response_succeeds(browser: Browser, proxy: FaultPro
 
     assert proxy.attempts("PutItem") == 1
     assert browser.connector.states() - before == {state}
-    assert browser.granted(state).parameters["outcome"] == "granted"
-
-
-@NOT_APPLIED
-def test_failed_delete_returns_503_and_retry_then_succeeds(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
-) -> None:
-    state = browser.started()
-    before = browser.connector.item(state)
-    proxy.inject("DeleteItem", fault)
-
-    assert_try_again(browser.granted(state))
-
-    assert browser.connector.item(state) == before is not None
-    assert subscriber.messages() == []
-    proxy.clear()
-    assert browser.granted(state).parameters["outcome"] == "granted"
-    assert len(subscriber.messages()) == 1
-
-
-@FIRST_ATTEMPT
-def test_failed_first_delete_attempt_still_consumes_the_state(
-    browser: Browser, proxy: FaultProxy, subscriber: Subscriber, fault: Fault
-) -> None:
-    state = browser.started()
-    proxy.inject("DeleteItem", fault, times=1)
-
-    assert browser.granted(state).parameters["outcome"] == "granted"
-    assert len(subscriber.messages()) == 1
-
-
-@pytest.mark.parametrize("fault", [Fault.LOST, Fault.CUT_OFF, Fault.SHORTENED, Fault.MALFORMED])
-def test_unconfirmed_delete_redirects_to_start_again_without_event(
-    browser: Browser,
-    proxy: FaultProxy,
-    subscriber: Subscriber,
-    capsys: pytest.CaptureFixture[str],
-    fault: Fault,
-) -> None:
-    state = browser.started()
-    proxy.inject("DeleteItem", fault, times=1)
-    capsys.readouterr()
-
-    response = browser.granted(state)
-
-    assert (response.status, response.location) == (303, "/callback/start-again")
-    assert browser.request("outcome", outcome="start-again").status == 503
-    assert counts(capsys.readouterr().out) == [("CallbackRefused", "unconfirmed")]
-    assert browser.connector.item(state) is None
-    assert subscriber.messages() == []
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("PutItem", "State not issued"),
-        ("DeleteItem", "State not consumed"),
-        ("Publish", "Event not published"),
-    ],
-)
-@pytest.mark.parametrize(
-    ("fault", "name"),
-    [
-        (Fault.DENIED, "AccessDeniedException"),
-        (Fault.LOST, "ConnectionClosedError"),
-        (Fault.FAILED_LATE, None),
-    ],
-)
-def test_failed_aws_call_logs_its_error_code(  # noqa: PLR0913, PLR0917 - fixtures
-    faulty_connector: Connector,
-    proxy: FaultProxy,
-    capsys: pytest.CaptureFixture[str],
-    call: str,
-    message: str,
-    fault: Fault,
-    name: str | None,
-) -> None:
-    browser = Browser(faulty_connector.restarted())  # its logger writes where capsys reads
-    proxy.clear()
-    state = browser.started()
-    proxy.inject(call, fault)
-    capsys.readouterr()
-
-    response = browser.start() if call == "PutItem" else browser.granted(state)
-
-    proxy.clear()
-    assert_try_again(response)
-    printed = capsys.readouterr().out
-    [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
-    assert error["message"] == message
-    # Without a response to the delete, callback does not know the authorization.
-    assert ("authorization_id" in error) == (call != "DeleteItem")
-    # A proxy's 502 has no error code, so botocore reports the status.
-    assert error["error"] == (name or "502")
-
-
-def test_slowest_aws_calls_fit_into_function_timeouts() -> None:
-    template = infra.load()
-    config = vars(CALL_CONFIG)
-    attempts = config["retries"]["total_max_attempts"]
-    pauses = attempts - 1  # botocore's first pause lasts at most one second
-
-    seconds_per_call = attempts * (config["connect_timeout"] + config["read_timeout"]) + pauses
-
-    assert infra.function(template, "CallbackFunction")["Timeout"] >= 3 * seconds_per_call + 2
-    assert infra.function(template, "StartFunction")["Timeout"] >= seconds_per_call + 2

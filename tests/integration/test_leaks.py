@@ -38,11 +38,10 @@ EVERY_OUTCOME = {
     "302 https://oauth-sandbox.staging.qonto.co/oauth2/auth",
     "303 /callback/invalid-request",
     "303 /callback/other-browser",
-    "303 /callback/start-again",
     "303 /callback/used",
     "303 https://app.example.com/connected",
     "400 ",
-    "500 ",
+    "409 ",
     "503 ",
 }
 
@@ -79,7 +78,8 @@ class Run(Connector):
         state = browser.started(at=now, context=f"context-{token_urlsafe(8)}")
         item = self.item(state)
         assert item
-        self.secrets |= {state, item["code_verifier"], item["browser_hash"]}
+        names = ("authorization_id", "browser_hash", "code_verifier")
+        self.secrets |= {state, *(item[name] for name in names)}
         self.secrets |= set(browser.cookies.values())
         return state
 
@@ -174,7 +174,8 @@ def test_output_of_every_outcome_contains_no_secret(run: Run, proxy: FaultProxy)
     state = run.started(browser, now)
     code = run.code()
     browser.granted(state, code=code, at=now)
-    browser.granted(state, code=code, at=now)  # used
+    browser.granted(state, code=code, at=now)  # repeated
+    browser.granted(state, code=code, at=now + 600)  # used
     browser.failed(run.started(browser, now), error_description="a, b", at=now)
     browser.failed(run.started(browser, now), error="server_error", at=now)
     browser.granted(run.started(browser, now), code=run.code(), at=now + 3600)  # expired
@@ -187,7 +188,7 @@ def test_output_of_every_outcome_contains_no_secret(run: Run, proxy: FaultProxy)
     browser.start(at=now, context=run.code())  # refused
     browser.request("start", f"return_to={quote(run.code())}", at=now)
     browser.request("outcome", "reference=0123abcd", outcome="granted")
-    for call in ("DeleteItem", "Publish", "PutItem"):
+    for call in ("PutItem", "UpdateItem", "GetItem", "Publish", "DeleteItem"):
         for fault in (
             Fault.DENIED,
             Fault.LOST,
@@ -195,13 +196,15 @@ def test_output_of_every_outcome_contains_no_secret(run: Run, proxy: FaultProxy)
             Fault.MALFORMED,
             Fault.FAILED_LATE,
         ):
-            state = run.started(browser, now)
+            state, code = run.started(browser, now), run.code()
+            if call == "GetItem":
+                browser.granted(state, code=code, at=now)
             proxy.inject(call, fault)
             if call == "PutItem":
                 browser.start(at=now)
-                proxy.inject("Publish", Fault.DENIED)
-            browser.granted(state, code=run.code(), at=now)
+            browser.granted(state, code=code, at=now)
             proxy.clear()
+            browser.granted(state, code=run.code(), at=now)  # repeated or in flight
     # API Gateway always sends timeEpoch; without it, the function raises a KeyError.
     request = copy.deepcopy(REQUESTS["callback"])
     request["rawQueryString"] = f"state={run.started(browser, now)}&code={quote(run.code())}"

@@ -1,4 +1,4 @@
-"""Of 200 simultaneous callbacks with one state, exactly one is granted."""
+"""Simultaneous callbacks with one state: 200 with one response, 100 with different ones."""
 
 import copy
 from collections import Counter
@@ -8,43 +8,69 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.integration.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber
-from tests.integration.race import PROCESSES, THREADS, ReadThenDelete, callbacks_at_once
+from tests.integration.race import PROCESSES, THREADS, ReadThenWrite, callbacks_at_once
+
+TRY_AGAIN = (409, "")
 
 
 @pytest.fixture
 def callback_request(browser: Browser) -> dict[str, Any]:
-    """Return a callback request that would be granted alone."""
+    """Return a callback request without a code."""
     request: dict[str, Any] = copy.deepcopy(REQUESTS["callback"])
-    request["rawQueryString"] = urlencode({"code": CODE, "state": browser.started()})
+    request["rawQueryString"] = urlencode({"state": browser.started()})
     request["requestContext"]["timeEpoch"] = NOW * 1000
     request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
     return request
 
 
 def outcomes(responses: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
-    """Count the responses by status and by location without its query."""
+    """Count the responses by status and location."""
     return Counter(
-        (response["statusCode"], response["headers"].get("Location", "").partition("?")[0])
-        for response in responses
+        (response["statusCode"], response["headers"].get("Location", "")) for response in responses
     )
 
 
-def test_200_callbacks_with_one_state_publish_one_event(
+def test_200_callbacks_with_one_response_end_alike(
     browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
+    callback_request["rawQueryString"] += f"&code={CODE}"
+
     responses = callbacks_at_once(callback_request, browser.connector.callback_environment)
 
     assert PROCESSES * THREADS == 200
-    assert outcomes(responses) == {(303, RETURN_URL): 1, (303, "/callback/used"): 199}
-    assert len(subscriber.messages()) == 1
+    [((status, location), number)] = outcomes(responses).items()
+    assert (status, number) == (303, 200)
+    assert location.startswith(f"{RETURN_URL}?authorization_id=")
+    assert len({message["id"] for message in subscriber.messages()}) == 1
 
 
-def test_read_then_delete_store_publishes_several_events(
+def test_100_callbacks_with_different_responses_publish_one(
     browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
 ) -> None:
     responses = callbacks_at_once(
-        callback_request, browser.connector.callback_environment, ReadThenDelete
+        callback_request,
+        browser.connector.callback_environment,
+        processes=PROCESSES // 2,
+        different=True,
     )
 
-    assert outcomes(responses)[303, RETURN_URL] > 1
-    assert len(subscriber.messages()) > 1
+    ended = outcomes(responses)
+    assert ended.total() == 100
+    [(status, location)] = ended.keys() - {TRY_AGAIN}
+    assert status == 303
+    assert location.startswith(f"{RETURN_URL}?authorization_id=")
+    assert len(subscriber.messages()) == 1
+
+
+def test_read_then_write_store_publishes_several_responses(
+    browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
+) -> None:
+    callbacks_at_once(
+        callback_request,
+        browser.connector.callback_environment,
+        processes=PROCESSES // 2,
+        different=True,
+        state_store=ReadThenWrite,
+    )
+
+    assert len({message["id"] for message in subscriber.messages()}) > 1

@@ -2,17 +2,28 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from demo import template as infra
-from demo.local_aws import LocalAws, Stack
+from demo.local_aws import LocalAws
 from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
 from tests.infra.resolution import Resolution
 from tests.integration.connector import NOW, Browser, Connector, Subscriber
-from tests.integration.faults import Fault, fault_proxies
+from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.test_faults import counts
+from tests.integration.test_repeats import claim
+
+UNKNOWN_STATE = "x" * 43
+
+
+@pytest.fixture
+def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
+    """A proxy in which calls succeed until a test injects a fault."""
+    with fault_proxies(aws, microburst, 1) as [running]:
+        yield running
 
 
 def lines(printed: str) -> list[dict[str, Any]]:
@@ -25,26 +36,27 @@ def test_each_outcome_writes_one_line_and_one_metric(
     connector: Connector, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
 ) -> None:
     browser = Browser(connector.restarted())
-    state, other, late = browser.started(), browser.started(), browser.started()
-    late_id = (connector.item(late) or {})["authorization_id"]
+    state, denied, failed, late = (browser.started() for _ in range(4))
+    late_reference = (connector.item(late) or {})["authorization_id"][:8]
     started = capsys.readouterr().out
     browser.granted(state)
-    browser.failed(other)
-    browser.failed(browser.started(), error="server_error")
+    browser.failed(denied)
+    browser.failed(failed, error="server_error")
     browser.granted(state)
+    browser.granted(UNKNOWN_STATE)
     browser.granted(late, at=NOW + 3600)
     Browser(browser.connector).granted(late)
     browser.request("callback", "code=x")
     printed = capsys.readouterr().out
 
-    assert counts(started) == [("AuthorizationStarted", None)] * 3
-    assert [line["message"] for line in lines(started)] == ["Authorization started"] * 3
-    assert lines(started)[2]["authorization_id"] == late_id
+    assert counts(started) == [("AuthorizationStarted", None)] * 4
+    assert [line["message"] for line in lines(started)] == ["Authorization started"] * 4
+    assert lines(started)[3]["reference"] == late_reference
     assert counts(printed) == [
         ("AuthorizationGranted", None),
         ("AuthorizationFailed", None),
-        ("AuthorizationStarted", None),
         ("AuthorizationFailed", None),
+        ("CallbackRepeated", None),
         ("CallbackRefused", "unknown"),
         ("CallbackRefused", "expired"),
         ("CallbackRefused", "no_cookie"),
@@ -53,8 +65,8 @@ def test_each_outcome_writes_one_line_and_one_metric(
     assert [(line["message"], line.get("reason")) for line in lines(printed)] == [
         ("Authorization granted", None),
         ("Authorization denied", None),
-        ("Authorization started", None),
         ("Authorization failed", None),
+        ("Callback repeated: granted", None),
         ("Callback refused", "unknown"),
         ("Callback refused", "expired"),
         ("Callback refused", "no_cookie"),
@@ -64,39 +76,83 @@ def test_each_outcome_writes_one_line_and_one_metric(
     for blob in blobs:
         [metric] = blob["_aws"]["CloudWatchMetrics"][0]["Metrics"]
         assert (metric["Unit"], blob[metric["Name"]]) == ("Count", [1.0])
-    [expired] = [line for line in lines(printed) if line.get("reason") == "expired"]
-    assert expired["authorization_id"] == late_id
-    granted, *_ = lines(printed)
-    assert granted["authorization_id"] == subscriber.messages()[0]["subject"]
+    granted, _, _, repeated, _, expired, *_ = lines(printed)
+    assert expired["reference"] == late_reference
+    reference = subscriber.messages()[0]["subject"][:8]
+    assert granted["reference"] == repeated["reference"] == reference
+
+
+@pytest.mark.parametrize(
+    ("call", "times", "metrics"),
+    [
+        ("UpdateItem", None, ["StateStoreFailed"]),
+        ("Publish", None, ["PublishFailed"]),
+        ("PutItem", None, ["StateNotDeleted", "AuthorizationGranted", "StateStoreFailed"]),
+        ("DeleteItem", None, ["StateNotDeleted", "AuthorizationGranted"]),
+        ("DeleteItem", 1, ["AuthorizationGranted"]),  # the retry finds nothing to delete
+    ],
+)
+def test_failed_aws_call_is_counted(  # noqa: PLR0913, PLR0917 - fixtures
+    connector: Connector,
+    proxy: FaultProxy,
+    capsys: pytest.CaptureFixture[str],
+    call: str,
+    times: int | None,
+    metrics: list[str],
+) -> None:
+    """Start makes a PutItem as well."""
+    browser = Browser(Connector(connector.aws, connector.stack, **proxy.endpoints))
+    state = browser.started()
+    proxy.inject(call, Fault.LOST, times=times)
+    capsys.readouterr()
+
+    browser.granted(state)
+    browser.start()
+
+    written = [metric for metric, _ in counts(capsys.readouterr().out)]
+    assert written == metrics + ["AuthorizationStarted"] * (call != "PutItem")
+
+
+def test_response_in_flight_is_logged_but_not_counted(
+    connector: Connector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    browser = Browser(connector.restarted())
+    state = browser.started()
+    reference = (connector.item(state) or {})["authorization_id"][:8]
+    claim(browser, state, {"error": "access_denied"})
+    capsys.readouterr()
+
+    assert browser.granted(state).status == 409
+
+    printed = capsys.readouterr().out
+    [line] = lines(printed)
+    assert (line["level"], line["reference"]) == ("WARNING", reference)
+    assert counts(printed) == []
 
 
 def test_alarms_and_dashboard_watch_the_written_metrics(
-    aws: LocalAws, microburst: str, stack: Stack, capsys: pytest.CaptureFixture[str]
+    connector: Connector, proxy: FaultProxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The dashboard shows every metric of the functions and alarms, and no unwritten one."""
-    service = stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
+    service = connector.stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
     resolution = Resolution(infra.load(), **{"AWS::StackName": service})
     shown = dashboard_metrics(resolution)
 
-    with fault_proxies(aws, microburst, 1) as [proxy]:
-        browser = Browser(Connector(aws, stack, **proxy.endpoints))
-        states = [browser.started() for _ in range(4)]
-        proxy.inject("DeleteItem", Fault.LOST, times=1)
-        browser.granted(states[0])  # unconfirmed
-        proxy.inject("Publish", Fault.DENIED)
-        browser.granted(states[1])  # restored
-        proxy.inject("PutItem", Fault.DENIED)
-        browser.granted(states[1])  # not restored
+    browser = Browser(Connector(connector.aws, connector.stack, **proxy.endpoints))
+    state, late = browser.started(), browser.started()
+    for call in ("UpdateItem", "Publish", "DeleteItem"):
+        proxy.inject(call, Fault.DENIED)
+        browser.granted(state)
         proxy.clear()
-        browser.granted(states[2])
-        browser.granted(states[2])  # used
-        browser.granted(states[3], at=NOW + 3600)  # expired
-        browser.failed(browser.started())
-        other = Browser(browser.connector)
-        other.granted(states[3])  # no cookie
-        other.started()
-        other.granted(states[3])  # other browser
-        other.request("callback", "code=x")  # invalid
+    browser.granted(state)  # repeated
+    browser.granted(UNKNOWN_STATE)
+    browser.granted(late, at=NOW + 3600)  # expired
+    browser.failed(browser.started())
+    other = Browser(browser.connector)
+    other.granted(late)  # no cookie
+    other.started()
+    other.granted(late)  # other browser
+    other.request("callback", "code=x")  # invalid
     counts_written = counted(capsys.readouterr().out)
 
     assert counts_written == {metric for metric in shown if metric.namespace == "qonto-connect"}
@@ -119,7 +175,7 @@ def test_documented_log_queries_use_only_written_fields(
     Browser(cut_off.restarted()).start()
 
     written = set().union(*lines(capsys.readouterr().out))
-    assert "authorization_id" in queried
+    assert "reference" in queried
     assert (
         queried - {"timestamp"} <= written | json.loads(stage["AccessLogSettings"]["Format"]).keys()
     )

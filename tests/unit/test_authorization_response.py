@@ -127,6 +127,18 @@ def test_longest_scope_is_accepted() -> None:
     assert parse(urlencode({"code": "c", "scope": "s" * 1024, "state": STATE})).scope == "s" * 1024
 
 
+def test_hash_depends_on_code_or_error_alone() -> None:
+    queries = ["code=x", "code=y", "error=x", "error=y"]
+
+    hashes = [parse(f"{query}&state={STATE}").hash for query in queries]
+    others = [
+        parse(f"{query}&state={STATE}&scope=read&error_description=z").hash for query in queries
+    ]
+
+    assert hashes == others
+    assert len({*hashes}) == len(queries)
+
+
 @pytest.mark.parametrize("parameters", ["", "code=c&error=e"])
 def test_missing_or_conflicting_code_and_error_are_named(parameters: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:

@@ -1,11 +1,24 @@
-"""The error that a failed AWS call becomes."""
+"""The responses of AWS that count as failures, and the error that a failed call becomes."""
 
-from typing import Any
+import os
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from aws import AwsCallError
+from aws import AwsCallError, guarded
+from demo.local_aws import scrubbed_environment
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+JSON = "application/x-amz-json-1.0"
 
 
 @pytest.mark.parametrize(
@@ -26,3 +39,55 @@ def test_other_exception_is_named_without_its_text() -> None:
     error = AwsCallError(KeyError("s3cr3t"))
 
     assert error.code == str(error) == "KeyError"
+
+
+def responding(status: int, body: bytes, **headers: str) -> "DynamoDBClient":
+    """Return a guarded client that gets a response with *status*, *body* and *headers*."""
+
+    class Raw:
+        def stream(self, **_: object) -> list[bytes]:
+            return [body]
+
+    def respond(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        sent = HTTPHeaders()
+        for name, value in headers.items():
+            sent[name.replace("_", "-")] = value
+        return AWSResponse(request.url, status, sent, Raw())
+
+    config = Config(retries={"total_max_attempts": 1})
+    with patch.dict(os.environ, scrubbed_environment("http://127.0.0.1:9", "local"), clear=True):
+        client = guarded(boto3.Session().client("dynamodb", config=config))
+    client.meta.events.register("before-send", respond)  # type: ignore[arg-type] # it may return
+    return client
+
+
+@pytest.mark.parametrize("status", [200, 202])
+@pytest.mark.parametrize("content_type", [JSON, "text/html"])
+@pytest.mark.parametrize("body", [b"<html></html>", b'{"Attributes": ', b""])
+def test_successful_response_without_json_raises(
+    status: int, content_type: str, body: bytes
+) -> None:
+    client = responding(status, body, Content_Type=content_type)
+
+    with pytest.raises(JSONDecodeError):
+        client.put_item(TableName="states", Item={"state": {"S": "x"}})
+
+
+def test_successful_response_with_json_is_returned() -> None:
+    client = responding(200, b'{"Attributes": {"state": {"S": "x"}}}', Content_Type=JSON)
+
+    response = client.put_item(TableName="states", Item={"state": {"S": "x"}})
+
+    assert response["Attributes"] == {"state": {"S": "x"}}
+
+
+@pytest.mark.parametrize("name", ["x_amz_retry_after", "X_Amz_Retry_After"])
+@pytest.mark.parametrize("status", [400, 500])
+def test_botocore_sees_no_longer_pause(status: int, name: str) -> None:
+    client = responding(status, b"{}", Content_Type=JSON, **{name: "60000"})
+
+    with pytest.raises(ClientError) as failure:
+        client.put_item(TableName="states", Item={"state": {"S": "x"}})
+
+    headers = failure.value.response["ResponseMetadata"]["HTTPHeaders"]
+    assert headers == {"content-type": JSON}

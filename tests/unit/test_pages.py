@@ -23,13 +23,13 @@ STATUSES = {
     "used": 410,
     "other-browser": 403,
     "invalid-request": 400,
-    "start-again": 503,
     "not-found": 404,
     "callback-unavailable": 503,
+    "callback-in-flight": 409,
     "start-unavailable": 503,
     "start-invalid": 400,
 }
-TRY_AGAIN = ["callback-unavailable", "start-unavailable"]
+TRY_AGAIN = ["callback-unavailable", "callback-in-flight", "start-unavailable"]
 START_AGAIN = [name for name in STATUSES if name not in {*TRY_AGAIN, "granted", "start-invalid"}]
 ENVIRONMENT = {
     "QONTO_ENVIRONMENT": "sandbox",
@@ -128,7 +128,7 @@ def test_page_says_what_happened_and_what_to_do(name: str, language: str) -> Non
 
 
 @pytest.mark.parametrize("name", TRY_AGAIN)
-def test_unavailable_page_offers_to_try_again(name: str) -> None:
+def test_try_again_page_links_to_itself(name: str) -> None:
     assert links(name) == [("Try again", ""), ("Get help", "mailto:help@example.com")]
 
 

@@ -43,24 +43,20 @@ def _imports(module: str) -> Iterator[str]:
         yield from (name for name in names if name in MODULES)
 
 
-def test_functions_have_at_most_700_lines_of_code() -> None:
+def test_functions_have_at_most_820_lines_of_code() -> None:
     lines = {name: _lines_of_code(path.read_text("utf-8")) for name, path in MODULES.items()}
 
     assert len(lines) > 10
-    assert sum(lines.values()) <= 700
+    assert sum(lines.values()) <= 820
 
 
 @pytest.mark.parametrize("function", ["start", "callback"])
 def test_flow_fits_one_screen(function: str) -> None:
     tree = ast.parse(MODULES[f"{function}.app"].read_text("utf-8"))
-    [flow] = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == "handle"
-    ]
+    flows = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
-    assert flow.end_lineno is not None
-    assert flow.end_lineno - flow.lineno < 50
+    assert len(flows) > 1
+    assert all((flow.end_lineno or 0) - flow.lineno < 50 for flow in flows)
 
 
 def test_modules_import_each_other_in_one_direction() -> None:

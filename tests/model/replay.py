@@ -1,0 +1,357 @@
+"""Walks a path of the model with the real apps, and compares both after every move.
+
+`StartApp`, `CallbackApp`, `StateStore` and `Publisher` are the real ones. `FakeAws` evaluates the
+condition expressions that the state store sends. Each request runs in a thread of its own, which
+stops before each attempt of an AWS call until the path says what happens to this attempt.
+
+The replay compares the table, the events, the next call of each process and what each browser is
+shown, but no logs and metrics. The client gives up on an attempt with the same error each time, and
+a kill is an exception. The fault matrix has every kind of error, and real kills.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, redirect_stdout, suppress
+from functools import cache
+from hashlib import sha256
+from math import nan
+from pathlib import Path as File
+from queue import SimpleQueue
+from random import Random
+from threading import Thread
+from types import CodeType, SimpleNamespace
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid5
+
+from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+import cookies
+from authorization import Item as TypedItem
+from authorization import Receipt as RealReceipt
+from callback.app import CallbackApp
+from callback.publisher import Publisher
+from http_api import Request, Response
+from settings import CallbackSettings, StartSettings
+from start.app import StartApp
+from state_store import StateStore
+from tests.model.callback_flow import (
+    OTHER,
+    OWN,
+    Aws,
+    Item,
+    Model,
+    Move,
+    Path,
+    Receipt,
+    lines,
+    path_to,
+)
+
+REQUESTS = {
+    path.stem: path.read_text("utf-8")
+    for path in (File(__file__).parents[1] / "requests").glob("*.json")
+}
+NOW = 1_700_000_000  # 0 seconds in the model
+RETURN_URL = "https://app.example.com/connected"
+ENVIRONMENT = {
+    "QONTO_ENVIRONMENT": "sandbox",
+    "CLIENT_ID": "client-1",
+    "SCOPE": "offline_access",
+    "REDIRECT_URI": "https://connect.example.com/callback",
+    "RETURN_URLS": RETURN_URL,
+    "TABLE_NAME": "table",
+    "TOPIC_ARN": "topic",
+}
+START_SETTINGS = StartSettings.model_validate(ENVIRONMENT)
+CALLBACK_SETTINGS = CallbackSettings.model_validate(ENVIRONMENT)
+LOGGER = Logger(service="model", level="CRITICAL")
+COOKIES = {OWN: cookies.new_browser(), OTHER: cookies.new_browser()}
+# The model's responses: their identities, which are their queries too, and how an app is told them.
+RESPONSES = {1: "code=code-1", 2: "error=access_denied"}
+OUTCOMES = {"granted": 1, "denied": 2}
+HASHES = {sha256(identity.encode()).hexdigest(): name for name, identity in RESPONSES.items()}
+CALLS = {"update_item": "claim", "get_item": "lookup", "delete_item": "delete"}
+PAGES = {302: "redirect to Qonto", 409: "in flight", 503: "try again"}
+
+
+class KilledError(BaseException):
+    """Ends a process. It is no `Exception`, so that the apps do not handle it."""
+
+
+class ConditionFailedError(ClientError):
+    """The condition of a write failed."""
+
+
+class FakeAws:
+    """The table and the topic."""
+
+    def __init__(self) -> None:
+        """Begin with an empty table."""
+        self.table: dict[str, TypedItem] = {}
+        self.events: list[dict[str, Any]] = []
+
+    def apply(self, operation: str, request: dict[str, Any], retries: int = 0) -> dict[str, Any]:
+        """Apply one attempt of *operation*, and return its response as boto3 does."""
+        if operation == "publish":
+            self.events.append(json.loads(request["Message"]))
+            return {}
+        assert request["TableName"] == ENVIRONMENT["TABLE_NAME"]
+        key = (request.get("Key") or request["Item"])["state"]["S"]
+        item = self.table.get(key)
+        if operation == "get_item":
+            assert request["ConsistentRead"]
+            return {"Item": item} if item else {}
+        if not _holds(request, item or {}):
+            failed: Any = {"Error": {}, "ResponseMetadata": {"RetryAttempts": retries}}
+            if item and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+                failed["Item"] = item
+            raise ConditionFailedError(failed, operation)
+        if operation == "delete_item":
+            self.table.pop(key, None)
+        elif operation == "put_item":
+            self.table[key] = request["Item"]
+        else:
+            values = request["ExpressionAttributeValues"]
+            assignments = re.findall(r"(\w+) = (:\w+)", request["UpdateExpression"])
+            new = {name: values[value] for name, value in assignments}
+            self.table[key] = request["Key"] | (item or {}) | new
+        return {"Attributes": item} if request.get("ReturnValues") == "ALL_OLD" else {}
+
+
+def _holds(request: dict[str, Any], item: TypedItem) -> bool:
+    values = item | request.get("ExpressionAttributeValues", {})
+    # Every comparison with "not a number" is false, as every one with a missing attribute.
+    plain = defaultdict(lambda: nan, {name: _plain(typed) for name, typed in values.items()})
+    condition = _compiled(request.get("ConditionExpression", "True"))
+    return bool(eval(condition, {"item": item, "values": plain}))  # noqa: S307 - see _compiled
+
+
+@cache
+def _compiled(condition: str) -> CodeType:
+    """Translate a condition expression into Python, which has the same precedence."""
+
+    def python(match: re.Match[str]) -> str:
+        return f"('{match[1]}' not in item)" if match[1] else f"values['{match[0]}']"
+
+    names = re.sub(r"attribute_not_exists\((\w+)\)|:?\b[a-z]\w*", python, condition)
+    operators = names.replace(" AND ", " and ").replace(" OR ", " or ").replace(" = ", " == ")
+    return compile(operators, "condition", "eval")
+
+
+def _is_receipt(key: str) -> bool:
+    return key.startswith(RealReceipt.key(""))
+
+
+def _plain(typed: dict[str, str]) -> str | int:
+    return int(typed["N"]) if "N" in typed else typed["S"]
+
+
+class Run:
+    """One request to an app. Its thread stops before each attempt of an AWS call.
+
+    Attributes:
+        key: browser, response and arrival, as in the model.
+        at: the model's name of the call that it makes next, and the attempt; or its response, which
+            is None after a kill.
+
+    """
+
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionFailedError)
+
+    def __init__(self, key: tuple[str, int, int], aws: FakeAws, late: list[Any]) -> None:
+        """Call *aws*, and add what is given up on to *late*."""
+        self.key = key
+        self.at: tuple[str, int] | Response | None = None
+        self._aws = aws
+        self._late = late
+        self._reports: SimpleQueue[Any] = SimpleQueue()  # what `at` becomes, or an exception
+        self._verdicts: SimpleQueue[str] = SimpleQueue()
+
+    def start(self, handle: Callable[[Request], Response], request: Request) -> None:
+        """Let *handle* begin with *request*."""
+
+        def run() -> None:
+            try:
+                self._reports.put(handle(request))
+            except KilledError:
+                self._reports.put(None)
+            except BaseException as error:  # noqa: BLE001 - the test must see it
+                self._reports.put(error)
+
+        Thread(target=run, daemon=True).start()
+        self._wait()
+
+    def go_on(self, verdict: str) -> None:
+        """Continue with what happens to the attempt: "ok", "given up" or "killed"."""
+        self._verdicts.put(verdict)
+        self._wait()
+
+    def _wait(self) -> None:
+        self.at = None
+        report = self._reports.get(timeout=10)
+        if isinstance(report, BaseException):
+            raise report
+        self.at = report
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        """Return *operation* of a boto3 client, with botocore's two attempts."""
+
+        def call(**request: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3's
+            name = CALLS.get(operation, operation)
+            if operation == "put_item":
+                name = "receipt" if _is_receipt(request["Item"]["state"]["S"]) else "issue"
+            for attempt in (1, 2):
+                self._reports.put((name, attempt))
+                verdict = self._verdicts.get()
+                if verdict == "killed":
+                    raise KilledError
+                if verdict == "ok":
+                    return self._aws.apply(operation, request, attempt - 1)
+                self._late.append(((*self.key, name, attempt), operation, request))
+            raise ReadTimeoutError(endpoint_url="https://aws.example.com")
+
+        return call
+
+
+class Connector:
+    """The real apps, their table and topic, and the requests that run."""
+
+    def __init__(self, collaborator: type[StateStore | Publisher]) -> None:
+        """Begin with a request to start, as the model does."""
+        self._state_store = collaborator if issubclass(collaborator, StateStore) else StateStore
+        self._publisher = collaborator if issubclass(collaborator, Publisher) else Publisher
+        self._aws = FakeAws()
+        self._late: list[tuple[tuple[object, ...], str, dict[str, Any]]] = []
+        self._runs: list[Run] = []
+        self._state = ""
+        self._successes: dict[str, Response] = {}
+        self._begin((OWN, 0, 0))
+
+    def _begin(self, key: tuple[str, int, int]) -> None:
+        browser, response, arrived = key
+        request = json.loads(REQUESTS["callback" if response else "start"])
+        request["requestContext"]["timeEpoch"] = (NOW + arrived) * 1000
+        request["cookies"] = [f"{cookies.BROWSER_COOKIE}={COOKIES[browser]}"]
+        query = f"{RESPONSES[response]}&state={self._state}" if response else "context=1"
+        request["rawQueryString"] = query
+        run = Run(key, self._aws, self._late)
+        client = cast("Any", run)
+        states = self._state_store(client, CALLBACK_SETTINGS)
+        if response:
+            publisher = self._publisher(client, CALLBACK_SETTINGS.topic_arn)
+            handle = CallbackApp(CALLBACK_SETTINGS, states, publisher, LOGGER).handle
+        else:
+            handle = StartApp(START_SETTINGS, states, LOGGER).handle
+        self._runs.append(run)
+        run.start(handle, request)
+
+    def move(self, move: Move) -> str:
+        """Do *move*, and return what the browser is then shown."""
+        process, table = move.process, self._aws.table
+        if move.name.startswith("TTL"):
+            del table[next(key for key in table if _is_receipt(key) == ("receipt" in move.name))]
+        if process is None:
+            return ""
+        if move.name == "arrives":
+            self._begin(process[:3])
+            return ""
+        if move.name == "arrives late":
+            write = next(write for write in self._late if write[0] == process[:5])
+            self._late.remove(write)
+            with suppress(ConditionFailedError):
+                self._aws.apply(*write[1:])
+            return ""
+        run = next(run for run in self._runs if (*run.key, run.at) == (*process[:3], process[3:5]))
+        run.go_on(move.name)
+        if isinstance(run.at, tuple):
+            return ""
+        self._runs.remove(run)
+        return self._shown(run.at) if run.at else ""
+
+    def _shown(self, response: Response) -> str:
+        status = response["statusCode"]
+        url = urlsplit(response["headers"].get("Location", ""))
+        query: dict[str, str] = {name: value for name, [value] in parse_qs(url.query).items()}
+        if status in PAGES:
+            self._state = query.get("state", self._state)
+            return PAGES[status]
+        if url.path.startswith("/callback/"):
+            assert query == {}
+            return str(url.path).removeprefix("/callback/").replace("-", " ")
+        assert url.geturl().startswith(f"{RETURN_URL}?")
+        if query["outcome"] not in OUTCOMES:
+            return query["outcome"]
+        success = f"success {OUTCOMES[query['outcome']]}"
+        assert self._successes.setdefault(success, response) == response
+        return success
+
+    def seen(self) -> tuple[Aws, list[tuple[object, ...]]]:
+        """Return the table, the topic and the running processes in the model's words."""
+        item, receipt = None, None
+        for key, typed in self._aws.table.items():
+            values = {name: _plain(value) for name, value in typed.items()}
+            if _is_receipt(key):
+                expires_at = cast("int", values["expires_at"]) - NOW
+                receipt = Receipt(OUTCOMES[cast("str", values["outcome"]).lower()], expires_at)
+            elif "response_hash" in values:
+                claimed_at = cast("int", values["claimed_at"]) - NOW
+                item = Item(HASHES[cast("str", values["response_hash"])], claimed_at)
+            else:
+                item = Item()
+        published = frozenset(self._published())
+        running = [(*run.key, *cast("tuple[str, int]", run.at)) for run in self._runs]
+        return Aws(item, receipt, published), sorted(running)
+
+    def _published(self) -> Iterator[int]:
+        for event in self._aws.events:
+            data, subject = event["data"], UUID(event["subject"])
+            response = 1 if data.get("code") == "code-1" else 2
+            assert UUID(event["id"]) == uuid5(subject, RESPONSES[response])
+            yield response
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for run in self._runs:
+            if isinstance(run.at, tuple):
+                run.go_on("killed")
+
+
+def replay(path: Path, collaborator: type[StateStore | Publisher] = StateStore) -> None:
+    """Walk *path* with the apps and *collaborator*, and assert that they do what the model does."""
+    # The apps print metrics.
+    with redirect_stdout(None), closing(Connector(collaborator)) as connector:
+        for number, (move, state) in enumerate(path, 1):
+            shown = connector.move(move)
+            running = sorted(process[:5] for process in state.running)
+            model, apps = (move.shown, state.aws, running), (shown, *connector.seen())
+            assert apps == model, f"{lines(path[:number])}\nmodel: {model}\napps: {apps}"
+
+
+def walks(model: Model) -> Iterator[Path]:
+    """Yield paths that together take every move of *model* in every one of its states."""
+    origins = model.explore(sought=()).origins
+    untaken = {state: dict(model.moves(state)) for state in origins}
+    for last in reversed(origins):  # so that long paths take the moves of short ones
+        while untaken[last]:
+            path, state = path_to(last, origins), model.initial
+            for move, after in path:
+                untaken[state].pop(move, None)
+                state = after
+            while untaken[state]:
+                move, state = untaken[state].popitem()
+                path.append((move, state))
+            yield path
+
+
+def random_walk(model: Model, random: Random) -> Path:
+    """Return a path of random moves of *model*, up to a state without a move."""
+    path: Path = []
+    state = model.initial
+    while moves := list(model.moves(state)):
+        move, state = random.choice(moves)
+        path.append((move, state))
+    return path

@@ -1,0 +1,115 @@
+"""The real apps walk the paths of the model and end where it says; wrong ones do not."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import pytest
+
+from authorization import Receipt
+from callback.events import AuthorizationEvent
+from callback.publisher import Publisher, PublishFailedError
+from state_store import StateStore
+from tests.model.callback_flow import OTHER, OWN, Model
+from tests.model.replay import random_walk, replay, walks
+from tests.slow import SEED, SLOW, slow
+
+ONE, TWO, STRANGER = (OWN, 1), (OWN, 2), (OTHER, 1)
+# The apps take every move of these.
+REPLAYED = [
+    Model((ONE,), (0,), 3),
+    Model((ONE, TWO), (0, 61), 1),
+    Model((ONE, ONE), (0, 30), 0),
+    Model((ONE, ONE), (0,), 1),
+    Model((ONE, STRANGER), (0, 600), 1),
+    Model((ONE, ONE), (3590, 3651, 4251), 1),
+    Model((ONE, TWO), (3599, 3600), 0),
+]
+LARGE_REPLAYED = [
+    Model((ONE, TWO), (0, 61), 2),
+    Model((ONE, TWO), (3590, 3600, 3651, 4251), 1),
+    Model((ONE, ONE), (0, 590, 600), 1),
+    Model((ONE, TWO, STRANGER), (0, 61), 1),
+]
+# Of this one, they take random paths.
+SAMPLED = Model(
+    (ONE, ONE, TWO, TWO, STRANGER), (0, 30, 61, 97, 599, 661, 3590, 3600, 3651, 4251), 4
+)
+
+
+@pytest.mark.parametrize(
+    "model", [*REPLAYED, *(pytest.param(model, marks=slow) for model in LARGE_REPLAYED)], ids=str
+)
+def test_apps_take_every_move_of_model(model: Model) -> None:
+    for path in walks(model):
+        replay(path)
+
+
+def test_apps_take_random_paths_of_model() -> None:
+    random = Random(SEED)  # noqa: S311 - it chooses tests
+
+    for _ in range(5_000 if SLOW else 1_000):
+        replay(random_walk(SAMPLED, random))
+
+
+class DeletesFirst(StateStore):
+    """A state store that deletes the state before it leaves the receipt."""
+
+    def leave_receipt(self, receipt: Receipt) -> None:
+        self._kept = receipt
+
+    def delete(self, state: str, response_hash: str) -> bool:
+        is_deleted = super().delete(state, response_hash)
+        super().leave_receipt(self._kept)
+        return is_deleted
+
+
+class IgnoresFailures(Publisher):
+    """A publisher that takes every event for published."""
+
+    def publish(self, event: AuthorizationEvent) -> None:
+        with suppress(PublishFailedError):
+            super().publish(event)
+
+
+def edited(pattern: str, replacement: str) -> type[StateStore]:
+    """Return a state store that sends other conditions."""
+
+    class Edited(StateStore):
+        def _call(self, operation: Callable[..., Any], **request: Any) -> dict[str, Any]:  # noqa: ANN401
+            condition = request.get("ConditionExpression")
+            if condition:
+                request["ConditionExpression"] = re.sub(pattern, replacement, condition)
+            return super()._call(operation, **request)
+
+    return Edited
+
+
+WRONG: dict[str, type[StateStore | Publisher]] = {
+    "delete before receipt": DeletesFirst,
+    "success without publish": IgnoresFailures,
+    "any browser claims": edited("^browser_hash = :browser_hash", "True"),
+    "any response claims": edited("claimed_at < :free", "True"),
+    "no other response claims": edited("claimed_at < :free", "False"),
+    "the same response does not claim again": edited(r" OR \(response_hash[^)]*<= :now\)", ""),
+    "a claim goes back": edited(" AND claimed_at <= :now", ""),
+    "a state is claimed after its hour": edited("expires_at > :now", "True"),
+    "a claim can always be repeated": edited("claimed_at > :repeatable", "True"),
+    "a claim cannot be repeated after the hour": edited("claimed_at > :repeatable", "False"),
+    "any receipt replaces another": edited(r"attribute_not_exists\(browser_hash\)", "True"),
+    "any response deletes": edited("^response_hash = :response_hash$", "True"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_replay_finds_wrong_collaborator(wrong: type[StateStore | Publisher]) -> None:
+    with pytest.raises(AssertionError):
+        replay_all(wrong)
+
+
+def replay_all(collaborator: type[StateStore | Publisher]) -> None:
+    for model in REPLAYED:
+        for path in walks(model):
+            replay(path, collaborator)
