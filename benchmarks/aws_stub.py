@@ -87,23 +87,21 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.context = context
         dynamodb = "application/x-amz-json-1.0"
-        self._put = _response(dynamodb, b"{}")
-        self._deleted = _response(dynamodb, json.dumps({"Attributes": item}).encode())
+        self._written = _response(dynamodb, b"{}")
+        self._returned = _response(dynamodb, json.dumps({"Attributes": item}).encode())
         self._published = _response("text/xml", PUBLISHED)
 
     def response(self, request: bytes) -> bytes:
-        if b"DynamoDB_20120810.PutItem" in request:
-            return self._put
-        if b"DynamoDB_20120810.DeleteItem" in request:
-            return self._deleted
-        return self._published
+        if b"DynamoDB_20120810." not in request:
+            return self._published
+        return self._returned if b'"ReturnValues"' in request else self._written
 
 
 @contextmanager
 def aws_stub(
     item: dict[str, dict[str, str]], authority: trustme.CA | None = None
 ) -> Iterator[AwsStub]:
-    """Run the stub, with a certificate of *authority*; a delete finds *item*."""
+    """Run the stub, with a certificate of *authority*; *item* is the old value of each write."""
     authority = authority or trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(context)

@@ -7,10 +7,11 @@ from typing import Any
 import boto3
 
 dynamodb = boto3.client("dynamodb")
-ITEM: dict[str, Any] = json.loads(os.environ["ITEM"])
+[[_, operation, parameters]] = json.loads(os.environ["START_CALLS"])
+call = getattr(dynamodb, operation)
 
 
 def handler(_request: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Put the same item."""
-    dynamodb.put_item(TableName=os.environ["TABLE_NAME"], Item=ITEM)
+    """Make the call of one start."""
+    call(**parameters)
     return {"statusCode": 204}
