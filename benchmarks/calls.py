@@ -1,6 +1,7 @@
 """Records the AWS calls of both functions, so that the bare rivals make the same ones."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,13 +41,15 @@ def recorded(variables: dict[str, str]) -> dict[str, list[Call]]:
     start_calls: list[Call] = []
     settings = StartSettings.model_validate(variables)
     states = StateStore(_client("dynamodb", start_calls), settings)
-    StartApp(settings, states, logger).handle(REQUESTS["start"])
+    with redirect_stdout(None):  # metrics
+        StartApp(settings, states, logger).handle(REQUESTS["start"])
 
     callback_calls: list[Call] = []
     of_callback = CallbackSettings.model_validate(variables)
     publisher = Publisher(_client("sns", callback_calls), of_callback.topic_arn)
     states = StateStore(_client("dynamodb", callback_calls), of_callback)
-    CallbackApp(of_callback, states, publisher, logger).handle(REQUESTS["callback"])
+    with redirect_stdout(None):
+        CallbackApp(of_callback, states, publisher, logger).handle(REQUESTS["callback"])
     return {"start": start_calls, "callback": callback_calls}
 
 
