@@ -23,6 +23,7 @@ from tests.integration.connector import (
     Connector,
     Subscriber,
 )
+from tests.integration.test_repeats import claim
 from tests.integration.test_start import SPECULATIVE
 
 EXPIRES_AT = NOW + 3600
@@ -432,10 +433,12 @@ def test_speculative_callback_returns_503_and_claims_nothing(
 
 
 def test_every_response_has_the_security_headers(browser: Browser) -> None:
-    state = browser.started()
+    state, claimed = browser.started(), browser.started()
+    claim(browser, claimed, {"error": "access_denied"})
     responses = [
         browser.granted(state),
         browser.granted(state),
+        browser.granted(claimed),  # another response is in flight
         browser.request("callback", ""),
         browser.request("callback", headers={"sec-purpose": "prefetch"}),
         browser.request("outcome", outcome="granted"),
