@@ -62,15 +62,21 @@ def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -
     assert event["type"] == "qonto-connect.authorization.failed.v1"
 
 
-def test_second_callback_shows_used_page(deployed: Deployed, browser: httpx2.Client) -> None:
+def test_repeated_callback_gets_the_same_response(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
     started = browser.get("/start")
     returned = deployed.qonto.decide(started.headers["location"], "allow")
-    browser.get(returned)
 
-    response = browser.get(returned)
+    first, repeated = browser.get(returned), browser.get(returned)
+    with closing(deployed.browser()) as another:
+        another.get("/start")
+        refused = another.get(returned)
+        page = another.get(refused.headers["location"])
 
-    page = browser.get(response.headers["location"])
-    assert (response.status_code, response.headers["location"]) == (303, "/callback/used")
+    assert "granted" in first.headers["location"]
+    assert repeated.headers["location"] == first.headers["location"]
+    assert refused.headers["location"] == "/callback/used"
     assert (page.status_code, page.headers["cache-control"]) == (410, "no-store")
 
 
