@@ -81,10 +81,13 @@ class Ledgerly:
         authorization_id = request.query_params.get("authorization_id", "")
         context = request.query_params.get("context", "")
         outcome = request.query_params.get("outcome", "")
+        pair = {"authorization_id": authorization_id, "context": context}
+        if request.session.get("connection", {}).get("pair") == pair:
+            # A browser that repeats its callback comes back here again.
+            return RedirectResponse("/connection", HTTPStatus.SEE_OTHER)
         asked = any(_same(context, each) for each in _contexts(request))
         if not asked or not AUTHORIZATION_ID.fullmatch(authorization_id):
             return self._page(request, "not-asked", HTTPStatus.FORBIDDEN)
-        pair = {"authorization_id": authorization_id, "context": context}
         if outcome == "granted":
             try:
                 self.subscriber.confirm(pair)

@@ -17,6 +17,7 @@ APP_URL = "http://localhost:8000"
 PAIR_URL = "http://localhost:8001"
 QUEUE_URL = "https://sqs.eu-west-3.amazonaws.com/000000000000/subscriber"
 AUTHORIZATION_ID = "5b0f5a0e-0000-4000-8000-000000000001"
+OTHER_ID = "5b0f5a0e-0000-4000-8000-000000000002"
 
 
 class SubscriberStandIn:
@@ -133,13 +134,17 @@ def test_a_context_that_this_session_did_not_make_is_refused(
     assert [pair["context"] for pair in subscriber.confirmed] == [own_context]
 
 
-def test_a_context_counts_once(browser: TestClient, subscriber: SubscriberStandIn) -> None:
+def test_repeated_return_shows_the_connection_and_confirms_once(
+    browser: TestClient, subscriber: SubscriberStandIn
+) -> None:
     context = connect(browser)
-    come_back(browser, context)
+    first = come_back(browser, context)
 
     again = come_back(browser, context)
+    other = browser.get("/connected", params={"authorization_id": OTHER_ID, "context": context})
 
-    assert again.status_code == 403
+    assert again.headers["location"] == first.headers["location"] == "/connection"
+    assert other.status_code == 403
     assert len(subscriber.confirmed) == 1
 
 
