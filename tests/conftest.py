@@ -11,7 +11,7 @@ import pytest
 from tests.packages import FOLDERS, packed
 from tests.slow import SLOW
 
-LONGEST = {"test_fuzz", "test_kills", "test_outcomes", "test_replay", "test_subscriber"}
+LONGEST = {"test_flows", "test_fuzz", "test_kills", "test_outcomes", "test_replay"}
 
 
 @pytest.fixture(scope="session")
