@@ -118,8 +118,8 @@ def test_navigating_twice_reaches_the_app(browser: Browser, served: Site) -> Non
     user, subscriber = browser.new_user(), served.subscriber()
     state = go_to_qonto(user, served)
     go = f"location.href = '{served.connector}/callback?code=ory_ac_1&state={state}'"
-    # In less than 40 ms, Firefox may cancel the first request before it has sent it.
-    button = f'<button onclick="{go}; setTimeout(() => {{ {go} }}, 40)"></button>'
+    # The first response is held until then. Sooner, Firefox may cancel a request that is not sent.
+    button = f'<button onclick="{go}; setTimeout(() => {{ {go} }}, 1000)"></button>'
     user.goto(f"{served.app}/?{urlencode({'ahead': button})}")
     calls = served.watch_callback()
     calls.returns[0] = calls.arrived[1]  # or the app might replace the page too early

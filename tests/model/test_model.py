@@ -18,13 +18,13 @@ ALL = Rules().conditions
 MODELS = [
     Model((ONE, ONE, TWO), (0, 66), 2),
     Model((ONE, ONE, TWO), (0, 30, 66), 1),
-    Model((ONE, ONE, ONE), (0, 30), 2),
-    Model((ONE, TWO), (0, 61, 97), 3),
     Model((ONE, TWO, STRANGER), (0, 61), 2),
     Model((ONE, ONE, TWO), (0, 590, 600, 661), 1),
     Model((ONE, TWO), (0, 3590, 3600, 3651, 4251), 2),
 ]
 LARGE_MODELS = [
+    Model((ONE, TWO), (0, 61, 97), 3),
+    Model((ONE, ONE, ONE), (0, 30), 2),
     Model((ONE, ONE, TWO), (0, 30, 66), 2),
     Model((ONE, ONE, TWO), (0, 66), 3),
     Model((ONE, ONE, TWO, TWO), (0, 66), 2),
