@@ -39,17 +39,19 @@ def recorded(variables: dict[str, str]) -> dict[str, list[Call]]:
     """Return the AWS calls of one request to each function, deployed with *variables*."""
     logger = Logger(level="CRITICAL")
     start_calls: list[Call] = []
-    settings = StartSettings.model_validate(variables)
-    states = StateStore(_client("dynamodb", start_calls), settings)
-    with redirect_stdout(None):  # metrics
-        StartApp(settings, states, logger).handle(REQUESTS["start"])
+    of_start = StartSettings.model_validate(variables)
+    states = StateStore(_client("dynamodb", start_calls), of_start)
+    start = StartApp(of_start, states, logger)
 
     callback_calls: list[Call] = []
     of_callback = CallbackSettings.model_validate(variables)
     publisher = Publisher(_client("sns", callback_calls), of_callback.topic_arn)
     states = StateStore(_client("dynamodb", callback_calls), of_callback)
-    with redirect_stdout(None):
-        CallbackApp(of_callback, states, publisher, logger).handle(REQUESTS["callback"])
+    callback = CallbackApp(of_callback, states, publisher, logger)
+
+    with redirect_stdout(None):  # metrics
+        start.handle(REQUESTS["start"])
+        callback.handle(REQUESTS["callback"])
     return {"start": start_calls, "callback": callback_calls}
 
 

@@ -86,7 +86,7 @@ class CallbackApp:
     def _finish(
         self, authorization: PendingAuthorization, response: AuthorizationResponse, now: int
     ) -> None:
-        """Leave a receipt and delete the state. The event is out, so that the user is not told."""
+        """Leave a receipt and delete the state. A failure changes nothing for the user."""
         outcome, reference = response.outcome, authorization.reference
         repeated = authorization.response_hash == response.hash
         is_first = True

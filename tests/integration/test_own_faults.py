@@ -1,7 +1,6 @@
 """An error in our own code loses no authorization, and its text is not logged."""
 
 import copy
-import json
 import re
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -13,8 +12,8 @@ from authorization import PendingAuthorization
 from settings import StartSettings
 from start.app import StartApp
 from state_store import StateStore
-from tests.integration.connector import Browser, Connector, Response, Subscriber
-from tests.integration.test_faults import counts
+from tests.integration.connector import Browser, Connector, Subscriber
+from tests.integration.test_faults import assert_try_again, counts, errors
 from tests.integration.test_repeats import interrupted
 
 SECRET = "a text with a code"
@@ -53,17 +52,10 @@ class BrokenStore(StateStore):
         return PendingAuthorization.model_construct(**attributes)
 
 
-def assert_try_again(response: Response) -> None:
-    """Assert that *response* offers the same URL again, and neither redirects nor sets a cookie."""
-    assert response.status == 503
-    assert '<a href="">' in response.body
-    assert (response.cookies, "Location" in response.headers) == ([], False)
-
-
 def modules_of_error(printed: str) -> list[str]:
     """Return the modules through which the one error in the log *printed* came."""
     assert SECRET not in printed
-    [error] = [json.loads(line) for line in printed.splitlines() if '"level":"ERROR"' in line]
+    [error] = errors(printed)
     assert re.fullmatch(r"[A-Za-z]+Error", error["error"])
     places = [place.rpartition(":") for place in error["place"].split()]
     assert all(line.isdecimal() for _, _, line in places)

@@ -82,37 +82,6 @@ def test_each_outcome_writes_one_line_and_one_metric(
     assert granted["reference"] == repeated["reference"] == reference
 
 
-@pytest.mark.parametrize(
-    ("call", "times", "metrics"),
-    [
-        ("UpdateItem", None, ["StateStoreFailed"]),
-        ("Publish", None, ["PublishFailed"]),
-        ("PutItem", None, ["StateNotDeleted", "AuthorizationGranted", "StateStoreFailed"]),
-        ("DeleteItem", None, ["StateNotDeleted", "AuthorizationGranted"]),
-        ("DeleteItem", 1, ["AuthorizationGranted"]),  # the retry finds nothing to delete
-    ],
-)
-def test_failed_aws_call_is_counted(  # noqa: PLR0913, PLR0917 - fixtures
-    connector: Connector,
-    proxy: FaultProxy,
-    capsys: pytest.CaptureFixture[str],
-    call: str,
-    times: int | None,
-    metrics: list[str],
-) -> None:
-    """Start makes a PutItem as well."""
-    browser = Browser(Connector(connector.aws, connector.stack, **proxy.endpoints))
-    state = browser.started()
-    proxy.inject(call, Fault.LOST, times=times)
-    capsys.readouterr()
-
-    browser.granted(state)
-    browser.start()
-
-    written = [metric for metric, _ in counts(capsys.readouterr().out)]
-    assert written == metrics + ["AuthorizationStarted"] * (call != "PutItem")
-
-
 def test_response_in_flight_is_logged_but_not_counted(
     connector: Connector, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,6 @@ from contextlib import closing, redirect_stdout, suppress
 from functools import cache
 from hashlib import sha256
 from math import nan
-from pathlib import Path as File
 from queue import SimpleQueue
 from random import Random
 from threading import Thread
@@ -38,6 +37,7 @@ from http_api import Request, Response
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
+from tests.integration.connector import NOW, REQUESTS, RETURN_URL
 from tests.model.callback_flow import (
     OTHER,
     OWN,
@@ -51,12 +51,8 @@ from tests.model.callback_flow import (
     path_to,
 )
 
-REQUESTS = {
-    path.stem: path.read_text("utf-8")
-    for path in (File(__file__).parents[1] / "requests").glob("*.json")
-}
-NOW = 1_700_000_000  # 0 seconds in the model
-RETURN_URL = "https://app.example.com/connected"
+# As texts, because each run needs a copy of its own. `NOW` is 0 seconds in the model.
+TEXTS = {name: json.dumps(request) for name, request in REQUESTS.items()}
 ENVIRONMENT = {
     "QONTO_ENVIRONMENT": "sandbox",
     "CLIENT_ID": "client-1",
@@ -233,7 +229,7 @@ class Connector:
 
     def _begin(self, key: tuple[str, int, int]) -> None:
         browser, response, arrived = key
-        request = json.loads(REQUESTS["callback" if response else "start"])
+        request = json.loads(TEXTS["callback" if response else "start"])
         request["requestContext"]["timeEpoch"] = (NOW + arrived) * 1000
         request["cookies"] = [f"{cookies.BROWSER_COOKIE}={COOKIES[browser]}"]
         query = f"{RESPONSES[response]}&state={self._state}" if response else "context=1"
