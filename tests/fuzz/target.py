@@ -15,35 +15,36 @@ import re
 import sys
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import atheris
 import botocore.handlers
+from botocore import xform_name
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 
 from demo.gateway import LambdaContext
 from demo.local_aws import scrubbed_environment
 from demo.template import ROOT
+from tests.fake_aws import ConditionFailedError, FakeAws
 
 CODE_ROOT = ROOT / "functions"
 sys.path.insert(0, str(CODE_ROOT))
 MODULES = sorted(path.stem for path in CODE_ROOT.iterdir())
 STATUSES = {"start": {302, 400, 503}, "callback": {303, 503}}
 STATUSES["outcome"] = {200, 400, 403, 404, 410, 503}
+TABLE_NAME = "table"
 CONDITION_FAILED = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
 HEADERS = {"Cache-Control", "Referrer-Policy", "Strict-Transport-Security"}
 
 
 class Services:
-    """Mocks of DynamoDB and SNS for real clients, without a network, so that fuzzing is fast.
-
-    They support only the connector's calls, which tests/integration makes to the local AWS.
-    """
+    """Responds for DynamoDB and SNS to real clients, without a network, so that fuzzing is fast."""
 
     def __init__(self) -> None:
-        self.items: dict[str, dict[str, Any]] = {}
-        self.published: list[dict[str, Any]] = []
+        self._aws = FakeAws(TABLE_NAME)
+        self.items = self._aws.table
+        self.published = self._aws.events
         self.calls = 0
 
     def respond(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
@@ -51,40 +52,16 @@ class Services:
         self.calls += 1
         body = _text(request.body)
         operation = _text(request.headers.get("X-Amz-Target", "")).rpartition(".")[2]
-        if operation:
-            response = self._dynamodb(operation, json.loads(body))
-            status = 400 if "__type" in response else 200
-            return _aws_response(request, status, json.dumps(response))
-        [message] = parse_qs(body)["Message"]
-        self.published.append(json.loads(message))
-        result = "<PublishResult><MessageId>1</MessageId></PublishResult>"
-        return _aws_response(request, 200, f"<PublishResponse>{result}</PublishResponse>")
-
-    def _dynamodb(self, operation: str, call: dict[str, Any]) -> dict[str, Any]:
-        key = (call.get("Key") or call["Item"])["state"]["S"]
-        item = self.items.get(key, {})
-        values = call.get("ExpressionAttributeValues", {})
-        stored = {"Item": item} if item else {}
-        match operation:
-            case "GetItem":
-                return stored
-            case "PutItem" if not item:
-                self.items[key] = call["Item"]
-                return {}
-            case "UpdateItem" if _can_be_claimed(item, values):
-                self.items[key] = item | {"response_hash": values[":response_hash"]}
-                return {"Attributes": item}
-            case "DeleteItem" if item.get("response_hash") == values[":response_hash"]:
-                del self.items[key]
-                return {}
-        return {"__type": CONDITION_FAILED, **stored}
-
-
-def _can_be_claimed(item: dict[str, Any], values: dict[str, Any]) -> bool:
-    """Tell whether an item that was not claimed before fulfils the condition of the claim."""
-    equal = ("browser_hash", "environment", "client_id")
-    is_own = all(item.get(name) == values[f":{name}"] for name in equal)
-    return is_own and int(item["expires_at"]["N"]) > int(values[":now"]["N"])
+        if not operation:
+            self._aws.apply("publish", dict(parse_qsl(body)))
+            result = "<PublishResult><MessageId>1</MessageId></PublishResult>"
+            return _aws_response(request, 200, f"<PublishResponse>{result}</PublishResponse>")
+        try:
+            response = self._aws.apply(xform_name(operation), json.loads(body))
+        except ConditionFailedError as error:
+            item = {name: it for name, it in error.response.items() if name == "Item"}
+            return _aws_response(request, 400, json.dumps({"__type": CONDITION_FAILED, **item}))
+        return _aws_response(request, 200, json.dumps(response))
 
 
 def _aws_response(request: AWSPreparedRequest, status: int, body: str) -> AWSResponse:
@@ -114,7 +91,7 @@ with (
             "SCOPE": PARAMETERS["Scope"],
             "RETURN_URLS": PARAMETERS["ReturnUrls"],
             "REDIRECT_URI": REDIRECT_URI,
-            "TABLE_NAME": "table",
+            "TABLE_NAME": TABLE_NAME,
             "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:topic",
         },
     ),

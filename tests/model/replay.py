@@ -1,8 +1,8 @@
 """Walks a path of the model with the real apps, and compares both after every move.
 
-`StartApp`, `CallbackApp`, `StateStore` and `Publisher` are the real ones. `FakeAws` evaluates the
-condition expressions that the state store sends. Each request runs in a thread of its own, which
-stops before each attempt of an AWS call until the path says what happens to this attempt.
+`StartApp`, `CallbackApp`, `StateStore` and `Publisher` are the real ones. Each request runs in a
+thread of its own, which stops before each attempt of an AWS call until the path says what happens
+to this attempt.
 
 The replay compares the table, the events, the next call of each process and what each browser is
 shown, but no logs and metrics. The client gives up on an attempt with the same error each time, and
@@ -10,26 +10,21 @@ a kill is an exception. The fault matrix has every kind of error, and real kills
 """
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stdout, suppress
-from functools import cache
 from hashlib import sha256
-from math import nan
 from queue import SimpleQueue
 from random import Random
 from threading import Thread
-from types import CodeType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid5
 
 from aws_lambda_powertools import Logger
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
 import cookies
-from authorization import Item as TypedItem
 from authorization import Receipt as RealReceipt
 from callback.app import CallbackApp
 from callback.publisher import Publisher
@@ -37,6 +32,7 @@ from http_api import Request, Response
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
+from tests.fake_aws import ConditionFailedError, FakeAws, plain
 from tests.integration.connector import NOW, REQUESTS, RETURN_URL
 from tests.model.callback_flow import (
     OTHER,
@@ -78,72 +74,8 @@ class KilledError(BaseException):
     """Ends a process. It is no `Exception`, so that the apps do not handle it."""
 
 
-class ConditionFailedError(ClientError):
-    """The condition of a write failed."""
-
-
-class FakeAws:
-    """The table and the topic."""
-
-    def __init__(self) -> None:
-        """Begin with an empty table."""
-        self.table: dict[str, TypedItem] = {}
-        self.events: list[dict[str, Any]] = []
-
-    def apply(self, operation: str, request: dict[str, Any], retries: int = 0) -> dict[str, Any]:
-        """Apply one attempt of *operation*, and return its response as boto3 does."""
-        if operation == "publish":
-            self.events.append(json.loads(request["Message"]))
-            return {}
-        assert request["TableName"] == ENVIRONMENT["TABLE_NAME"]
-        key = (request.get("Key") or request["Item"])["state"]["S"]
-        item = self.table.get(key)
-        if operation == "get_item":
-            assert request["ConsistentRead"]
-            return {"Item": item} if item else {}
-        if not _holds(request, item or {}):
-            failed: Any = {"Error": {}, "ResponseMetadata": {"RetryAttempts": retries}}
-            if item and request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-                failed["Item"] = item
-            raise ConditionFailedError(failed, operation)
-        if operation == "delete_item":
-            self.table.pop(key, None)
-        elif operation == "put_item":
-            self.table[key] = request["Item"]
-        else:
-            values = request["ExpressionAttributeValues"]
-            assignments = re.findall(r"(\w+) = (:\w+)", request["UpdateExpression"])
-            new = {name: values[value] for name, value in assignments}
-            self.table[key] = request["Key"] | (item or {}) | new
-        return {"Attributes": item} if request.get("ReturnValues") == "ALL_OLD" else {}
-
-
-def _holds(request: dict[str, Any], item: TypedItem) -> bool:
-    values = item | request.get("ExpressionAttributeValues", {})
-    # Every comparison with "not a number" is false, as every one with a missing attribute.
-    plain = defaultdict(lambda: nan, {name: _plain(typed) for name, typed in values.items()})
-    condition = _compiled(request.get("ConditionExpression", "True"))
-    return bool(eval(condition, {"item": item, "values": plain}))  # noqa: S307 - see _compiled
-
-
-@cache
-def _compiled(condition: str) -> CodeType:
-    """Translate a condition expression into Python, which has the same precedence."""
-
-    def python(match: re.Match[str]) -> str:
-        return f"('{match[1]}' not in item)" if match[1] else f"values['{match[0]}']"
-
-    names = re.sub(r"attribute_not_exists\((\w+)\)|:?\b[a-z]\w*", python, condition)
-    operators = names.replace(" AND ", " and ").replace(" OR ", " or ").replace(" = ", " == ")
-    return compile(operators, "condition", "eval")
-
-
 def _is_receipt(key: str) -> bool:
     return key.startswith(RealReceipt.key(""))
-
-
-def _plain(typed: dict[str, str]) -> str | int:
-    return int(typed["N"]) if "N" in typed else typed["S"]
 
 
 class Run:
@@ -220,7 +152,7 @@ class Connector:
         """Begin with a request to start, as the model does."""
         self._state_store = collaborator if issubclass(collaborator, StateStore) else StateStore
         self._publisher = collaborator if issubclass(collaborator, Publisher) else Publisher
-        self._aws = FakeAws()
+        self._aws = FakeAws(ENVIRONMENT["TABLE_NAME"])
         self._late: list[tuple[tuple[object, ...], str, dict[str, Any]]] = []
         self._runs: list[Run] = []
         self._state = ""
@@ -289,7 +221,7 @@ class Connector:
         """Return the table, the topic and the running processes in the model's words."""
         item, receipt = None, None
         for key, typed in self._aws.table.items():
-            values = {name: _plain(value) for name, value in typed.items()}
+            values = {name: plain(value) for name, value in typed.items()}
             if _is_receipt(key):
                 expires_at = cast("int", values["expires_at"]) - NOW
                 receipt = Receipt(OUTCOMES[cast("str", values["outcome"]).lower()], expires_at)
