@@ -10,6 +10,7 @@ start again. If the page's URL held the query, a link could start a flow with a 
 
 import re
 from hashlib import sha256
+from itertools import chain
 from secrets import token_urlsafe
 
 from http_api import Request
@@ -54,9 +55,18 @@ def set_start_query(reference: str, query: str) -> str:
 
 
 def _read(request: Request, name: str) -> str:
-    pairs = (cookie.partition("=") for cookie in request.get("cookies", ()))
-    values = [value for each, _, value in pairs if each == name]
-    return values[0] if len(values) == 1 else ""
+    """Return the value of the cookie *name*; empty if it is missing or sent twice.
+
+    A proxy may have joined several cookies in one entry, by ``;`` or by ``,``. What follows a comma
+    counts only if the cookie is not found otherwise: any host of the domain can set a cookie of
+    another name whose value is a comma and ours.
+    """
+    entries = [entry.split(",") for entry in ";".join(request.get("cookies", ())).split(";")]
+    for sent in ([first for first, *_ in entries], chain.from_iterable(entries)):
+        pairs = (cookie.strip().partition("=") for cookie in sent)
+        if values := [value for each, _, value in pairs if each == name]:
+            return values[0] if len(values) == 1 else ""
+    return ""
 
 
 def _set(name: str, value: str) -> str:

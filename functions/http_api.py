@@ -1,5 +1,6 @@
 """Requests and responses of an API Gateway HTTP API: payload format 2.0, with security headers."""
 
+import re
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +17,9 @@ _SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=63072000",
     "X-Content-Type-Options": "nosniff",
 }
-_RETRY_AFTER = {"Retry-After": "5"}  # seconds
+# What SQS does not take (SendMessage, MessageBody). JSON escapes the control characters.
+_NOT_IN_SQS = re.compile("[\ud800-\udfff\ufffe\uffff]")
+_PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
 class InvalidQueryError(ValueError):
@@ -32,8 +35,13 @@ class InvalidQueryError(ValueError):
         self.parameters = parameters
 
 
-def single_values(raw_query: str, names: Collection[str]) -> dict[str, str]:
+def single_values(
+    raw_query: str, names: Collection[str], may_be_blank: Collection[str] = ()
+) -> dict[str, str]:
     """Return the decoded values of the parameters *names* in *raw_query*; ignore all others.
+
+    A blank value counts as omitted (RFC 6749, section 3.1), but for the names in *may_be_blank*.
+    Characters that SQS does not take become U+FFFD.
 
     *raw_query* is what the browser sent. The ``queryStringParameters`` of payload 2.0 join repeated
     values with commas, which Qonto's error descriptions contain.
@@ -44,10 +52,11 @@ def single_values(raw_query: str, names: Collection[str]) -> dict[str, str]:
     """
     values: dict[str, str] = {}
     for name, value in parse_qsl(raw_query, keep_blank_values=True):
+        if name not in names or not (value or name in may_be_blank):
+            continue
         if name in values:
             raise InvalidQueryError(name)
-        if name in names:
-            values[name] = value
+        values[name] = _NOT_IN_SQS.sub("\N{REPLACEMENT CHARACTER}", value)
     return values
 
 
@@ -65,19 +74,20 @@ def validated[Model: BaseModel](model: type[Model], values: Mapping[str, str]) -
         raise InvalidQueryError(*names) from None  # pydantic's text shows the values
 
 
-def is_speculative(request: Request) -> bool:
-    """Tell whether the browser made *request* ahead of its user, or for a part of another page.
+def is_ahead_of_user(request: Request) -> bool:
+    """Tell whether *request* was made ahead of the user, or for a part of another page.
 
-    Such a request must neither issue nor claim a state. ``Sec-Fetch-Dest`` (Fetch Metadata) is
-    ``document`` where the user navigates; older prefetches use the other headers.
+    Such a request must neither issue nor claim a state. docs/browsers.md lists who sends what.
     """
     headers = request["headers"]
-    return (
-        "prefetch" in headers.get("sec-purpose", "").lower()
-        or headers.get("purpose", "").lower() == "prefetch"
-        or headers.get("x-moz", "").lower() == "prefetch"
-        or headers.get("sec-fetch-dest", "document") != "document"
-    )
+    purposes = " ".join(headers.get(name, "") for name in _PURPOSES)
+    if re.search("prefetch|prerender|preview", purposes, re.IGNORECASE):
+        return True
+    # Fetch Metadata. A navigation that a service worker passes on loses its destination, often also
+    # its mode.
+    if headers.get("sec-fetch-dest") == "empty":
+        return headers.get("sec-fetch-mode") not in {"navigate", "same-origin"}
+    return headers.get("sec-fetch-dest", "") not in {"", "document"}
 
 
 def arrival(request: Request) -> int:
@@ -88,13 +98,18 @@ def arrival(request: Request) -> int:
 def redirect(status: int, location: str, *cookies: str) -> Response:
     """Return a response with *status* (302 or 303) to *location*.
 
+    The location gets a fragment, because a browser copies the request's fragment to one that has
+    none. With ``response_mode=fragment`` in a forwarded link to Qonto, it holds code and state.
+
     Args:
         status: the HTTP status.
-        location: the URL, absolute or of this host.
+        location: the URL without a fragment, absolute or the path of a page of this host.
         cookies: the ``Set-Cookie`` headers.
 
     """
-    headers = _SECURITY_HEADERS | {"Location": location}
+    # Only our own pages surely do not mind a fragment that is not empty.
+    fragment = "#_" if location.startswith("/") else "#"
+    headers = _SECURITY_HEADERS | {"Location": location + fragment}
     return {"statusCode": status, "headers": headers, "cookies": list(cookies)}
 
 
@@ -105,10 +120,14 @@ def html(status: int, document: str, content_security_policy: str) -> Response:
         "Content-Type": "text/html; charset=utf-8",
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers |= _RETRY_AFTER
+        headers |= {"Retry-After": "5"}  # seconds
     return {"statusCode": status, "headers": headers, "body": document}
 
 
-def unavailable() -> Response:
-    """Return the empty response to a speculative request."""
-    return {"statusCode": 503, "headers": _SECURITY_HEADERS | _RETRY_AFTER}
+def too_early() -> Response:
+    """Return the empty response to a request that was made ahead of the user.
+
+    It is a 425, because CDNs keep a 5xx and alarms count it, and a CDN of a single-page application
+    may turn a 403 or 404 into a page.
+    """
+    return {"statusCode": HTTPStatus.TOO_EARLY, "headers": _SECURITY_HEADERS}

@@ -34,7 +34,7 @@ class CallbackApp:
     def handle(self, request: Request) -> Response:
         """Return a 303 to a URL without code or state, or a page with *Try again* (409 or 503).
 
-        A request that the user did not make gets an empty 503.
+        A request that was made ahead of the user gets an empty 425.
         """
         try:
             return self._response(request)
@@ -43,8 +43,8 @@ class CallbackApp:
             return page(request, self._settings, "callback-unavailable")
 
     def _response(self, request: Request) -> Response:
-        if http_api.is_speculative(request):
-            return http_api.unavailable()
+        if http_api.is_ahead_of_user(request):
+            return http_api.too_early()
         if request["routeKey"] == "GET /callback/{outcome}":
             return self._outcome_page(request)
 

@@ -73,7 +73,8 @@ def parse(raw_query: str) -> AuthorizationResponse:
             and error.
 
     """
-    values = single_values(raw_query, AuthorizationResponse.model_fields)
+    # A blank scope says that nothing was granted.
+    values = single_values(raw_query, AuthorizationResponse.model_fields, {"scope"})
     if ("code" in values) == ("error" in values):
         raise InvalidQueryError("code", "error")
     return validated(AuthorizationResponse, values)

@@ -29,7 +29,7 @@ class StartApp:
     def handle(self, request: Request) -> Response:
         """Return a 302 to Qonto, or a page with 400 or 503. After a page, the browser has no state.
 
-        A request that the user did not make gets an empty 503.
+        A request that was made ahead of the user gets an empty 425.
         """
         try:
             return self._response(request)
@@ -38,8 +38,8 @@ class StartApp:
             return page(request, self._settings, "start-unavailable")
 
     def _response(self, request: Request) -> Response:
-        if http_api.is_speculative(request):
-            return http_api.unavailable()
+        if http_api.is_ahead_of_user(request):
+            return http_api.too_early()
 
         settings = self._settings
         try:

@@ -215,6 +215,8 @@ class Browser:
             request["pathParameters"] = {"outcome": outcome}
         handler = self.connector.start if name == "start" else self.connector.callback
         response = json.loads(json.dumps(handler(request, LambdaContext(name))))
+        # A Location without a fragment would get the request's.
+        assert response["headers"].get("Location", "#").endswith(("#", "#_"))
         for header in response.get("cookies", []):
             cookie, _, value = header.partition(";")[0].partition("=")
             self.cookies[cookie] = value

@@ -24,7 +24,7 @@ from tests.integration.connector import (
     Subscriber,
 )
 from tests.integration.test_repeats import claim
-from tests.integration.test_start import SPECULATIVE
+from tests.navigations import AHEAD_OF_USER, BY_USER
 
 EXPIRES_AT = NOW + 3600
 
@@ -123,6 +123,36 @@ def test_description_arrives_intact_or_cut_to_1024_characters(
     assert description not in response.location
 
 
+@pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
+def test_character_that_sqs_does_not_take_is_replaced(
+    browser: Browser, subscriber: Subscriber, character: str
+) -> None:
+    text = f"a{character}b"
+
+    browser.failed(browser.started(), error=text, error_description=text)
+
+    data = subscriber.message()["data"]
+    assert (data["error"], data["error_description"]) == ("a\ufffdb", "a\ufffdb")
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome"),
+    [
+        (f"error=&code={CODE}", "granted"),
+        (f"error=&error_description=&code={CODE}&scope=", "granted"),
+        ("code=&error=access_denied", "denied"),
+        ("code&error=server_error&error_description=", "failed"),
+    ],
+)
+def test_blank_parameter_of_callback_counts_as_omitted(
+    browser: Browser, subscriber: Subscriber, query: str, outcome: str
+) -> None:
+    response = browser.request("callback", f"{query}&state={browser.started()}")
+
+    assert response.parameters["outcome"] == outcome
+    assert "error_description" not in subscriber.message()["data"]
+
+
 def test_without_app_browser_gets_the_outcome_page(
     without_app: Browser, subscriber: Subscriber
 ) -> None:
@@ -135,10 +165,9 @@ def test_without_app_browser_gets_the_outcome_page(
     messages = subscriber.messages()
     for (outcome, response), message in zip(responses.items(), messages, strict=True):
         assert response.status == 303
-        location, _, query = response.location.partition("?")
-        assert location == f"/callback/{outcome}"
-        assert parse_qs(query) == {"reference": [message["subject"][:8]]}
-        page = without_app.request("outcome", urlsplit(response.location).query, outcome=outcome)
+        query = f"reference={message['subject'][:8]}"
+        assert response.location == f"/callback/{outcome}?{query}#_"
+        page = without_app.request("outcome", query, outcome=outcome)
         assert page.status == 200
         assert f"Reference: {message['subject'][:8]}" in page.body
 
@@ -150,7 +179,7 @@ def test_the_return_url_keeps_its_own_query(browser: Browser, subscriber: Subscr
 
     assert response.location == (
         "https://app.example.com/back?tab=bank"
-        f"&authorization_id={subscriber.message()['subject']}&outcome=granted"
+        f"&authorization_id={subscriber.message()['subject']}&outcome=granted#"
     )
 
 
@@ -175,8 +204,8 @@ def test_unknown_or_altered_state_is_refused(
     unknown = [browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)]
     malformed = [browser.granted(text) for text in ("", state[:-1], state + "A", state[:-1] + "é")]
 
-    assert {response.location for response in unknown} == {"/callback/used"}
-    assert {response.location for response in malformed} == {"/callback/invalid-request"}
+    assert {response.location for response in unknown} == {"/callback/used#_"}
+    assert {response.location for response in malformed} == {"/callback/invalid-request#_"}
     assert connector.item(state) is not None
     assert subscriber.messages() == []
 
@@ -196,7 +225,7 @@ def test_other_browser_is_refused_and_own_can_finish(
 
     assert subscriber.messages() == []
     for refusal in refusals:
-        assert (refusal.status, refusal.location) == (303, "/callback/other-browser")
+        assert (refusal.status, refusal.location) == (303, "/callback/other-browser#_")
         assert refusal.cookies == []
     page = stranger.request("outcome", outcome="other-browser")
     assert page.status == 403
@@ -205,13 +234,22 @@ def test_other_browser_is_refused_and_own_can_finish(
     assert subscriber.message()["data"]["context"] == "ctx-1"
 
 
+@pytest.mark.parametrize("entry", ["a=1, {}", "a=1,{}", "a=1; {}", "{}, a=1"])
+def test_cookie_joined_with_others_is_found(browser: Browser, entry: str) -> None:
+    state = browser.started()
+    name, value = entry.format("=".join(*browser.cookies.items())).split("=", 1)
+    browser.cookies = {name: value}
+
+    assert browser.granted(state).parameters["outcome"] == "granted"
+
+
 @pytest.mark.parametrize("value", ["", "short", "x" * 44, "ü" * 43])
 def test_a_malformed_cookie_is_refused(browser: Browser, cut_off: Connector, value: str) -> None:
     state = browser.started()
     other = Browser(cut_off)
     other.cookies["__Host-qonto-connect"] = value
 
-    assert other.granted(state).location == "/callback/other-browser"
+    assert other.granted(state).location == "/callback/other-browser#_"
 
 
 def test_other_browser_wins_over_expired(browser: Browser, connector: Connector) -> None:
@@ -219,7 +257,7 @@ def test_other_browser_wins_over_expired(browser: Browser, connector: Connector)
     stranger = Browser(connector)
     stranger.start()
 
-    assert stranger.granted(state, at=EXPIRES_AT).location == "/callback/other-browser"
+    assert stranger.granted(state, at=EXPIRES_AT).location == "/callback/other-browser#_"
 
 
 def test_state_is_accepted_until_its_last_second(browser: Browser, subscriber: Subscriber) -> None:
@@ -254,7 +292,7 @@ def test_start_again_link_repeats_the_start_query(
 
     response = without_app.failed(state)
 
-    assert re.fullmatch(r"/callback/denied\?reference=[0-9a-f]{8}", response.location)
+    assert re.fullmatch(r"/callback/denied\?reference=[0-9a-f]{8}#_", response.location)
     page = without_app.request("outcome", urlsplit(response.location).query, outcome="denied")
     [start_again] = re.findall(r'href="/start\?(.*?)"', page.body)
     again = without_app.request("start", unescape(start_again)).parameters
@@ -340,7 +378,7 @@ def test_invalid_callback_query_makes_no_aws_call(
 
     response = same.request("callback", query.format(state=state))
 
-    assert (response.status, response.location) == (303, "/callback/invalid-request")
+    assert (response.status, response.location) == (303, "/callback/invalid-request#_")
 
 
 def test_cut_off_connector_returns_503_to_valid_callback(
@@ -398,7 +436,7 @@ def test_item_of_another_environment_or_client_is_unknown(
 
     response = other.granted(state)
 
-    assert response.location == "/callback/used"
+    assert response.location == "/callback/used#_"
     assert subscriber.messages() == []
     assert browser.granted(state).parameters["outcome"] == "granted"
     assert other.granted(state) == response  # which has a receipt now
@@ -418,18 +456,29 @@ def test_production_and_sandbox_have_hosts_of_their_own(
     assert message["data"]["token_endpoint"] == "https://oauth.qonto.com/oauth2/token"
 
 
-@pytest.mark.parametrize("headers", SPECULATIVE)
-def test_speculative_callback_returns_503_and_claims_nothing(
+@pytest.mark.parametrize("headers", AHEAD_OF_USER.values(), ids=AHEAD_OF_USER)
+def test_callback_ahead_of_the_user_returns_425_and_claims_nothing(
     browser: Browser, connector: Connector, subscriber: Subscriber, headers: dict[str, str]
 ) -> None:
     state = browser.started()
+    item = connector.item(state)
     query = urlencode({"code": CODE, "state": state})
 
     response = browser.request("callback", query, headers=headers)
 
-    assert (response.status, response.body, response.cookies) == (503, "", [])
-    assert connector.item(state) is not None
+    assert (response.status, response.body, response.cookies) == (425, "", [])
+    assert "Retry-After" not in response.headers
+    assert connector.item(state) == item
     assert subscriber.messages() == []
+
+
+@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
+def test_callback_of_the_user_is_served(browser: Browser, headers: dict[str, str]) -> None:
+    query = urlencode({"code": CODE, "state": browser.started()})
+
+    response = browser.request("callback", query, headers=headers)
+
+    assert response.parameters["outcome"] == "granted"
 
 
 def test_every_response_has_the_security_headers(browser: Browser) -> None:
@@ -472,7 +521,9 @@ def test_every_response_has_the_security_headers(browser: Browser) -> None:
         ("<script>", 404),
     ],
 )
-@pytest.mark.parametrize("query", ["", "reference=1a2b3c4d", "context=ctx-1&utm=x&utm=y"])
+@pytest.mark.parametrize(
+    "query", ["", "reference=", "reference=1a2b3c4d", "context=ctx-1&utm=x&utm=y"]
+)
 def test_outcome_page_has_the_status_of_its_outcome(
     cut_off: Connector, outcome: str, status: int, query: str
 ) -> None:
@@ -488,7 +539,6 @@ def test_outcome_page_has_the_status_of_its_outcome(
 @pytest.mark.parametrize(
     "query",
     [
-        "reference=",
         "reference=12345678&reference=12345678",
         "reference=1234567",
         "reference=123456789",

@@ -70,7 +70,7 @@ class Run(Connector):
         self.access_log.append(access_log_line(request, response, error))
         location = response["headers"].get("Location", "")
         self.locations |= {location} if "?" in location else set()
-        self.visited.append(f"{response['statusCode']} {location.partition('?')[0]}")
+        self.visited.append(f"{response['statusCode']} {re.split('[?#]', location)[0]}")
         return response
 
     def started(self, browser: Browser, now: int) -> str:

@@ -29,7 +29,7 @@ from tests.integration.connector import (
 from tests.integration.test_faults import counts
 
 EXPIRES_AT = NOW + 3600
-USED: tuple[int, str, list[str]] = (303, "/callback/used", [])
+USED: tuple[int, str, list[str]] = (303, "/callback/used#_", [])
 GRANTED, DENIED, FAILED = {"code": CODE}, {"error": "access_denied"}, {"error": "server_error"}
 RESPONSES = [GRANTED, {"code": "another"}, DENIED, FAILED]
 
@@ -213,7 +213,7 @@ def test_other_response_in_flight_gets_a_409(
     assert in_flight.status == 409
     assert '<a href="">' in in_flight.body
     assert (in_flight.cookies, "Location" in in_flight.headers) == ([], False)
-    assert summary(refusal) == (303, "/callback/other-browser", [])
+    assert summary(refusal) == (303, "/callback/other-browser#_", [])
     assert subscriber.message()["data"].items() >= first.items()
     assert call_back(browser, state, other) == response  # the page's link has the same URL
 

@@ -22,17 +22,11 @@ from tests.integration.connector import (
 )
 from tests.integration.forks import Fork, in_forks
 from tests.integration.test_repeats import claim
+from tests.navigations import AHEAD_OF_USER, BY_USER
 from tests.slow import SLOW
 
 PROCESSES = 2
 STARTS = 10_000 if SLOW else 500
-SPECULATIVE = [
-    {"sec-purpose": "prefetch"},
-    {"sec-purpose": "prefetch;prerender"},
-    {"purpose": "prefetch"},
-    {"x-moz": "prefetch"},
-    {"sec-fetch-dest": "iframe"},
-]
 
 
 def test_start_redirects_the_browser_to_qonto(browser: Browser) -> None:
@@ -181,7 +175,23 @@ def test_host_and_forwarding_headers_change_nothing(
 @pytest.mark.parametrize(
     "query",
     [
-        "context=",
+        "context=abc&organization_id=&registration_id",
+        "context=abc&return_to=",
+        "context=&context=abc",
+    ],
+)
+def test_blank_parameter_of_start_counts_as_omitted(browser: Browser, query: str) -> None:
+    response = browser.request("start", query)
+
+    item = browser.connector.item(response.parameters["state"])
+    assert item is not None
+    assert (item["context"], item["return_to"]) == ("abc", RETURN_URL)
+    assert not {"organization_id", "registration_id"} & {*item, *response.parameters}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
         "context=two+words",
         "context=" + "x" * 257,
         "context=a&context=a",
@@ -230,13 +240,19 @@ def test_another_return_url_may_be_chosen(browser: Browser, connector: Connector
     assert item["return_to"] == "https://app.example.com/back?tab=bank"
 
 
-@pytest.mark.parametrize("headers", SPECULATIVE)
-def test_speculative_start_returns_503_and_issues_no_state(
+@pytest.mark.parametrize("headers", AHEAD_OF_USER.values(), ids=AHEAD_OF_USER)
+def test_start_ahead_of_the_user_returns_425_without_an_aws_call(
     cut_off: Connector, headers: dict[str, str]
 ) -> None:
     response = Browser(cut_off).start(headers=headers)
 
-    assert (response.status, response.body, response.cookies) == (503, "", [])
+    assert (response.status, response.body, response.cookies) == (425, "", [])
+    assert "Retry-After" not in response.headers
+
+
+@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
+def test_start_of_the_user_is_served(browser: Browser, headers: dict[str, str]) -> None:
+    assert browser.start(headers=headers).status == 302
 
 
 def test_pkce_stores_the_verifier_and_sends_its_challenge(aws: LocalAws, stack: Stack) -> None:

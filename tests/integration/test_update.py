@@ -53,5 +53,5 @@ def test_item_of_another_client_is_refused_as_used(
 
     response = browser.granted(state)
 
-    assert response.location == "/callback/used"
+    assert response.location == "/callback/used#_"
     assert subscriber.messages() == []

@@ -53,7 +53,7 @@ def test_all_app_parameters_are_accepted() -> None:
 @pytest.mark.parametrize(
     "return_to",
     [
-        "",
+        " ",
         "//evil.example",
         "/\\evil.example",
         "https:evil.example",
@@ -77,7 +77,7 @@ def test_return_to_outside_return_urls_is_refused(return_to: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["context", "organization_id", "registration_id"])
-@pytest.mark.parametrize("value", ["", "two words", "a/b", "é", "a" * 257, "a\n"])
+@pytest.mark.parametrize("value", [" ", "two words", "a/b", "é", "a" * 257, "a\n"])
 def test_malformed_parameter_is_refused_by_name_without_value(name: str, value: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
         authorization_request.parse(f"{name}={quote(value)}", RETURN_URLS)
@@ -85,6 +85,14 @@ def test_malformed_parameter_is_refused_by_name_without_value(name: str, value: 
     assert failure.value.parameters == (name,)
     assert failure.value.__cause__ is None
     assert len(value) < 2 or value not in str(failure.value)
+
+
+@pytest.mark.parametrize("name", ["context", "return_to", "organization_id", "registration_id"])
+@pytest.mark.parametrize("blank", ["{}=", "{}", "{0}=&{0}="])
+def test_blank_parameter_counts_as_omitted(name: str, blank: str) -> None:
+    query = authorization_request.parse(blank.format(name), RETURN_URLS)
+
+    assert query == authorization_request.parse("", RETURN_URLS)
 
 
 @pytest.mark.parametrize("name", ["context", "return_to", "organization_id", "registration_id"])

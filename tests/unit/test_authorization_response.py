@@ -39,11 +39,30 @@ def test_error_is_denied_or_failed(error: str, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "outcome"),
+    [
+        ("error=&code=abc", Outcome.GRANTED),
+        ("error=&error_description=&code=abc&scope=read", Outcome.GRANTED),
+        ("error&code=abc", Outcome.GRANTED),
+        ("code=&code=abc", Outcome.GRANTED),
+        ("code=&error=access_denied", Outcome.DENIED),
+        ("code=&scope=&error=server_error&error_description=", Outcome.FAILED),
+    ],
+)
+def test_blank_parameter_counts_as_omitted(query: str, outcome: Outcome) -> None:
+    response = parse(f"{query}&state={STATE}")
+
+    assert response.outcome is outcome
+    assert response.error_description is None
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "",
         "code=x&error=y&state={state}",
-        "code=&error=y&state={state}",
+        "code=x&error=y&error=&state={state}",
+        "code=&error=&state={state}",
         "state={state}",
         "code=&state={state}",
         "error=&state={state}",
@@ -80,7 +99,7 @@ def test_unknown_parameters_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b,c", "one+two", "été 🏦", "<script>alert('&')</script>", "", "a\nb\x00c"]
+    "text", ["a,b,c", "one+two", "été 🏦", "<script>alert('&')</script>", " ", "a\nb\x00c"]
 )
 def test_error_description_stays_as_sent(text: str) -> None:
     response = parse(urlencode({"error": "e", "error_description": text, "state": STATE}))
@@ -107,7 +126,7 @@ def test_control_characters_are_cut_by_json_size() -> None:
     assert response.error_description == "\x01" * (4 * 1024 // 6)
 
 
-@given(st.text(max_size=2000))
+@given(st.text(min_size=1, max_size=2000))
 def test_any_description_is_cut_to_4096_json_bytes(text: str) -> None:
     response = parse(
         f"error=e&state={STATE}&error_description={quote(text, safe='', errors='strict')}"

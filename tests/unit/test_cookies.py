@@ -38,6 +38,23 @@ def test_browser_cookie_is_found_among_others() -> None:
 @pytest.mark.parametrize(
     "sent",
     [
+        [f"a=1, __Host-qonto-connect={VALUE}"],  # headers that a proxy joined
+        [f"a=1; __Host-qonto-connect={VALUE}"],
+        [f"a=1,b=2,__Host-qonto-connect={VALUE},c=3"],
+        [f"__Host-qonto-connect={VALUE},a=1", "b=2"],
+        ["b=2", f"a=1;\t__Host-qonto-connect={VALUE} ;c=3"],
+        # The value of another cookie, which any host of the domain can set, does not stand for it.
+        [f"__Host-qonto-connect={VALUE}", f"a=1,__Host-qonto-connect={'b' * 43}"],
+        [f"a=1,__Host-qonto-connect={'b' * 43}; __Host-qonto-connect={VALUE}"],
+    ],
+)
+def test_browser_cookie_is_found_in_joined_entries(sent: list[str]) -> None:
+    assert cookies.read_browser({"cookies": sent}) == VALUE
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
         [],
         ["__Host-qonto-connect"],
         ["__Host-qonto-connect="],
@@ -48,6 +65,8 @@ def test_browser_cookie_is_found_among_others() -> None:
         ["__host-qonto-connect=" + VALUE],
         ["qonto-connect=" + VALUE],
         [f"__Host-qonto-connect={VALUE}", f"__Host-qonto-connect={VALUE}"],
+        [f"__Host-qonto-connect={VALUE}; __Host-qonto-connect={VALUE}"],
+        [f"a=1,__Host-qonto-connect={VALUE},__Host-qonto-connect={VALUE}"],
     ],
 )
 def test_missing_malformed_or_repeated_browser_cookie_is_ignored(sent: list[str]) -> None:
@@ -72,6 +91,12 @@ def test_start_query_is_kept_for_its_own_reference() -> None:
     )
     query = cookies.read_start_query({"cookies": [kept]}, "1a2b3c4d")
     assert query == "context=ctx.1&organization_id=org-1"
+
+
+def test_start_query_is_found_in_a_joined_entry() -> None:
+    sent = [f"a=1, __Host-qonto-connect={VALUE}, __Host-qonto-connect-start=1a2b3c4d.context=c"]
+
+    assert cookies.read_start_query({"cookies": sent}, "1a2b3c4d") == "context=c"
 
 
 @pytest.mark.parametrize("reference", ["", "1a2b3c4e", "1a2b3c4d.context=ctx-1"])

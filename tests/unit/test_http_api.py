@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api import InvalidQueryError, arrival, is_speculative, single_values
+from http_api import InvalidQueryError, arrival, is_ahead_of_user, redirect, single_values
+from tests.navigations import AHEAD_OF_USER, BY_USER
 
 
 def test_repeated_known_parameter_is_refused_by_name() -> None:
@@ -14,7 +15,7 @@ def test_repeated_known_parameter_is_refused_by_name() -> None:
     assert failure.value.parameters == ("state",)
 
 
-@pytest.mark.parametrize("query", ["state=a&%73tate=a", "state=a&state", "state=&state="])
+@pytest.mark.parametrize("query", ["state=a&%73tate=a", "state=a&state=&state=a"])
 def test_repeat_in_any_spelling_is_refused(query: str) -> None:
     with pytest.raises(InvalidQueryError):
         single_values(query, {"state"})
@@ -22,6 +23,23 @@ def test_repeat_in_any_spelling_is_refused(query: str) -> None:
 
 def test_unknown_parameters_are_ignored_and_may_repeat() -> None:
     assert single_values("iss=x&iss=y&state=a&utm", {"state"}) == {"state": "a"}
+
+
+@pytest.mark.parametrize("query", ["", "state=", "state", "state=&state=", "&=&", "state=&%73tate"])
+def test_blank_value_counts_as_omitted(query: str) -> None:
+    assert single_values(query, {"state"}) == {}
+    assert single_values(f"{query}&state=a&state=", {"state"}) == {"state": "a"}
+
+
+def test_value_that_may_be_blank_is_kept() -> None:
+    assert single_values("scope=&state=", {"scope", "state"}, {"scope"}) == {"scope": ""}
+    with pytest.raises(InvalidQueryError):
+        single_values("scope=&scope=a", {"scope"}, {"scope"})
+
+
+@pytest.mark.parametrize("character", ["%EF%BF%BE", "%EF%BF%BF", "\ufffe", "\uffff", "\ud800"])
+def test_character_that_sqs_does_not_take_is_replaced(character: str) -> None:
+    assert single_values(f"error=a{character}b", {"error"}) == {"error": "a\ufffdb"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +53,7 @@ def test_unknown_parameters_are_ignored_and_may_repeat() -> None:
         ("%3Cb%3E%26", "<b>&"),
         ("semi;colon", "semi;colon"),
         ("a=b", "a=b"),
-        ("", ""),
+        ("%EF%BF%BD%F0%9F%BF%BE\ue000\ud7ff", "\ufffd\U0001fffe\ue000\ud7ff"),
         ("%FF", "\N{REPLACEMENT CHARACTER}"),
         ("100%", "100%"),
     ],
@@ -56,28 +74,28 @@ def test_any_query_is_decoded_or_refused(raw_query: str) -> None:
     assert values.keys() <= {"state", "code"}
 
 
+@pytest.mark.parametrize("headers", AHEAD_OF_USER.values(), ids=AHEAD_OF_USER)
+def test_request_is_ahead_of_the_user(headers: dict[str, str]) -> None:
+    assert is_ahead_of_user({"headers": headers})
+
+
+@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
+def test_navigation_is_not_ahead_of_the_user(headers: dict[str, str]) -> None:
+    assert not is_ahead_of_user({"headers": headers})
+
+
 @pytest.mark.parametrize(
-    "headers",
+    ("location", "sent"),
     [
-        {"sec-purpose": "prefetch"},
-        {"sec-purpose": "prefetch;prerender"},
-        {"purpose": "prefetch"},
-        {"x-moz": "prefetch"},
-        {"sec-fetch-dest": "iframe"},
-        {"sec-fetch-dest": "image"},
-        {"sec-fetch-dest": "empty"},
-        {"sec-fetch-dest": ""},
+        (
+            "https://app.example.com/back?outcome=granted",
+            "https://app.example.com/back?outcome=granted#",
+        ),
+        ("/callback/denied?reference=1a2b3c4d", "/callback/denied?reference=1a2b3c4d#_"),
     ],
 )
-def test_prefetch_or_subresource_request_is_speculative(headers: dict[str, str]) -> None:
-    assert is_speculative({"headers": headers})
-
-
-@pytest.mark.parametrize(
-    "headers", [{}, {"sec-fetch-dest": "document"}, {"purpose": "other"}, {"accept": "prefetch"}]
-)
-def test_navigation_is_not_speculative(headers: dict[str, str]) -> None:
-    assert not is_speculative({"headers": headers})
+def test_redirect_has_a_fragment_of_its_own(location: str, sent: str) -> None:
+    assert redirect(303, location)["headers"]["Location"] == sent
 
 
 def test_arrival_is_gateway_time_in_whole_seconds() -> None:
