@@ -29,6 +29,8 @@ ACCESS_TOKEN_LIFETIME = 3600
 LOGIN_LIFETIME = 1800
 MIN_STATE_LENGTH = 8
 BROWSER_COOKIE = "stand_in_browser"
+RESPONSE_MODES = ("query", "fragment", "form_post")
+TEMPLATES = Jinja2Templates(Path(__file__).parent / "templates")
 
 # Qonto's documented scopes, then the three that only other pages of its documentation name.
 SCOPES = frozenset(
@@ -73,15 +75,38 @@ class ShownError(Exception):
         self.body = body
 
 
+@dataclass(frozen=True)
+class AuthorizationResponse:
+    """What the browser takes to the client, and how (``response_mode``).
+
+    A client that wants its response in the query does not ask for a mode. But whoever forwards a
+    link can ask for another one, and Hydra lets every client have all three.
+    """
+
+    redirect_uri: str
+    mode: str
+    parameters: Mapping[str, str]
+
+    @property
+    def location(self) -> str:
+        """Where the browser is sent, in every mode but ``form_post``.
+
+        `urlencode` joins scopes with ``+``, as Qonto does.
+        """
+        separator = "#" if self.mode == "fragment" else "&" if "?" in self.redirect_uri else "?"
+        return f"{self.redirect_uri}{separator}{urlencode(self.parameters)}"
+
+
 class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4.1.2.1)
     """An error that goes back to the client on its redirection URI."""
 
-    def __init__(self, redirect_uri: str, state: str, error: str, description: str) -> None:
-        """Keep the redirection URI and the three parameters that Hydra sends, no more."""
+    def __init__(
+        self, redirect_uri: str, mode: str, state: str, error: str, description: str
+    ) -> None:
+        """Make the response, with the three parameters that Hydra sends, no more."""
         super().__init__(error)
-        self.location = _with_query(
-            redirect_uri, {"error": error, "error_description": description, "state": state}
-        )
+        parameters = {"error": error, "error_description": description, "state": state}
+        self.response = AuthorizationResponse(redirect_uri, mode, parameters)
 
 
 @dataclass(frozen=True)
@@ -89,14 +114,23 @@ class AuthorizationRequest:
     """A request whose parameters all held."""
 
     redirect_uri: str
+    mode: str
     scopes: Sequence[str]
     state: str
     organization: Organization | None
     code_challenge: str
 
+    def response(self, **parameters: str) -> AuthorizationResponse:
+        """Make the response to this request."""
+        return AuthorizationResponse(
+            self.redirect_uri, self.mode, parameters | {"state": self.state}
+        )
+
     def error(self, error: str, description: str) -> AuthorizationErrorResponse:
         """Make the error response to this request."""
-        return AuthorizationErrorResponse(self.redirect_uri, self.state, error, description)
+        return AuthorizationErrorResponse(
+            self.redirect_uri, self.mode, self.state, error, description
+        )
 
 
 @dataclass
@@ -149,6 +183,14 @@ class AuthorizationServer:
             raise ShownError(
                 HTTPStatus.NOT_FOUND, error="not_found", error_description="Client not found"
             )
+        mode = query.get("response_mode") or "query"
+        if mode not in RESPONSE_MODES:
+            raise ShownError(
+                HTTPStatus.BAD_REQUEST,
+                error="unsupported_response_mode",
+                error_description="The authorization server does not support obtaining a response "
+                f"using this response mode. Request with unsupported response_mode '{mode}'.",
+            )
         redirect_uri = query.get("redirect_uri", "")
         if redirect_uri not in self.redirect_uris:
             raise ShownError(
@@ -160,7 +202,7 @@ class AuthorizationServer:
                 "2.0 Client's pre-registered redirect urls.",
                 status_code=HTTPStatus.BAD_REQUEST,
             )
-        request = _authorization_request(redirect_uri, query)
+        request = _authorization_request(redirect_uri, mode, query)
         login = LoginAndConsent(request, browser, self.now())
         self._logins[login.challenge] = login
         return login
@@ -193,8 +235,8 @@ class AuthorizationServer:
             )
         return login
 
-    def answer(self, login: LoginAndConsent, form: FormData) -> str:
-        """Answer as the person decided; returns the redirection URI with a fresh code.
+    def answer(self, login: LoginAndConsent, form: FormData) -> AuthorizationResponse:
+        """Answer as the person decided; returns the response with a fresh code.
 
         Raises AuthorizationErrorResponse for anything but *Allow*.
         """
@@ -214,10 +256,7 @@ class AuthorizationServer:
             login.request.organization or _organization(chosen.get("organization", "")),
             code_expires_at=self.now() + CODE_LIFETIME,
         )
-        return _with_query(
-            login.request.redirect_uri,
-            {"code": code, "scope": " ".join(scopes), "state": login.request.state},
-        )
+        return login.request.response(code=code, scope=" ".join(scopes))
 
     def exchange(self, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str | int]:
         """Exchange a code for tokens, once; raises ShownError with the RFC 6749 error."""
@@ -300,8 +339,6 @@ class AuthorizationServer:
 
 def create_app(server: AuthorizationServer) -> Starlette:
     """Put the server behind its routes and pages."""
-    templates = Jinja2Templates(Path(__file__).parent / "templates")
-    templates.env.filters["in_words"] = _in_words
 
     async def authorize(request: Request) -> Response:
         browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
@@ -315,9 +352,9 @@ def create_app(server: AuthorizationServer) -> Starlette:
         login = server.login(parameters.get("login_challenge", ""), _browser(request))
         page = {"challenge": login.challenge, "person": PERSON, "password": PASSWORD}
         if request.method == "GET":
-            return templates.TemplateResponse(request, "sign_in.html", page)
+            return TEMPLATES.TemplateResponse(request, "sign_in.html", page)
         if (parameters.get("person"), parameters.get("password")) != (PERSON, PASSWORD):
-            return templates.TemplateResponse(
+            return TEMPLATES.TemplateResponse(
                 request, "sign_in.html", page | {"wrong": True}, HTTPStatus.UNAUTHORIZED
             )
         login.signed_in = True
@@ -329,10 +366,10 @@ def create_app(server: AuthorizationServer) -> Starlette:
         if not login.signed_in:
             return _see_other(f"/sign-in?login_challenge={login.challenge}")
         if request.method == "GET":
-            return templates.TemplateResponse(
+            return TEMPLATES.TemplateResponse(
                 request, "consent.html", {"login": login, "organizations": ORGANIZATIONS}
             )
-        return _see_other(server.answer(login, await request.form()))
+        return _to_client(request, server.answer(login, await request.form()))
 
     async def token(request: Request) -> Response:
         answer = server.exchange(_texts(await request.form()), request.headers)
@@ -355,17 +392,19 @@ def create_app(server: AuthorizationServer) -> Starlette:
         ],
         exception_handlers={
             ShownError: _show,
-            AuthorizationErrorResponse: _redirect,
+            AuthorizationErrorResponse: _send_error,
         },
     )
 
 
-def _authorization_request(redirect_uri: str, query: Mapping[str, str]) -> AuthorizationRequest:
+def _authorization_request(
+    redirect_uri: str, mode: str, query: Mapping[str, str]
+) -> AuthorizationRequest:
     """Check what comes back to the client when it is wrong, in Hydra's order."""
     state = query.get("state", "")
 
     def refuse(error: str, description: str) -> AuthorizationErrorResponse:
-        return AuthorizationErrorResponse(redirect_uri, state, error, description)
+        return AuthorizationErrorResponse(redirect_uri, mode, state, error, description)
 
     scopes = query.get("scope", "").split()
     unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -397,7 +436,7 @@ def _authorization_request(redirect_uri: str, query: Mapping[str, str]) -> Autho
             "Clients must use code_challenge_method=S256, plain is not allowed.",
         )
     organization = _organization(ids[0]) if ids else None
-    return AuthorizationRequest(redirect_uri, scopes, state, organization, challenge)
+    return AuthorizationRequest(redirect_uri, mode, scopes, state, organization, challenge)
 
 
 def _organization(organization_id: str) -> Organization:
@@ -418,11 +457,6 @@ def _opaque(prefix: str) -> str:
     return f"{prefix}{secrets.token_urlsafe(32)}.{secrets.token_urlsafe(32)}"
 
 
-def _with_query(uri: str, parameters: Mapping[str, str]) -> str:
-    """Add parameters to a URI; `urlencode` joins scopes with `+`, as Qonto does."""
-    return f"{uri}{'&' if '?' in uri else '?'}{urlencode(parameters)}"
-
-
 def _token_error(
     error: str, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST
 ) -> ShownError:
@@ -434,9 +468,15 @@ async def _show(_request: Request, error: Exception) -> Response:
     return JSONResponse(error.body, error.status, headers={"Cache-Control": "no-store"})
 
 
-async def _redirect(_request: Request, error: Exception) -> Response:
+async def _send_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AuthorizationErrorResponse)  # noqa: S101  (likewise)
-    return _see_other(error.location)
+    return _to_client(request, error.response)
+
+
+def _to_client(request: Request, response: AuthorizationResponse) -> Response:
+    if response.mode == "form_post":
+        return TEMPLATES.TemplateResponse(request, "form_post.html", {"response": response})
+    return _see_other(response.location)
 
 
 def _see_other(location: str) -> RedirectResponse:
@@ -461,6 +501,9 @@ def _in_words(scope: str) -> str:
         return "Stay connected while you are away"
     resource, _, verb = scope.partition(".")
     return f"{verb} {resource}".strip().replace("_", " ").capitalize()
+
+
+TEMPLATES.env.filters["in_words"] = _in_words
 
 
 def create() -> Starlette:

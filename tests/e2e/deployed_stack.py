@@ -108,9 +108,9 @@ class Qonto:
         picked = ("organization", qonto.ORGANIZATIONS[0].id)
         try:
             form = FormData([("decision", decision), picked, *scopes])
-            return self.server.answer(login, form)
+            return self.server.answer(login, form).location
         except qonto.AuthorizationErrorResponse as response:
-            return response.location
+            return response.response.location
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,8 @@ class StandIn:
         login = self.server.begin(request | query, "browser")
         scopes = [("scope", scope) for scope in login.request.scopes]
         picked = ("organization", qonto.ORGANIZATIONS[0].id)
-        location = self.server.answer(login, FormData([("decision", "allow"), picked, *scopes]))
-        return location.partition("code=")[2].partition("&")[0]
+        form = FormData([("decision", "allow"), picked, *scopes])
+        return self.server.answer(login, form).parameters["code"]
 
     @property
     def exchanges(self) -> tuple[int, int]:

@@ -157,6 +157,40 @@ def test_a_wrong_parameter_is_answered_on_the_redirection_uri(
     assert answer.keys() == {"error", "error_description", "state"}
 
 
+@pytest.mark.parametrize(
+    ("mode", "separator"), [("", "?"), (None, "?"), ("query", "?"), ("fragment", "#")]
+)
+def test_response_mode_says_where_the_parameters_are(
+    browser: TestClient, mode: str | None, separator: str
+) -> None:
+    challenge = sign_in(browser, ask(browser, response_mode=mode))
+
+    granted = decide(browser, challenge, "allow").headers["location"]
+    failed = ask(browser, response_mode=mode, scope="unheard.of").headers["location"]
+
+    assert granted.startswith(f"{REDIRECT_URI}{separator}code=ory_ac_")
+    assert granted.endswith(f"&state={REQUEST['state']}")
+    assert failed.startswith(f"{REDIRECT_URI}{separator}error=invalid_scope&")
+
+
+def test_form_post_is_a_page_that_posts_the_parameters(browser: TestClient) -> None:
+    challenge = sign_in(browser, ask(browser, response_mode="form_post"))
+
+    response = decide(browser, challenge, "allow")
+
+    assert response.status_code == 200
+    assert f'<form method="post" action="{REDIRECT_URI}">' in response.text
+    fields = dict(re.findall('name="(.+?)" value="(.*?)"', response.text))
+    assert fields.keys() == {"code", "scope", "state"}
+
+
+def test_unsupported_response_mode_is_answered_in_place(browser: TestClient) -> None:
+    response = ask(browser, response_mode="jwt")
+
+    assert response.status_code == 400
+    assert response.json()["error"] == "unsupported_response_mode"
+
+
 def test_every_page_says_that_it_is_not_qonto(browser: TestClient) -> None:
     asked = ask(browser)
 
