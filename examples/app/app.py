@@ -74,7 +74,8 @@ class Ledgerly:
         context = secrets.token_urlsafe(32)
         request.session["contexts"] = [*_contexts(request), context][-MAX_CONTEXTS:]
         query = urlencode({"context": context, "return_to": f"{self.app_url}/connected"})
-        return RedirectResponse(f"{self.pair_url}/start?{query}", HTTPStatus.FOUND)
+        # Whatever fragment the browser is at, it must not take it along.
+        return RedirectResponse(f"{self.pair_url}/start?{query}#", HTTPStatus.FOUND)
 
     def connected(self, request: Request) -> Response:
         """Take the browser back from the pair, and confirm only what this session asked for."""
@@ -84,10 +85,10 @@ class Ledgerly:
         pair = {"authorization_id": authorization_id, "context": context}
         if request.session.get("connection", {}).get("pair") == pair:
             # A browser that repeats its callback comes back here again.
-            return RedirectResponse("/connection", HTTPStatus.SEE_OTHER)
+            return _see_other("/connection")
         asked = any(_same(context, each) for each in _contexts(request))
         if not asked or not AUTHORIZATION_ID.fullmatch(authorization_id):
-            return self._page(request, "not-asked", HTTPStatus.FORBIDDEN)
+            return _see_other("/not-asked")
         if outcome == "granted":
             try:
                 self.subscriber.confirm(pair)
@@ -96,13 +97,17 @@ class Ledgerly:
                 return self._page(request, "unconfirmed", HTTPStatus.SERVICE_UNAVAILABLE)
         request.session["contexts"] = [c for c in _contexts(request) if not _same(context, c)]
         request.session["connection"] = {"pair": pair, "outcome": outcome, "at": int(time.time())}
-        return RedirectResponse("/connection", HTTPStatus.SEE_OTHER)
+        return _see_other("/connection")
+
+    def not_asked(self, request: Request) -> Response:
+        """Say that this session did not ask for what came back, at an address that says nothing."""
+        return self._page(request, "not-asked", HTTPStatus.FORBIDDEN)
 
     def connection(self, request: Request) -> Response:
         """Say how the connection stands; it stands when the subscriber has the tokens."""
         connection = request.session.get("connection")
         if connection is None:
-            return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+            return _see_other("/")
         if connection["outcome"] != "granted":
             denied_or_expired = connection["outcome"] in {"denied", "expired"}
             return self._page(request, connection["outcome"] if denied_or_expired else "failed")
@@ -135,6 +140,7 @@ def create_app(ledgerly: Ledgerly, session_secret: str) -> Starlette:
             Route("/connect", ledgerly.connect),
             Route("/connected", ledgerly.connected),
             Route("/connection", ledgerly.connection),
+            Route("/not-asked", ledgerly.not_asked),
         ],
         middleware=[
             Middleware(
@@ -146,6 +152,14 @@ def create_app(ledgerly: Ledgerly, session_secret: str) -> Starlette:
             )
         ],
     )
+
+
+def _see_other(path: str) -> Response:
+    """Send the browser to a page of the app.
+
+    The fragment is the app's own: a browser copies the one that it is at to a redirect without.
+    """
+    return RedirectResponse(f"{path}#_", HTTPStatus.SEE_OTHER)
 
 
 def _contexts(request: Request) -> list[str]:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Demo, screenshot
 from tests.demo_process import checked
 
-CLEAN = re.compile(r"^http://localhost:\d+/connection$")
+CLEAN = re.compile(r"^http://localhost:\d+/connection#_$")
 
 
 @pytest.fixture(scope="module", autouse=True)

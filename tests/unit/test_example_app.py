@@ -85,7 +85,7 @@ def test_the_button_leads_to_the_pair_with_the_way_back(browser: TestClient) -> 
     assert response.status_code == 302
     assert response.headers["location"].startswith(f"{PAIR_URL}/start?context=")
     assert response.headers["location"].endswith(
-        "&return_to=http%3A%2F%2Flocalhost%3A8000%2Fconnected"
+        "&return_to=http%3A%2F%2Flocalhost%3A8000%2Fconnected#"
     )
 
 
@@ -104,7 +104,7 @@ def test_the_pair_of_this_session_is_confirmed(
     response = come_back(browser, context)
 
     assert subscriber.confirmed == [{"authorization_id": AUTHORIZATION_ID, "context": context}]
-    assert (response.status_code, response.headers["location"]) == (303, "/connection")
+    assert (response.status_code, response.headers["location"]) == (303, "/connection#_")
 
 
 def test_a_forwarded_links_context_is_never_confirmed(
@@ -115,8 +115,10 @@ def test_a_forwarded_links_context_is_never_confirmed(
 
     response = come_back(browser, context_of_the_sender)
 
-    assert response.status_code == 403
-    assert "This browser did not ask for that" in response.text
+    assert response.headers["location"] == "/not-asked#_"
+    page = browser.get("/not-asked")
+    assert page.status_code == 403
+    assert "This browser did not ask for that" in page.text
     assert subscriber.confirmed == []
 
 
@@ -129,8 +131,8 @@ def test_a_context_that_this_session_did_not_make_is_refused(
     response = come_back(browser, context)
     own_return = come_back(browser, own_context)
 
-    assert response.status_code == 403
-    assert own_return.status_code == 303
+    assert response.headers["location"] == "/not-asked#_"
+    assert own_return.headers["location"] == "/connection#_"
     assert [pair["context"] for pair in subscriber.confirmed] == [own_context]
 
 
@@ -143,8 +145,8 @@ def test_repeated_return_shows_the_connection_and_confirms_once(
     again = come_back(browser, context)
     other = browser.get("/connected", params={"authorization_id": OTHER_ID, "context": context})
 
-    assert again.headers["location"] == first.headers["location"] == "/connection"
-    assert other.status_code == 403
+    assert again.headers["location"] == first.headers["location"] == "/connection#_"
+    assert other.headers["location"] == "/not-asked#_"
     assert len(subscriber.confirmed) == 1
 
 
@@ -245,7 +247,7 @@ def test_what_is_no_authorization_id_is_not_confirmed(
 
     response = browser.get("/connected", params=query | {"outcome": "granted"})
 
-    assert response.status_code == 403
+    assert response.headers["location"] == "/not-asked#_"
     assert subscriber.confirmed == []
 
 
@@ -263,4 +265,4 @@ def test_a_subscriber_that_does_not_answer_leaves_the_page_waiting(
 def test_a_browser_without_a_connection_is_sent_home(browser: TestClient) -> None:
     response = browser.get("/connection")
 
-    assert (response.status_code, response.headers["location"]) == (303, "/")
+    assert (response.status_code, response.headers["location"]) == (303, "/#_")
