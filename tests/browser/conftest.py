@@ -5,14 +5,17 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from demo.local_aws import LocalAws, free_port
 from demo.template import ROOT
+from examples.app.app import Ledgerly, Subscriber, create_app
 from tests.browser.site import Site, serve_site
 from tests.demo_process import running
+from tests.http_server import serving
 from tests.integration.connector import watched_aws
 
 CHROMIUM = next(
@@ -59,6 +62,16 @@ def site(served: Site) -> Site:
     """The connector with a return URL, before its first request."""
     served.use()
     return served
+
+
+@pytest.fixture(scope="module")
+def example_app(served: Site) -> Iterator[str]:
+    """The URL of the running example app, which reaches no subscriber."""
+    unreachable: Any = None
+    ledgerly = Ledgerly(served.app, served.connector, Subscriber(unreachable, "", unreachable))
+    with serving(create_app(ledgerly, "a-secret-of-the-test")) as port:
+        # Not localhost: WebKit has learnt from the connector to visit it over TLS alone.
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")  # while it runs, other tests cannot run an event loop

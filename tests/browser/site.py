@@ -3,7 +3,8 @@
 The gateway and the handlers are the demo's, so a browser gets what API Gateway would send.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -14,8 +15,8 @@ from urllib.parse import urlencode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from demo import gateway, qonto
 from demo import template as infra
@@ -26,6 +27,19 @@ from tests.http_server import serving
 from tests.integration.connector import PARAMETERS, Connector, Subscriber, callback_app
 
 SECONDS = 20  # for an event that a test waits for
+# A page and a service worker on the connector's own host, where an app may have both.
+WORKER = """<!doctype html><title>App</title><script>
+navigator.serviceWorker.register("/worker.js" + location.search)
+addEventListener("load", async () => { await navigator.serviceWorker.ready; location = "#ready" })
+</script>"""
+WORKER_JS = """addEventListener("fetch", (event) => {
+  const passed_on = {
+    "?url": () => fetch(event.request.url),
+    "?options": () => fetch(event.request, { cache: "no-store" }),
+    "?request": () => fetch(event.request),
+  }
+  event.respondWith(passed_on[location.search]())
+})"""
 
 
 class Calls:
@@ -64,6 +78,23 @@ def wait_for(event: Event) -> None:
     assert event.wait(SECONDS)
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until *condition* holds."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@dataclass
+class Seen:
+    """A request that the connector has seen, and the status of its response."""
+
+    path: str
+    headers: dict[str, str]
+    status: int = 0
+
+
 @dataclass
 class Site:
     """The URLs of all servers, and the connector that responds.
@@ -72,34 +103,52 @@ class Site:
         app: the app's URL. Each of its pages shows its own path.
         connector: the connector's URL.
         qonto: mock Qonto's URL. To a browser it is another site than the connector, as Qonto is.
-        requested_paths: the paths of the requests to the connector, in their order.
+        seen: the requests to the connector, in their order.
 
     """
 
     app: str
     connector: str
     qonto: str
-    requested_paths: list[str]
+    seen: list[Seen]
     _aws: LocalAws
     _stack: Stack
     _handlers: dict[str, Handler]
     _connectors: dict[str, Connector] = field(default_factory=dict)
     _functions: Connector = field(init=False)
 
+    @property
+    def requested_paths(self) -> list[str]:
+        """The paths of the requests to the connector, in their order."""
+        return [request.path for request in self.seen]
+
     def use(self, *, reach_aws: bool = True, **environment: str) -> None:
-        """Switch to a connector with *environment*, and clear the requested paths."""
+        """Switch to a connector with *environment*, and forget the requests."""
         key = f"{reach_aws} {environment}"
         if key not in self._connectors:
             self._connectors[key] = self._build(reach_aws=reach_aws, **environment)
         self._functions = self._connectors[key]
         self._handlers["StartFunction"] = self._functions.start
         self._handlers["CallbackFunction"] = self._functions.callback
-        self.requested_paths.clear()
+        self.seen.clear()
 
     def use_state_store(self, state_store: type[StateStore]) -> None:
         """Switch callback to *state_store*, until the next `use`."""
         app = callback_app(self._functions.callback_environment, state_store)
         self._handlers["CallbackFunction"] = lambda request, _context: app.handle(request)
+
+    def omit_fragments(self) -> None:
+        """Let callback redirect to addresses without a fragment, until the next `use`."""
+        callback = self._functions.callback
+
+        def without_fragment(request: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ANN401
+            response: Any = callback(request, context)
+            headers = response["headers"]
+            if "Location" in headers:
+                headers["Location"] = headers["Location"].partition("#")[0]
+            return response
+
+        self._handlers["CallbackFunction"] = without_fragment
 
     def watch_callback(self) -> Calls:
         """Return the calls of callback from now on, until the next `use`."""
@@ -129,6 +178,14 @@ class Site:
         """Return the ``/start`` URL that an app links to."""
         return f"{self.connector}/start?{urlencode(query)}"
 
+    def worker(self, passes_on: str) -> str:
+        """Return the URL of a page whose service worker *passes_on* navigations.
+
+        It passes on the ``request`` itself, or with ``options``, or only the ``url``. When it does
+        so, the page's fragment is ``#ready``.
+        """
+        return f"{self.connector}/worker?{passes_on}"
+
     def states(self) -> set[str]:
         """Return the states in the table."""
         return self._functions.states()
@@ -157,12 +214,30 @@ class Site:
         return None if item is None else item.get("context")
 
 
-def _recorded(application: ASGIApp, paths: list[str]) -> ASGIApp:
+def _recorded(application: ASGIApp, seen: list[Seen]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        paths.append(scope["path"])
-        await application(scope, receive, send)
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        request = Seen(scope["path"], headers)
+        seen.append(request)
+
+        async def send_recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+            await send(message)
+
+        await application(scope, receive, send_recorded)
 
     return app
+
+
+def _beside_worker(connector: ASGIApp) -> ASGIApp:
+    return Starlette(
+        routes=[
+            Route("/worker", lambda _: HTMLResponse(WORKER)),
+            Route("/worker.js", lambda _: Response(WORKER_JS, media_type="text/javascript")),
+            Mount("/", connector),
+        ]
+    )
 
 
 async def _app_page(request: Request) -> Response:
@@ -184,22 +259,23 @@ def serve_site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site
         TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
     )
     handlers: dict[str, Handler] = {}
-    paths: list[str] = []
+    seen: list[Seen] = []
     redirect_uris: list[str] = []
-    connector = _recorded(gateway.application(gateway.routes(infra.load()), handlers), paths)
+    connector = _recorded(gateway.application(gateway.routes(infra.load()), handlers), seen)
     client_id = stack.environment["StartFunction"]["CLIENT_ID"]
     mock_qonto = qonto.create_app(qonto.AuthorizationServer(client_id, "secret", redirect_uris))
     app = Starlette(routes=[Route("/{path:path}", _app_page)])
     with ExitStack() as servers:
         app_port, connector_port = (
-            servers.enter_context(serving(server, **tls)) for server in (app, connector)
+            servers.enter_context(serving(server, **tls))
+            for server in (app, _beside_worker(connector))
         )
         qonto_port = servers.enter_context(serving(mock_qonto))
         served = Site(
             app=f"{scheme}://localhost:{app_port}",
             connector=f"{scheme}://localhost:{connector_port}",
             qonto=f"http://127.0.0.1:{qonto_port}",
-            requested_paths=paths,
+            seen=seen,
             _aws=aws,
             _stack=stack,
             _handlers=handlers,

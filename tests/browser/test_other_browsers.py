@@ -18,12 +18,27 @@ from tests.browser import webkit as webkit_driver
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.contact_sheet import compose
 from tests.browser.firefox import FIREFOX, firefox
-from tests.browser.site import Site, serve_site, wait_for
+from tests.browser.site import Site, serve_site, wait_for, wait_until
+from tests.browser.test_fragments import ARRIVALS, arrival
 from tests.browser.test_pages import IN_PLACE, SHEETS, TEXTS, address
+from tests.navigations import AHEAD_OF_USER, BY_USER
 from tests.slow import slow
 
 # WebKitGTK follows the machine's locale, which a bare Debian lacks, so webkit.py sets LC_ALL=C.
 LANGUAGES = {"firefox": "fr", "webkit": "en"}
+# An element that lets the browser request URL, and the name of what it sends in AHEAD_OF_USER.
+# WebKit's prefetch is off by default.
+AHEAD = {
+    "firefox": (
+        '<link rel="prefetch" href="URL">',
+        "Chromium, and Firefox since 115, <link rel=prefetch>",
+    ),
+    "webkit": ('<iframe src="URL"></iframe>', "a frame"),
+}
+PASSED_ON = {  # the name of what it sends in BY_USER
+    "firefox": "fetch(event.request) of a service worker, Firefox; with options, all",
+    "webkit": "fetch(event.request) of a service worker, Chromium and WebKit",
+}
 
 # Selenium itself makes the deprecated call.
 pytestmark = pytest.mark.filterwarnings("ignore:setting remote_server_addr:DeprecationWarning")
@@ -108,7 +123,7 @@ def test_flow_finishes_only_in_its_own_browser(browser: Browser, name: str, serv
 
     title = TEXTS["other-browser"][LANGUAGES[name]]["title"]
     assert stranger.script("document.querySelector('h1').textContent") == title
-    assert stranger.script("location.href") == f"{served.connector}/callback/other-browser"
+    assert stranger.script("location.href") == f"{served.connector}/callback/other-browser#_"
     assert "&outcome=granted&context=ctx-1" in str(user.script("location.href"))
     assert served.requested_paths[2:] == ["/callback", "/callback/other-browser", "/callback"]
 
@@ -130,6 +145,60 @@ def test_navigating_twice_reaches_the_app(browser: Browser, served: Site) -> Non
     wait_for(calls.ended[0])
     assert len({event["id"] for event in subscriber.messages()}) == 1
     assert served.requested_paths.count("/callback") == 2
+
+
+def test_arrival_leaves_the_fragment_behind(
+    browser: Browser, served: Site, example_app: str
+) -> None:
+    served.use()
+    user = browser.new_user()
+    for name in ARRIVALS:
+        url, end = arrival(name, served, example_app)
+
+        user.goto(url)
+        address = str(user.script("location.href"))
+        user.click("a, button")
+        next_address = str(user.script("location.href"))
+
+        assert address.startswith(end)
+        assert next_address != address
+        assert "ory_ac_1" not in address + next_address
+
+
+def test_request_ahead_of_the_user_starts_no_authorization(
+    browser: Browser, name: str, served: Site
+) -> None:
+    served.use()
+    user, before = browser.new_user(), served.states()
+    element, row = AHEAD[name]
+    query = {"to": served.start(), "ahead": element.replace("URL", served.start(context="ahead"))}
+
+    user.goto(f"{served.app}/?{urlencode(query)}")
+    wait_until(lambda: [request.status for request in served.seen] == [425])
+    user.click("a")
+
+    ahead, click = (request.headers.items() for request in served.seen)
+    assert AHEAD_OF_USER[row].items() <= ahead
+    assert BY_USER["a click on a link"].items() <= click
+    assert str(user.script("location.href")).startswith(f"{served.qonto}/sign-in?")
+    assert len(served.states()) == len(before) + 1
+
+
+def test_navigation_through_a_service_worker_is_served(
+    browser: Browser, name: str, served: Site
+) -> None:
+    served.use()
+    user = browser.new_user()
+    user.goto(served.worker("request"))
+    wait_until(lambda: user.script("location.hash") == "#ready")
+
+    go_to_qonto(user, served)
+    user.click("button[value=allow]")
+
+    assert "&outcome=granted&context=ctx-1" in str(user.script("location.href"))
+    # WebKit takes the redirect from Qonto past the worker.
+    start = next(request for request in served.seen if request.path == "/start")
+    assert BY_USER[PASSED_ON[name]].items() <= start.headers.items()
 
 
 def test_several_flows_leave_one_cookie_hidden_from_scripts(browser: Browser, served: Site) -> None:

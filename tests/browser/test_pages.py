@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
@@ -137,7 +138,9 @@ def visitors(chromium: Browser, served: Site, language: str) -> Iterator[dict[st
             declined, in_flight = (begin(page, served) for _ in range(2))
             served.claim(in_flight)
             page.goto(f"{served.connector}/callback?error=access_denied&state={declined}")
-            visitors[name] = Visitor(context, page.url.partition("reference=")[2], in_flight)
+            visitors[name] = Visitor(
+                context, parse_qs(urlsplit(page.url).query)["reference"][0], in_flight
+            )
         yield visitors
 
 
