@@ -9,7 +9,7 @@ import pytest
 from tests.integration.connector import ROOT
 from tests.slow import SEED, SLOW
 
-RUNS = 150_000 if SLOW else 4_000
+RUNS = 150_000 if SLOW else 2_000
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="atheris has packages only for Linux"

@@ -103,6 +103,7 @@ WRONG: dict[str, type[StateStore | Publisher]] = {
 }
 
 
+@slow
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_replay_finds_wrong_collaborator(wrong: type[StateStore | Publisher]) -> None:
     with pytest.raises(AssertionError):
