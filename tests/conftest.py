@@ -11,7 +11,14 @@ import pytest
 from tests.packages import FOLDERS, packed
 from tests.slow import SLOW
 
-LONGEST = {"test_flows", "test_fuzz", "test_kills", "test_outcomes", "test_replay"}
+LONGEST = {
+    "test_flows",
+    "test_fuzz",
+    "test_kills",
+    "test_other_browsers",
+    "test_outcomes",
+    "test_subscriber",
+}
 
 
 @pytest.fixture(scope="session")
