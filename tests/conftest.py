@@ -17,6 +17,7 @@ LONGEST = {
     "test_kills",
     "test_other_browsers",
     "test_outcomes",
+    "test_replay",
     "test_subscriber",
 }
 
