@@ -79,7 +79,7 @@ class ShownError(Exception):
 class AuthorizationResponse:
     """What the browser takes to the client, and how (``response_mode``).
 
-    A client that wants its response in the query does not ask for a mode. But whoever forwards a
+    A client that wants its response in the query asks for no mode. But an attacker who forwards a
     link can ask for another one, and Hydra lets every client have all three.
     """
 
@@ -100,37 +100,39 @@ class AuthorizationResponse:
 class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4.1.2.1)
     """An error that goes back to the client on its redirection URI."""
 
-    def __init__(
-        self, redirect_uri: str, mode: str, state: str, error: str, description: str
-    ) -> None:
-        """Make the response, with the three parameters that Hydra sends, no more."""
-        super().__init__(error)
-        parameters = {"error": error, "error_description": description, "state": state}
-        self.response = AuthorizationResponse(redirect_uri, mode, parameters)
+    def __init__(self, response: AuthorizationResponse) -> None:
+        """Keep *response*."""
+        super().__init__(response.parameters["error"])
+        self.response = response
+
+
+@dataclass(frozen=True)
+class ResponseTarget:
+    """Where the client wants its response, how, and with which state."""
+
+    redirect_uri: str
+    mode: str
+    state: str
+
+    def response(self, **parameters: str) -> AuthorizationResponse:
+        """Return the response with *parameters* and the state."""
+        return AuthorizationResponse(
+            self.redirect_uri, self.mode, parameters | {"state": self.state}
+        )
+
+    def error(self, error: str, description: str) -> AuthorizationErrorResponse:
+        """Return the error with the three parameters that Hydra sends."""
+        return AuthorizationErrorResponse(self.response(error=error, error_description=description))
 
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
     """A request whose parameters all held."""
 
-    redirect_uri: str
-    mode: str
+    target: ResponseTarget
     scopes: Sequence[str]
-    state: str
     organization: Organization | None
     code_challenge: str
-
-    def response(self, **parameters: str) -> AuthorizationResponse:
-        """Make the response to this request."""
-        return AuthorizationResponse(
-            self.redirect_uri, self.mode, parameters | {"state": self.state}
-        )
-
-    def error(self, error: str, description: str) -> AuthorizationErrorResponse:
-        """Make the error response to this request."""
-        return AuthorizationErrorResponse(
-            self.redirect_uri, self.mode, self.state, error, description
-        )
 
 
 @dataclass
@@ -202,7 +204,8 @@ class AuthorizationServer:
                 "2.0 Client's pre-registered redirect urls.",
                 status_code=HTTPStatus.BAD_REQUEST,
             )
-        request = _authorization_request(redirect_uri, mode, query)
+        target = ResponseTarget(redirect_uri, mode, query.get("state", ""))
+        request = _authorization_request(target, query)
         login = LoginAndConsent(request, browser, self.now())
         self._logins[login.challenge] = login
         return login
@@ -217,18 +220,18 @@ class AuthorizationServer:
                 error_description="Unable to locate the requested resource",
             )
         if not secrets.compare_digest(login.browser.encode(), browser.encode()):
-            raise login.request.error(
+            raise login.request.target.error(
                 "request_forbidden",
                 "The request is not allowed. No CSRF value available in the session cookie.",
             )
         if login.answered:
-            raise login.request.error(
+            raise login.request.target.error(
                 "access_denied",
                 "The resource owner or authorization server denied the request. "
                 "The consent verifier has already been used.",
             )
         if self.now() >= login.started_at + LOGIN_LIFETIME:
-            raise login.request.error(
+            raise login.request.target.error(
                 "request_unauthorized",
                 "The request could not be authorized. The login request has expired, "
                 "please try again.",
@@ -245,9 +248,11 @@ class AuthorizationServer:
         if chosen.get("decision") == "error":
             # Hydra's own name for a refusal to which the consent page gave none.
             error = chosen.get("error") or "consent request denied"
-            raise login.request.error(error, chosen.get("error_description", ""))
+            raise login.request.target.error(error, chosen.get("error_description", ""))
         if chosen.get("decision") != "allow":
-            raise login.request.error("access_denied", "The resource owner denied the request.")
+            raise login.request.target.error(
+                "access_denied", "The resource owner denied the request."
+            )
         scopes = [scope for scope in login.request.scopes if scope in form.getlist("scope")]
         code = _opaque("ory_ac_")
         self._grants_by_code[code] = Grant(
@@ -256,7 +261,7 @@ class AuthorizationServer:
             login.request.organization or _organization(chosen.get("organization", "")),
             code_expires_at=self.now() + CODE_LIFETIME,
         )
-        return login.request.response(code=code, scope=" ".join(scopes))
+        return login.request.target.response(code=code, scope=" ".join(scopes))
 
     def exchange(self, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str | int]:
         """Exchange a code for tokens, once; raises ShownError with the RFC 6749 error."""
@@ -274,7 +279,7 @@ class AuthorizationServer:
         # From here a refusal leaves the code as it is: the right request can still follow.
         if self.now() >= grant.code_expires_at:
             raise _token_error("invalid_grant", "The authorization code has expired.")
-        if form.get("redirect_uri") != grant.request.redirect_uri:
+        if form.get("redirect_uri") != grant.request.target.redirect_uri:
             raise _token_error(
                 "invalid_grant",
                 "The 'redirect_uri' from this request does not match the one from the authorize "
@@ -366,9 +371,8 @@ def create_app(server: AuthorizationServer) -> Starlette:
         if not login.signed_in:
             return _see_other(f"/sign-in?login_challenge={login.challenge}")
         if request.method == "GET":
-            return TEMPLATES.TemplateResponse(
-                request, "consent.html", {"login": login, "organizations": ORGANIZATIONS}
-            )
+            page = {"login": login, "organizations": ORGANIZATIONS, "in_words": _in_words}
+            return TEMPLATES.TemplateResponse(request, "consent.html", page)
         return _to_client(request, server.answer(login, await request.form()))
 
     async def token(request: Request) -> Response:
@@ -398,29 +402,24 @@ def create_app(server: AuthorizationServer) -> Starlette:
 
 
 def _authorization_request(
-    redirect_uri: str, mode: str, query: Mapping[str, str]
+    target: ResponseTarget, query: Mapping[str, str]
 ) -> AuthorizationRequest:
     """Check what comes back to the client when it is wrong, in Hydra's order."""
-    state = query.get("state", "")
-
-    def refuse(error: str, description: str) -> AuthorizationErrorResponse:
-        return AuthorizationErrorResponse(redirect_uri, mode, state, error, description)
-
     scopes = query.get("scope", "").split()
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
-        raise refuse(
+        raise target.error(
             "invalid_scope",
             "The requested scope is invalid, unknown, or malformed. The OAuth 2.0 Client is not "
             f"allowed to request scope '{' '.join(unknown)}'.",
         )
     if query.get("response_type") != "code":
-        raise refuse(
+        raise target.error(
             "unsupported_response_type",
             "The authorization server does not support obtaining a token using this method.",
         )
-    if len(state) < MIN_STATE_LENGTH:
-        raise refuse(
+    if len(target.state) < MIN_STATE_LENGTH:
+        raise target.error(
             "invalid_state",
             "The state is missing or does not have enough characters and is therefore considered "
             "too weak. Request parameter 'state' must be at least be 8 characters long to ensure "
@@ -428,15 +427,17 @@ def _authorization_request(
         )
     ids = [query[name] for name in ("organization_id", "registration_id") if name in query]
     if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value) for value in ids):
-        raise refuse("invalid_request", "The organization_id or registration_id is malformed.")
+        raise target.error(
+            "invalid_request", "The organization_id or registration_id is malformed."
+        )
     challenge = query.get("code_challenge", "")
     if challenge and query.get("code_challenge_method") != "S256":
-        raise refuse(
+        raise target.error(
             "invalid_request",
             "Clients must use code_challenge_method=S256, plain is not allowed.",
         )
     organization = _organization(ids[0]) if ids else None
-    return AuthorizationRequest(redirect_uri, mode, scopes, state, organization, challenge)
+    return AuthorizationRequest(target, scopes, organization, challenge)
 
 
 def _organization(organization_id: str) -> Organization:
@@ -469,7 +470,7 @@ async def _show(_request: Request, error: Exception) -> Response:
 
 
 async def _send_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AuthorizationErrorResponse)  # noqa: S101  (likewise)
+    assert isinstance(error, AuthorizationErrorResponse)  # noqa: S101  (as in _show)
     return _to_client(request, error.response)
 
 
@@ -501,9 +502,6 @@ def _in_words(scope: str) -> str:
         return "Stay connected while you are away"
     resource, _, verb = scope.partition(".")
     return f"{verb} {resource}".strip().replace("_", " ").capitalize()
-
-
-TEMPLATES.env.filters["in_words"] = _in_words
 
 
 def create() -> Starlette:

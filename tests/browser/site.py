@@ -33,12 +33,8 @@ navigator.serviceWorker.register("/worker.js" + location.search)
 addEventListener("load", async () => { await navigator.serviceWorker.ready; location = "#ready" })
 </script>"""
 WORKER_JS = """addEventListener("fetch", (event) => {
-  const passed_on = {
-    "?url": () => fetch(event.request.url),
-    "?options": () => fetch(event.request, { cache: "no-store" }),
-    "?request": () => fetch(event.request),
-  }
-  event.respondWith(passed_on[location.search]())
+  const options = location.search === "?options" ? { cache: "no-store" } : undefined
+  event.respondWith(fetch(event.request, options))
 })"""
 
 
@@ -181,8 +177,8 @@ class Site:
     def worker(self, passes_on: str) -> str:
         """Return the URL of a page whose service worker *passes_on* navigations.
 
-        It passes on the ``request`` itself, or with ``options``, or only the ``url``. When it does
-        so, the page's fragment is ``#ready``.
+        It passes on the ``request`` itself, or with ``options``. When it does so, the page's
+        fragment is ``#ready``.
         """
         return f"{self.connector}/worker?{passes_on}"
 

@@ -14,6 +14,7 @@ from tests.browser.test_flows import decide, go_to_qonto
 
 FRAGMENT = "#code=ory_ac_1&state=abc"
 # Where a browser may arrive with a fragment, and where it then ends. {app} is the example app.
+# The first needs a browser without a cookie, which the others set.
 ARRIVALS = {
     "callback without a cookie": (
         "{connector}/callback?code=ory_ac_1&state={state}",
