@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import combinations, product
 from queue import SimpleQueue
 from typing import NamedTuple
+from uuid import uuid4
 
 from demo.local_aws import LocalAws, Stack
 from tests.integration.connector import PARAMETERS, Browser, Connector, Response, Subscriber
@@ -138,10 +139,13 @@ class Outcomes:
         for proxy in proxies:
             self._idle.put((Connector(aws, stack, **proxy.endpoints), proxy))
 
-    def of(self, cases: Iterable[Case]) -> list[Outcome]:
+    def of(self, cases: Sequence[Case]) -> list[Outcome]:
         """Run *cases* and return their outcomes in the same order."""
+        # The states of an earlier run of the same cases are still in the table.
+        run = uuid4()
+        contexts = [f"{run}-{number}" for number, _ in enumerate(cases)]
         with ThreadPoolExecutor(self._number) as threads:
-            visits = list(threads.map(self._run, enumerate(cases)))
+            visits = list(threads.map(self._run, cases, contexts))
         events: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
         for event in self._subscriber.messages():
             timestamp = datetime.fromisoformat(event["time"]).timestamp()
@@ -150,19 +154,18 @@ class Outcomes:
             Outcome(
                 visit.seen,
                 visit.stored,
-                sum(not later for later, _ in events[f"case-{number}"]),
+                sum(not later for later, _ in events[context]),
                 visit.seen_then,
-                len(events[f"case-{number}"]),
-                len({event_id for _, event_id in events[f"case-{number}"]}),
+                len(events[context]),
+                len({event_id for _, event_id in events[context]}),
             )
-            for number, visit in enumerate(visits)
+            for context, visit in zip(contexts, visits, strict=True)
         ]
 
-    def _run(self, numbered: tuple[int, Case]) -> Visit:
-        number, case = numbered
+    def _run(self, case: Case, context: str) -> Visit:
         connector, proxy = self._idle.get()
         try:
-            return self._visit(Browser(connector), proxy, case, f"case-{number}")
+            return self._visit(Browser(connector), proxy, case, context)
         finally:
             proxy.clear()
             self._idle.put((connector, proxy))

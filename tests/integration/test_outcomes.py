@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from statistics import mode
 
 import pytest
 
@@ -54,11 +55,12 @@ def outcomes_of(running: Outcomes, cases: list[Case]) -> list[Outcome]:
 def test_fault_at_any_call_loses_nothing(running: Outcomes) -> None:
     cases = [case for *_, case in singles()]
 
-    found = single_tables(outcomes_of(running, cases))
-    if found != section("singles"):  # a busy machine causes more timeouts
-        found = single_tables(outcomes_of(running, cases))
+    runs = [outcomes_of(running, cases)]
+    if single_tables(runs[0]) != section("singles"):  # a busy machine causes more timeouts
+        runs += [outcomes_of(running, cases) for _ in range(2)]
 
-    assert found == section("singles")
+    usual = [mode(of_one_case) for of_one_case in zip(*runs, strict=True)]
+    assert single_tables(usual) == section("singles")
 
 
 def test_two_faults_lose_nothing(running: Outcomes) -> None:
