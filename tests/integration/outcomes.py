@@ -141,9 +141,8 @@ class Outcomes:
 
     def of(self, cases: Sequence[Case]) -> list[Outcome]:
         """Run *cases* and return their outcomes in the same order."""
-        # The states of an earlier run of the same cases are still in the table.
-        run = uuid4()
-        contexts = [f"{run}-{number}" for number, _ in enumerate(cases)]
+        # New ones, because the states of an earlier run are still in the table.
+        contexts = [str(uuid4()) for _ in cases]
         with ThreadPoolExecutor(self._number) as threads:
             visits = list(threads.map(self._run, cases, contexts))
         events: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
