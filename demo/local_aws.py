@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 REGION = "eu-west-3"
-_DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::", "AWS::SNS::", "AWS::SQS::")
+# Without AWS::SecretsManager::ResourcePolicy, which ministack's CloudFormation does not have.
+_DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::Secret", "AWS::SNS::", "AWS::SQS::")
 _NAMED_BY_DATA = ("AWS::IAM::Role",)  # in policies
 # What the templates' resources and `sam deploy` need.
 _SERVICES = (

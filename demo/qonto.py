@@ -154,6 +154,7 @@ class Grant:
     request: AuthorizationRequest
     scopes: Sequence[str]
     organization: Organization
+    code: str
     code_expires_at: float
     tokens_expire_at: float = 0
     exchanged: bool = False
@@ -172,7 +173,7 @@ class AuthorizationServer:
     exchanges_attempted: int = 0
     exchanges_succeeded: int = 0
     _logins: dict[str, LoginAndConsent] = field(default_factory=dict)
-    _grants_by_code: dict[str, Grant] = field(default_factory=dict)
+    _grants_by_signature: dict[str, Grant] = field(default_factory=dict)
     _grants_by_token: dict[str, Grant] = field(default_factory=dict)
 
     def begin(self, query: Mapping[str, str], browser: str) -> LoginAndConsent:
@@ -255,10 +256,11 @@ class AuthorizationServer:
             )
         scopes = [scope for scope in login.request.scopes if scope in form.getlist("scope")]
         code = _opaque("ory_ac_")
-        self._grants_by_code[code] = Grant(
+        self._grants_by_signature[_signature(code)] = Grant(
             login.request,
             scopes,
             login.request.organization or _organization(chosen.get("organization", "")),
+            code,
             code_expires_at=self.now() + CODE_LIFETIME,
         )
         return login.request.target.response(code=code, scope=" ".join(scopes))
@@ -270,12 +272,14 @@ class AuthorizationServer:
         self._authenticate_client(form, headers)
         if form.get("grant_type") != "authorization_code":
             raise _token_error("unsupported_grant_type", "Only authorization_code is supported.")
-        grant = self._grants_by_code.get(form.get("code", ""))
+        grant = self._grants_by_signature.get(_signature(form.get("code", "")))
         if grant is None:
             raise _token_error("invalid_grant", "The authorization code is not known.")
         if grant.exchanged:
             grant.revoked = True
             raise _token_error("invalid_grant", "The authorization code has already been used.")
+        if form.get("code") != grant.code:
+            raise _token_error("invalid_grant", "The authorization code is not valid.")
         # From here a refusal leaves the code as it is: the right request can still follow.
         if self.now() >= grant.code_expires_at:
             raise _token_error("invalid_grant", "The authorization code has expired.")
@@ -451,6 +455,11 @@ def _challenge(verifier: str) -> str:
     """Compute the S256 challenge (RFC 7636, section 4.2); no verifier has none."""
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() if verifier else ""
+
+
+def _signature(code: str) -> str:
+    """Return the part by which Hydra knows a code, and revokes the tokens of a used one."""
+    return code.rpartition(".")[2]
 
 
 def _opaque(prefix: str) -> str:

@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from demo.template import ROOT, Template
+from tests.infra.permissions import permissions
 from tests.infra.resolution import Resolution
 from tests.slow import slow
 
@@ -131,50 +130,11 @@ EXCEPTIONS = {
     "CKV_AWS_158": {"StartLogGroup", "CallbackLogGroup", "AccessLogGroup"},
 }
 
-type Permissions = dict[tuple[str, str, str, str, str], set[str]]
-
 
 @pytest.fixture(scope="session")
 def plain(translated: str) -> Template:
     """Return the stack as CloudFormation receives it, with the resources that SAM adds."""
     return dict(json.loads(translated))
-
-
-def _many(value: Any) -> list[Any]:  # noqa: ANN401 - JSON
-    return value if isinstance(value, list) else [value]
-
-
-def _documents(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON
-    """Yield the policy documents in *value*, at any depth."""
-    if isinstance(value, dict):
-        if "Statement" in value:
-            yield value
-        value = list(value.values())
-    if isinstance(value, list):
-        for each in value:
-            yield from _documents(each)
-
-
-def permissions(resources: dict[str, dict[str, Any]]) -> Permissions:
-    """Return the permissions in every policy of *resources*, in the form of PERMISSIONS."""
-    found: Permissions = {}
-    for logical_id, resource in resources.items():
-        owners = resource.get("Properties", {}).get("Roles", [])
-        for document in _documents(resource):
-            for statement in document["Statement"]:
-                principal = statement.get("Principal", owners)
-                principals = principal.values() if isinstance(principal, dict) else _many(principal)
-                conditions = [
-                    f"{operator} {key}={','.join(_many(value))}"
-                    for operator, keys in statement.get("Condition", {}).items()
-                    for key, value in keys.items()
-                ]
-                subject = (logical_id, statement["Effect"], ",".join(principals))
-                for target in _many(statement.get("Resource", "")):
-                    actions = found.setdefault((*subject, target, ";".join(conditions)), set())
-                    actions.update(_many(statement["Action"]))
-                assert not {"NotAction", "NotPrincipal", "NotResource"} & statement.keys()
-    return found
 
 
 def test_policies_equal_the_table_of_permissions(plain: Template) -> None:

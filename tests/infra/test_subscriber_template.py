@@ -1,6 +1,7 @@
-"""The stack of examples/subscriber, as CloudFormation will read it."""
+"""The stack of examples/subscriber, as CloudFormation reads it."""
 
 import copy
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -11,13 +12,171 @@ from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
 
 from demo.live import EXAMPLE
 from demo.local_aws import LocalAws, ParameterError
-from demo.template import Template, load, references, resources
+from demo.template import Template, load
+from tests.infra.monitoring import Metric, alarm_metrics
+from tests.infra.permissions import permissions
+from tests.infra.resolution import Resolution
 
 README = (EXAMPLE.parent / "README.md").read_text("utf-8")
-APP = {"Ref": "AppRoleArn"}
-TOPIC = {"Ref": "TopicArn"}
-TABLES = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table"
-QUEUE = {"Fn::GetAtt": ["Queue", "Arn"]}
+ROLES = {
+    "AppRoleArn": "arn:aws:iam::123456789012:role/app",
+    "TokenReaderRoleArn": "arn:aws:iam::123456789012:role/reader",
+    "OperatorRoleArn": "arn:aws:iam::123456789012:role/operator",
+}
+APP, READER, OPERATOR = ROLES.values()
+ACCOUNT = "arn:aws:iam::123456789012:root"
+FUNCTION = "SubscriberRole.Arn"
+EVENTS = "ArnEquals aws:SourceArn=arn:aws:sns:eu-west-3:123456789012:topic"
+SQS = "StringEquals kms:ViaService=sqs.eu-west-3.amazonaws.com"
+DYNAMODB = "StringEquals kms:ViaService=dynamodb.eu-west-3.amazonaws.com"
+WITHOUT_TLS = "Bool aws:SecureTransport=false"
+
+MANAGE_KEY = {
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:Describe*",
+    "kms:Disable*",
+    "kms:Enable*",
+    "kms:Get*",
+    "kms:List*",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:Update*",
+}
+# Every action that reads or writes items, or copies the table, but GetItem and Query.
+ITEMS = {
+    "dynamodb:BatchGetItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",
+    "dynamodb:CreateBackup",
+    "dynamodb:DeleteItem",
+    "dynamodb:EnableKinesisStreamingDestination",
+    "dynamodb:ExportTableToPointInTime",
+    "dynamodb:PartiQLDelete",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLSelect",
+    "dynamodb:PartiQLUpdate",
+    "dynamodb:PutItem",
+    "dynamodb:RestoreTableToPointInTime",
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+}
+
+
+def others(*principals: str) -> str:
+    """Return the condition that all principals but *principals* meet."""
+    return f"ArnNotEquals aws:PrincipalArn={','.join(principals)}"
+
+
+# Logical id, effect, principal, resource and condition are the key, and actions the value.
+PERMISSIONS = {
+    ("SubscriberRole", "Allow", "lambda.amazonaws.com", "", ""): {"sts:AssumeRole"},
+    ("SubscriberPolicy", "Allow", "SubscriberRole", "Queue.Arn", ""): {
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+    },
+    ("SubscriberPolicy", "Allow", "SubscriberRole", "GrantTable.Arn", ""): {
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+    },
+    ("SubscriberPolicy", "Allow", "SubscriberRole", "ConnectionTable.Arn", ""): {
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+    },
+    ("SubscriberPolicy", "Allow", "SubscriberRole", "ClientSecret", ""): {
+        "secretsmanager:GetSecretValue"
+    },
+    ("SubscriberPolicy", "Allow", "SubscriberRole", "SubscriberLogGroup.Arn", ""): {
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    },
+    ("ClientSecretPolicy", "Deny", "*", "*", others(FUNCTION)): {"secretsmanager:GetSecretValue"},
+    ("QueuePolicy", "Allow", "sns.amazonaws.com", "Queue.Arn", EVENTS): {"sqs:SendMessage"},
+    ("QueuePolicy", "Allow", APP, "Queue.Arn", ""): {"sqs:SendMessage"},
+    ("QueuePolicy", "Allow", OPERATOR, "Queue.Arn", ""): {"sqs:SendMessage"},
+    # SNS has no aws:PrincipalArn, which ArnNotEquals counts as another one.
+    (
+        "QueuePolicy",
+        "Deny",
+        "*",
+        "Queue.Arn",
+        f"{others(APP, OPERATOR, FUNCTION)};Bool aws:PrincipalIsAWSService=false",
+    ): {"sqs:SendMessage"},
+    ("QueuePolicy", "Deny", "*", "Queue.Arn", others(FUNCTION)): {
+        "sqs:ChangeMessageVisibility",
+        "sqs:DeleteMessage",
+        "sqs:ReceiveMessage",
+    },
+    ("QueuePolicy", "Deny", "*", "Queue.Arn", WITHOUT_TLS): {"sqs:*"},
+    ("DeadLetterQueuePolicy", "Allow", OPERATOR, "DeadLetterQueue.Arn", ""): {
+        "sqs:CancelMessageMoveTask",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "sqs:ListMessageMoveTasks",
+        "sqs:ReceiveMessage",
+        "sqs:StartMessageMoveTask",
+    },
+    ("DeadLetterQueuePolicy", "Deny", "*", "DeadLetterQueue.Arn", others(OPERATOR, FUNCTION)): {
+        "sqs:ReceiveMessage",
+        "sqs:StartMessageMoveTask",
+    },
+    ("DeadLetterQueuePolicy", "Deny", "*", "DeadLetterQueue.Arn", WITHOUT_TLS): {"sqs:*"},
+    ("QueueKey", "Allow", ACCOUNT, "*", ""): MANAGE_KEY,
+    ("QueueKey", "Allow", "sns.amazonaws.com", "*", EVENTS): {
+        "kms:Decrypt",
+        "kms:GenerateDataKey*",
+    },
+    ("QueueKey", "Allow", APP, "*", SQS): {"kms:Decrypt", "kms:GenerateDataKey*"},
+    ("QueueKey", "Allow", OPERATOR, "*", SQS): {"kms:Decrypt", "kms:GenerateDataKey*"},
+    ("QueueKey", "Allow", FUNCTION, "*", SQS): {"kms:Decrypt"},
+    ("GrantTable", "Allow", READER, "*", ""): {"dynamodb:GetItem", "dynamodb:Query"},
+    ("GrantTable", "Deny", "*", "*", others(FUNCTION, READER)): {
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+    },
+    ("GrantTable", "Deny", "*", "*", others(FUNCTION)): ITEMS,
+    ("ConnectionTable", "Allow", APP, "*", ""): {"dynamodb:GetItem"},
+    ("ConnectionTable", "Deny", "*", "*", others(FUNCTION, APP)): {"dynamodb:GetItem"},
+    ("ConnectionTable", "Deny", "*", "*", others(FUNCTION)): ITEMS | {"dynamodb:Query"},
+    ("TableKey", "Allow", ACCOUNT, "*", ""): MANAGE_KEY,
+    # DynamoDB checks the key, and creates its grants, on behalf of the principal that deploys.
+    (
+        "TableKey",
+        "Allow",
+        ACCOUNT,
+        "*",
+        f"{DYNAMODB};StringEquals aws:CalledViaFirst=cloudformation.amazonaws.com",
+    ): {
+        "kms:CreateGrant",
+        "kms:Decrypt",
+        "kms:Encrypt",
+        "kms:GenerateDataKey*",
+        "kms:ReEncrypt*",
+    },
+    ("TableKey", "Allow", FUNCTION, "*", DYNAMODB): {
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey*",
+        "kms:ReEncrypt*",
+    },
+    ("TableKey", "Allow", READER, "*", DYNAMODB): {"kms:Decrypt", "kms:DescribeKey"},
+    (
+        "TableKey",
+        "Allow",
+        APP,
+        "*",
+        f"{DYNAMODB};StringEquals kms:EncryptionContext:aws:dynamodb:tableName=connect-connections",
+    ): {"kms:Decrypt", "kms:DescribeKey"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,42 +186,38 @@ def template() -> Template:
 
 
 @pytest.fixture(scope="module")
-def function(template: Template) -> dict[str, Any]:
-    return dict(template["Resources"]["SubscriberFunction"]["Properties"])
+def plain(translate: Callable[[Template], str], template: Template) -> Template:
+    """Return the stack as CloudFormation receives it, with the resources that SAM adds."""
+    packaged = copy.deepcopy(template) | {"Globals": {"Function": {}}}
+    del packaged["Resources"]["SubscriberFunction"]["Properties"]["CodeUri"]
+    return dict(json.loads(translate(packaged)))
+
+
+def resolved(template: Template, **parameters: str) -> Resolution:
+    """Return *template* with a topic and *parameters*."""
+    topic = "arn:aws:sns:eu-west-3:123456789012:topic"
+    return Resolution(template, TopicArn=topic, **parameters)
 
 
 def properties(template: Template, logical_id: str) -> dict[str, Any]:
     return dict(template["Resources"][logical_id]["Properties"])
 
 
-def statements(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a policy's statements by their Sid, those that need an app included."""
-    found = [it["Fn::If"][1] if "Fn::If" in it else it for it in document["Statement"]]
-    return {it["Sid"]: {name: it[name] for name in it if name != "Sid"} for it in found}
-
-
-# --------------------------------------------------------------------- the whole
-
-
-def test_the_template_has_no_finding() -> None:
+def test_template_has_no_finding() -> None:
     findings = lint(EXAMPLE.read_text("utf-8"), config=ManualArgs(regions=["eu-west-3"]))
 
     assert findings == []
 
 
-def test_what_sam_makes_of_the_template_has_no_finding(
-    translate: Callable[[Template], str], template: Template
-) -> None:
-    """Circles of references show here alone."""
-    packaged = copy.deepcopy(template) | {"Globals": {"Function": {}}}
-    del packaged["Resources"]["SubscriberFunction"]["Properties"]["CodeUri"]
-
-    translated = translate(packaged)
-
-    assert lint(translated, config=ManualArgs(regions=["eu-west-3"])) == []
+def test_translated_template_has_no_finding(plain: Template) -> None:
+    """Only the translated template shows circular references."""
+    assert lint(json.dumps(plain), config=ManualArgs(regions=["eu-west-3"])) == []
 
 
-def test_the_readme_has_each_parameter_with_its_default(template: Template) -> None:
+# -------------------------------------------------------------------- parameters
+
+
+def test_readme_has_each_parameter_with_its_default(template: Template) -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README, re.MULTILINE))
     defaults = {
         name: parameter.get("Default") or "none"
@@ -72,7 +227,7 @@ def test_the_readme_has_each_parameter_with_its_default(template: Template) -> N
     assert {name: rows[name].strip("`") for name in defaults} == defaults
 
 
-def test_the_readme_names_each_output(template: Template) -> None:
+def test_readme_names_each_output(template: Template) -> None:
     assert {name for name in template["Outputs"] if f"`{name}`" not in README} == set()
 
 
@@ -80,14 +235,19 @@ def test_the_readme_names_each_output(template: Template) -> None:
     ("name", "value"),
     [
         ("TopicArn", "arn:aws:sqs:eu-west-3:000000000000:queue"),
+        ("QontoEnvironment", "staging"),
+        ("ClientId", "client 1"),
         ("AppRoleArn", "arn:aws:iam::000000000000:root"),
         ("AppRoleArn", "*"),
-        ("QontoEnvironment", "staging"),
+        ("TokenReaderRoleArn", "arn:aws:iam::000000000000:role/*"),
+        ("OperatorRoleArn", "arn:aws:iam::000000000000:role/op?"),
+        ("AlarmTopicArn", "arn:aws:sqs:eu-west-3:000000000000:queue"),
         ("RequireConfirmation", "no"),
     ],
 )
-def test_a_parameter_that_cannot_be_is_refused(template: Template, name: str, value: str) -> None:
-    given = {"TopicArn": "arn:aws:sns:eu-west-3:000000000000:topic", name: value}
+def test_invalid_parameter_is_refused(template: Template, name: str, value: str) -> None:
+    topic = "arn:aws:sns:eu-west-3:000000000000:topic"
+    given = {"TopicArn": topic, "ClientId": "client-1", name: value}
 
     with pytest.raises(ParameterError) as refused:
         LocalAws("http://127.0.0.1:1", "local").deploy(given, template)
@@ -95,84 +255,84 @@ def test_a_parameter_that_cannot_be_is_refused(template: Template, name: str, va
     assert refused.value.name == name
 
 
-def test_confirmation_is_required_unless_it_is_given_up_in_so_many_words(
-    template: Template,
-) -> None:
-    """Nor can it be required of nobody."""
-    assert template["Parameters"]["RequireConfirmation"]["Default"] == "true"
-    assert template["Rules"]["SomebodyConfirms"]["RuleCondition"] == {
-        "Fn::Equals": [{"Ref": "RequireConfirmation"}, "true"]
-    }
-    [assertion] = template["Rules"]["SomebodyConfirms"]["Assertions"]
-    assert assertion["Assert"] == {"Fn::Not": [{"Fn::Equals": [APP, ""]}]}
+def test_stack_without_app_must_give_up_confirmation(template: Template) -> None:
+    [refusal] = resolved(template).failed_assertions
+
+    assert refusal.startswith("AppRoleArn")
+    assert resolved(template, AppRoleArn=APP).failed_assertions == []
+    assert resolved(template, RequireConfirmation="false").failed_assertions == []
 
 
-# ------------------------------------------------------------------- the function
+# -------------------------------------------------------------------- the function
 
 
-def test_the_function_gets_what_its_settings_want(
-    function: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_function_gets_each_setting(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLE.parent)
     from subscriber.settings import Settings  # noqa: PLC0415 - from its own code root
 
-    variables = function["Environment"]["Variables"]
+    variables = properties(template, "SubscriberFunction")["Environment"]["Variables"]
 
     assert {name.upper() for name in Settings.model_fields} == variables.keys() - {
         "POWERTOOLS_SERVICE_NAME"
     }
 
 
-def test_the_secret_goes_to_qonto_alone(template: Template, function: dict[str, Any]) -> None:
+def test_secret_goes_only_to_qonto(template: Template) -> None:
+    variables = properties(template, "SubscriberFunction")["Environment"]["Variables"]
     endpoints = template["Mappings"]["Qonto"]
 
-    assert function["Environment"]["Variables"]["TOKEN_ENDPOINT"] == {
+    assert variables["TOKEN_ENDPOINT"] == {
         "Fn::FindInMap": ["Qonto", {"Ref": "QontoEnvironment"}, "TokenEndpoint"]
     }
-    assert {name: it["TokenEndpoint"] for name, it in endpoints.items()} == {
+    assert {name: each["TokenEndpoint"] for name, each in endpoints.items()} == {
         "production": "https://oauth.qonto.com/oauth2/token",
         "sandbox": "https://oauth-sandbox.staging.qonto.co/oauth2/token",
     }
 
 
-def test_a_message_comes_again_when_its_attempt_is_over_and_its_code_good(
-    template: Template, function: dict[str, Any]
-) -> None:
+def test_retry_follows_the_attempt_while_code_lives(template: Template) -> None:
     queue = properties(template, "Queue")
+    timeout = properties(template, "SubscriberFunction")["Timeout"]
     handler = (EXAMPLE.parent / "subscriber" / "handler.py").read_text("utf-8")
-    [longest_run] = re.findall(r"^LONGEST_RUN = (\d+)$", handler, re.MULTILINE)
+    [longest_run] = re.findall(r"^LONGEST_RUN = (\d+)\b", handler, re.MULTILINE)
 
-    assert int(longest_run) == function["Timeout"]
-    assert function["Timeout"] < queue["VisibilityTimeout"] <= 60
+    assert int(longest_run) == timeout
+    assert timeout < queue["VisibilityTimeout"] <= 60
     assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] < 600
 
 
-def test_the_role_may_read_the_queue_before_lambda_is_told_to(template: Template) -> None:
-    """Lambda checks that as it takes the queue; in any other order the stack may not come up."""
+def test_role_has_its_policy_before_the_queue(template: Template) -> None:
+    """Lambda refuses a queue that the function's role may not receive from."""
     depends_on = template["Resources"]["SubscriberFunction"]["DependsOn"]
-    policy = template["Resources"][depends_on]
 
-    assert policy["Type"] == "AWS::IAM::Policy"
-    assert policy["Properties"]["Roles"] == [{"Ref": "SubscriberRole"}]
+    assert properties(template, depends_on)["Roles"] == [{"Ref": "SubscriberRole"}]
 
 
-def test_only_failed_messages_of_a_batch_come_again(function: dict[str, Any]) -> None:
-    assert function["Events"] == {
-        "Queue": {
-            "Type": "SQS",
-            "Properties": {
-                "Queue": QUEUE,
-                "BatchSize": 2,
-                "FunctionResponseTypes": ["ReportBatchItemFailures"],
-            },
-        }
+def test_queue_gets_raw_granted_events(template: Template) -> None:
+    assert properties(template, "Subscription") == {
+        "TopicArn": {"Ref": "TopicArn"},
+        "Protocol": "sqs",
+        "Endpoint": {"Fn::GetAtt": ["Queue", "Arn"]},
+        "RawMessageDelivery": True,
+        "FilterPolicy": {"type": ["qonto-connect.authorization.granted.v1"]},
     }
 
 
-def test_the_function_is_packed_with_exactly_what_is_locked() -> None:
-    """And it imports nothing else."""
+def test_only_failed_messages_of_a_batch_return(plain: Template) -> None:
+    [mapping] = [
+        resource["Properties"]
+        for resource in Resolution(plain).resources.values()
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping"
+    ]
+
+    assert mapping["EventSourceArn"] == "Queue.Arn"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] == 2  # the timeout is for two exchanges
+
+
+def test_function_imports_only_locked_packages() -> None:
     lock = (EXAMPLE.parent / "requirements.txt").read_text("utf-8")
-    packed = {name.replace("-", "_") for name in re.findall(r"^([\w-]+)==", lock, re.MULTILINE)}
+    locked = {name.replace("-", "_") for name in re.findall(r"^([\w-]+)==", lock, re.MULTILINE)}
     imported = {
         found
         for path in (EXAMPLE.parent / "subscriber").glob("*.py")
@@ -180,121 +340,103 @@ def test_the_function_is_packed_with_exactly_what_is_locked() -> None:
     }
 
     assert "--hash=sha256:" in lock
-    assert imported - sys.stdlib_module_names - {"subscriber"} <= packed
+    assert imported - sys.stdlib_module_names - {"subscriber"} <= locked
 
 
-# --------------------------------------------------------------- who may do what
+# ----------------------------------------------------------- permissions and data
 
 
-def test_the_function_can_do_its_work_and_nothing_else(template: Template) -> None:
-    found = statements(properties(template, "SubscriberPolicy")["PolicyDocument"])
+def test_policies_equal_the_table_of_permissions(plain: Template) -> None:
+    assert permissions(resolved(plain, **ROLES).resources) == PERMISSIONS
 
-    assert {sid: (it["Action"], it["Resource"]) for sid, it in found.items()} == {
-        "TakeMessages": (
-            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
-            QUEUE,
-        ),
-        "HoldAndEndGrants": (
-            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"],
-            {"Fn::GetAtt": ["GrantTable", "Arn"]},
-        ),
-        "RememberPairsAndTellTheApp": (
-            ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
-            {"Fn::GetAtt": ["ConnectionTable", "Arn"]},
-        ),
-        "ReadTheClientSecret": ("secretsmanager:GetSecretValue", {"Ref": "ClientSecret"}),
-        "WriteLogs": (
-            ["logs:CreateLogStream", "logs:PutLogEvents"],
-            {"Fn::GetAtt": ["SubscriberLogGroup", "Arn"]},
-        ),
+
+def test_empty_roles_have_no_permission(plain: Template) -> None:
+    """The policies of a stack without these roles name the function, and still deny all others."""
+    found = permissions(resolved(plain).resources)
+
+    assert {principal for _, effect, principal, *_ in found if effect == "Allow"} == {
+        *(ACCOUNT, FUNCTION, "SubscriberRole"),
+        *("lambda.amazonaws.com", "sns.amazonaws.com"),
     }
-    assert resources(template, "AWS::IAM::").keys() == {"SubscriberRole", "SubscriberPolicy"}
+    assert {
+        condition.removesuffix(";Bool aws:PrincipalIsAWSService=false")
+        for _, effect, _, _, condition in found
+        if effect == "Deny"
+    } == {others(FUNCTION), WITHOUT_TLS}
 
 
-def test_the_app_sends_confirmations_reads_how_they_stand_and_can_do_nothing_else(
-    template: Template,
-) -> None:
-    name = properties(template, "ConnectionTable")["TableName"]
-    table = properties(template, "ConnectionTable")["ResourcePolicy"]["Fn::If"][1]
-    named = {
+def test_stack_outlives_nothing_but_tokens(plain: Template) -> None:
+    """The key outlives the stack too: it decrypts the tokens."""
+    kept = {
         logical_id
-        for logical_id, resource in template["Resources"].items()
-        if "AppRoleArn" in references(resource)
+        for logical_id, each in Resolution(plain).resources.items()
+        if each.get("DeletionPolicy", "Delete") != "Delete"
     }
 
-    assert named == {"QueuePolicy", "QueueKey", "ConnectionTable"}
-    assert statements(properties(template, "QueuePolicy")["PolicyDocument"])["TheAppConfirms"] == {
-        "Effect": "Allow",
-        "Principal": {"AWS": APP},
-        "Action": "sqs:SendMessage",
-        "Resource": QUEUE,
-    }
-    assert statements(table["PolicyDocument"]) == {
-        "TheAppAsksHowAPairStands": {
-            "Effect": "Allow",
-            "Principal": {"AWS": APP},
-            "Action": "dynamodb:GetItem",
-            "Resource": {"Fn::Sub": f"{TABLES}/{name['Fn::Sub']}"},
+    assert kept == {"GrantTable", "TableKey"}
+
+
+def test_stored_data_is_encrypted_and_expires(plain: Template) -> None:
+    resources = Resolution(plain).resources
+    for logical_id in ("GrantTable", "ConnectionTable"):
+        table = resources[logical_id]["Properties"]
+        assert table["SSESpecification"] == {
+            "SSEEnabled": True,
+            "SSEType": "KMS",
+            "KMSMasterKeyId": "TableKey.Arn",
         }
+        assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    for logical_id in ("Queue", "DeadLetterQueue"):
+        assert resources[logical_id]["Properties"]["KmsMasterKeyId"] == "QueueKey"
+    assert "SecretString" not in resources["ClientSecret"]["Properties"]
+
+
+# -------------------------------------------------------------------- the alarms
+
+
+def test_each_alarm_watches_its_metric(plain: Template) -> None:
+    def counted(name: str) -> Metric:
+        return Metric("qonto-connect", name, frozenset({("service", "connect")}))
+
+    def of_queue(queue: str, name: str) -> Metric:
+        return Metric("AWS/SQS", name, frozenset({("QueueName", f"{queue}.QueueName")}))
+
+    assert alarm_metrics(Resolution(plain)) == {
+        "DeadLettersAlarm": {of_queue("DeadLetterQueue", "ApproximateNumberOfMessagesVisible")},
+        "OldestMessageAlarm": {of_queue("Queue", "ApproximateAgeOfOldestMessage")},
+        "ExchangeFailedAlarm": {counted("ExchangeFailed")},
+        "SecretUnusableAlarm": {counted("SecretUnusable")},
+        "RepudiatedTooLateAlarm": {counted("RepudiatedTooLate")},
     }
 
 
-def test_nobody_but_topic_app_and_function_can_use_the_queues_key(template: Template) -> None:
-    """So nobody else in the account can send to the queue, whatever their identity policy says."""
-    found = statements(properties(template, "QueueKey")["KeyPolicy"])
-    management = found.pop("TheAccountManagesTheKey")
-    through_sqs = {
-        "StringEquals": {"kms:ViaService": {"Fn::Sub": "sqs.${AWS::Region}.amazonaws.com"}}
+def test_handler_counts_what_alarms_watch(plain: Template) -> None:
+    handler = (EXAMPLE.parent / "subscriber" / "handler.py").read_text("utf-8")
+    watched = {
+        metric.name
+        for metrics in alarm_metrics(Resolution(plain)).values()
+        for metric in metrics
+        if metric.namespace == "qonto-connect"
     }
 
-    assert properties(template, "Queue")["KmsMasterKeyId"] == {"Ref": "QueueKey"}
-    assert {sid: (it["Principal"], it["Action"], it["Condition"]) for sid, it in found.items()} == {
-        "TheTopicSendsEvents": (
-            {"Service": "sns.amazonaws.com"},
-            ["kms:Decrypt", "kms:GenerateDataKey*"],
-            {"ArnEquals": {"aws:SourceArn": TOPIC}},
-        ),
-        "TheAppConfirms": ({"AWS": APP}, ["kms:Decrypt", "kms:GenerateDataKey*"], through_sqs),
-        "TheFunctionTakesMessages": (
-            {"AWS": {"Fn::GetAtt": ["SubscriberRole", "Arn"]}},
-            "kms:Decrypt",
-            through_sqs,
-        ),
-    }
-    assert not [
-        action
-        for action in management["Action"]
-        if re.match(r"kms:(\*|Decrypt|Encrypt|Generate|ReEncrypt|CreateGrant)", action)
-    ]
+    assert set(re.findall(r'_count\("(\w+)"\)', handler)) == watched
 
 
-def test_events_come_from_the_topic_alone_raw_and_with_a_code(template: Template) -> None:
-    policy = statements(properties(template, "QueuePolicy")["PolicyDocument"])
+def test_old_message_alarm_rings_before_third_attempt(plain: Template) -> None:
+    """SQS leaves a message out of the metric once it was received three times."""
+    resources = Resolution(plain).resources
+    retry_after = resources["Queue"]["Properties"]["VisibilityTimeout"]
+    alarm = resources["OldestMessageAlarm"]["Properties"]
 
-    assert properties(template, "Subscription") == {
-        "TopicArn": TOPIC,
-        "Protocol": "sqs",
-        "Endpoint": QUEUE,
-        "RawMessageDelivery": True,
-        "FilterPolicy": {"type": ["qonto-connect.authorization.granted.v1"]},
-    }
-    assert policy["TheTopicSendsEvents"]["Condition"] == {"ArnEquals": {"aws:SourceArn": TOPIC}}
-    assert policy["OnlyOverTls"]["Effect"] == "Deny"
-    assert policy.keys() == {"TheTopicSendsEvents", "TheAppConfirms", "OnlyOverTls"}
+    assert retry_after < alarm["Threshold"] < 2 * retry_after
+    assert (alarm["Period"], alarm["EvaluationPeriods"]) == (60, 1)
 
 
-def test_all_that_is_kept_is_encrypted_and_forgotten_but_the_tokens(template: Template) -> None:
-    tables = resources(template, "AWS::DynamoDB::Table")
-
-    for table in tables.values():
-        assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
-        assert table["Properties"]["TimeToLiveSpecification"] == {
-            "AttributeName": "expires_at",
-            "Enabled": True,
-        }
-    assert {name: it["DeletionPolicy"] for name, it in tables.items()} == {
-        "GrantTable": "RetainExceptOnCreate",
-        "ConnectionTable": "Delete",
-    }
-    assert properties(template, "DeadLetterQueue")["SqsManagedSseEnabled"] is True
-    assert "SecretString" not in properties(template, "ClientSecret")
+@pytest.mark.parametrize("topic", ["", "arn:aws:sns:eu-west-3:123456789012:on-call"])
+def test_alarms_notify_the_given_topic(plain: Template, topic: str) -> None:
+    for resource in Resolution(plain, AlarmTopicArn=topic).resources.values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            alarm = resource["Properties"]
+            assert alarm["AlarmActions"] == alarm["OKActions"] == ([topic] if topic else [])
+            assert alarm["TreatMissingData"] == "notBreaching"
+            assert alarm["ComparisonOperator"] == "GreaterThanThreshold"

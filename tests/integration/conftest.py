@@ -7,6 +7,7 @@ import pytest
 from demo.local_aws import LocalAws, Stack, free_port
 from tests.integration import faults
 from tests.integration.connector import PARAMETERS, Browser, Connector, Subscriber, watched_aws
+from tests.integration.subscription import ExampleSubscriber, MockQonto
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +76,36 @@ def subscriber(_subscription: Subscriber) -> Subscriber:
     """A subscriber that has read all earlier messages."""
     _subscription.bodies()
     return _subscription
+
+
+@pytest.fixture(scope="session")
+def _mock_qonto() -> MockQonto:
+    return MockQonto()
+
+
+@pytest.fixture
+def down(_mock_qonto: MockQonto) -> MockQonto:
+    """Mock Qonto, not listening, with nothing counted yet."""
+    _mock_qonto.reset()
+    return _mock_qonto
+
+
+@pytest.fixture
+def qonto(down: MockQonto) -> Iterator[MockQonto]:
+    """Mock Qonto, up, with nothing counted yet."""
+    with down.up():
+        yield down
+
+
+@pytest.fixture(scope="session")
+def _example(aws: LocalAws, stack: Stack, _mock_qonto: MockQonto) -> ExampleSubscriber:
+    return ExampleSubscriber(aws, stack.topic_arn, _mock_qonto)
+
+
+@pytest.fixture
+def example(_example: ExampleSubscriber) -> Iterator[ExampleSubscriber]:
+    """The example subscriber with an empty queue, and the handler that it was deployed with."""
+    _example.aws.sqs.purge_queue(QueueUrl=_example.queue_url)
+    handler = _example.handler
+    yield _example
+    _example.handler = handler

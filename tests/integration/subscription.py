@@ -1,15 +1,19 @@
-"""The example subscriber, its stack and its handler, between a topic and the stand-in for Qonto."""
+"""The example subscriber: its stack and its handler, between a topic and mock Qonto."""
 
 import asyncio
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
+import pytest
 import uvicorn
 from starlette.datastructures import FormData
 from starlette.responses import Response
@@ -19,28 +23,30 @@ from demo import event_source, qonto
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack, free_port
 from tests.integration.connector import cold_start
+from tests.integration.faults import Fault, FaultProxy
 
 TEMPLATE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
 APP_ROLE_ARN = "arn:aws:iam::000000000000:role/app"
 CLIENT_ID = "client-1"
-CLIENT_SECRET = "of-the-stand-in"
+CLIENT_SECRET = "of-mock-qonto"
 STAGING_TOKEN = "of-the-sandbox"
 REDIRECT_URI = "http://localhost:8001/callback"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+LONGEST_RUN = 30  # seconds, the function's timeout
 GRANTED = "qonto-connect.authorization.granted.v1"
 
 type Breaks = Literal["before", "after"]  # the exchange
 
 
-class StandIn:
-    """The stand-in for Qonto over HTTP, with a person who always allows."""
+class MockQonto:
+    """Mock Qonto over HTTP, with a user who always allows."""
 
     def __init__(self) -> None:
         self.server = qonto.AuthorizationServer(
             CLIENT_ID, CLIENT_SECRET, [REDIRECT_URI], STAGING_TOKEN
         )
-        self.instead: Response | None = None  # of the token endpoint's own answer
+        self.instead: Response | None = None  # of the token endpoint's own response
         self.breaks: Breaks | None = None  # where the token endpoint's connection does
         self.reached = threading.Event()  # a request has come as far as that
         self.meanwhile: Callable[[], None] = lambda: None  # what happens during the exchange
@@ -48,9 +54,15 @@ class StandIn:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def reset(self) -> None:
+        """Forget what was counted, and respond as usual."""
+        self.instead, self.breaks, self.meanwhile = None, None, lambda: None
+        self.reached.clear()
+        self.server.exchanges_attempted = self.server.exchanges_succeeded = 0
+
     @contextmanager
     def up(self) -> Iterator[None]:
-        """Answer for as long as the block runs; before and after it, nobody listens."""
+        """Listen for as long as the block runs, and not before or after it."""
         config = uvicorn.Config(
             self._app,
             interface="asgi3",
@@ -66,6 +78,7 @@ class StandIn:
         thread.start()
         try:
             while not server.started:
+                assert thread.is_alive()  # it ends if another process has the port
                 time.sleep(0.005)
             yield
         finally:
@@ -75,21 +88,22 @@ class StandIn:
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != "/oauth2/token":
             await self._qonto(scope, receive, send)
-        elif self.instead:
-            await self.instead(scope, receive, send)
         elif self.breaks == "before":
             await self._break()
+        elif self.instead:
+            self.meanwhile()
+            await self.instead(scope, receive, send)
         else:
             self.meanwhile()
             await self._qonto(scope, receive, self._break if self.breaks == "after" else send)
 
     async def _break(self, *_: object) -> None:
-        """Be silent for ever, as to somebody who is killed while they wait."""
+        """Send nothing, as to a function that is killed while it waits."""
         self.reached.set()
         await asyncio.Event().wait()
 
-    def allow(self, **query: str) -> str:
-        """Let a person allow what the client asks for; return the code."""
+    def allow(self, organization: qonto.Organization = qonto.ORGANIZATIONS[0], **query: str) -> str:
+        """Let a user allow what the client asks for, with *organization*; return the code."""
         request = {
             "client_id": CLIENT_ID,
             "redirect_uri": REDIRECT_URI,
@@ -99,7 +113,7 @@ class StandIn:
         }
         login = self.server.begin(request | query, "browser")
         scopes = [("scope", scope) for scope in login.request.scopes]
-        picked = ("organization", qonto.ORGANIZATIONS[0].id)
+        picked = ("organization", organization.id)
         form = FormData([("decision", "allow"), picked, *scopes])
         return self.server.answer(login, form).parameters["code"]
 
@@ -109,20 +123,20 @@ class StandIn:
         return self.server.exchanges_attempted, self.server.exchanges_succeeded
 
 
-def granted(stand_in: StandIn, *, expires_in: int = 600, **data: str | None) -> dict[str, Any]:
-    """Return the event of a person's *yes*, as callback publishes it; None leaves a member out."""
+def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None) -> dict[str, Any]:
+    """Return the event of a user who allowed, as callback publishes it; None omits a member."""
     now = time.time()
     members = {
         "environment": "sandbox",
         "client_id": CLIENT_ID,
         "redirect_uri": REDIRECT_URI,
-        "token_endpoint": f"{stand_in.url}/oauth2/token",
+        "token_endpoint": f"{mock_qonto.url}/oauth2/token",
         "requested_scope": "offline_access organization.read",
         "context": str(uuid4()),
-        "started_at": _rfc3339(now - 90),
-        "code_expires_at": _rfc3339(now + expires_in),
+        "started_at": rfc3339(now - 90),
+        "code_expires_at": rfc3339(now + expires_in),
         "granted_scope": "offline_access organization.read",
-        **({} if "code" in data else {"code": stand_in.allow()}),
+        **({} if "code" in data else {"code": mock_qonto.allow()}),
         **data,
     }
     return {
@@ -131,15 +145,15 @@ def granted(stand_in: StandIn, *, expires_in: int = 600, **data: str | None) -> 
         "source": f"/qonto-connect/sandbox/{CLIENT_ID}",
         "type": GRANTED,
         "subject": str(uuid4()),
-        "time": _rfc3339(now),
+        "time": rfc3339(now),
         "datacontenttype": "application/json",
         "dataschema": "urn:qonto-connect:authorization-granted:v1",
         "data": {name: value for name, value in members.items() if value is not None},
     }
 
 
-def pair_of(event: dict[str, Any]) -> dict[str, str]:
-    """Return what the app confirms of *event*."""
+def confirmation_of(event: dict[str, Any]) -> dict[str, str]:
+    """Return the app's confirmation of *event*."""
     return {"authorization_id": event["subject"], "context": event["data"]["context"]}
 
 
@@ -150,7 +164,7 @@ class ExampleSubscriber:
         self,
         aws: LocalAws,
         topic_arn: str,
-        stand_in: StandIn,
+        mock_qonto: MockQonto,
         secret: dict[str, str] | None = None,
         **parameters: str,
     ) -> None:
@@ -158,17 +172,34 @@ class ExampleSubscriber:
         self.aws = aws
         self.topic_arn = topic_arn
         self.stack: Stack = aws.deploy(
-            {"TopicArn": topic_arn, "AppRoleArn": APP_ROLE_ARN, **parameters}, infra.load(TEMPLATE)
+            {
+                "TopicArn": topic_arn,
+                "ClientId": CLIENT_ID,
+                "AppRoleArn": APP_ROLE_ARN,
+                **parameters,
+            },
+            infra.load(TEMPLATE),
         )
         self.put_secret(secret or {"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
         self.queue_url = self.stack.resources["Queue"]
         self.environment = {
             **aws.environment(),
             **self.stack.environment["SubscriberFunction"],
-            "TOKEN_ENDPOINT": f"{stand_in.url}/oauth2/token",
-            "API_URL": stand_in.url,
+            "TOKEN_ENDPOINT": f"{mock_qonto.url}/oauth2/token",
+            "API_URL": mock_qonto.url,
         }
         self.handler = load(self.environment)
+
+    def set_redrive_policy(self) -> None:
+        """Move dead letters as the template says: ministack's CloudFormation leaves that out."""
+        arn = self.aws.sqs.get_queue_attributes(
+            QueueUrl=self.stack.resources["DeadLetterQueue"], AttributeNames=["QueueArn"]
+        )["Attributes"]["QueueArn"]
+        policy = infra.load(TEMPLATE)["Resources"]["Queue"]["Properties"]["RedrivePolicy"]
+        self.aws.sqs.set_queue_attributes(
+            QueueUrl=self.queue_url,
+            Attributes={"RedrivePolicy": json.dumps(policy | {"deadLetterTargetArn": arn})},
+        )
 
     def put_secret(self, secret: dict[str, str]) -> None:
         """Put *secret* into the stack's own secret."""
@@ -185,8 +216,20 @@ class ExampleSubscriber:
         )
 
     def confirm(self, event: dict[str, Any], **changes: str) -> None:
-        """Confirm the pair of *event* as the app does."""
-        self.send(json.dumps(pair_of(event) | changes))
+        """Confirm *event* as the app does."""
+        self.send(json.dumps(confirmation_of(event) | changes))
+
+    def repudiate(self, event: dict[str, Any], **changes: str) -> None:
+        """Repudiate *event* as the app does."""
+        self.send(json.dumps(confirmation_of(event) | changes | {"repudiated": True}))
+
+    def connect(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Have *event* and its confirmation handled; return the event."""
+        self.publish(event)
+        self.poll()
+        self.confirm(event)
+        self.poll()
+        return event
 
     def send(self, body: str) -> None:
         """Put *body* into the queue."""
@@ -198,6 +241,23 @@ class ExampleSubscriber:
             self.aws.sqs, self.queue_url, handler or self.handler, retry_seconds=0
         )
 
+    @contextmanager
+    def delayed_poll(self, operation: str) -> Iterator[None]:
+        """Poll meanwhile, by a function that gets a response of DynamoDB after the block.
+
+        It is the response of its first *operation*, which is applied before the block.
+        """
+        with (
+            FaultProxy(self.aws.endpoint_url, microburst="") as proxy,
+            ThreadPoolExecutor() as executor,
+        ):
+            proxy.inject(operation, Fault.HELD, times=1)
+            polled = executor.submit(self.poll, load(self.environment | proxy.endpoints))
+            proxy.wait_for(operation)
+            yield
+            proxy.released.set()
+            polled.result()
+
     def waiting(self) -> int:
         """Return how many messages are left in the queue."""
         attributes = self.aws.sqs.get_queue_attributes(
@@ -208,17 +268,29 @@ class ExampleSubscriber:
         )
 
     def status(self, event: dict[str, Any]) -> str | None:
-        """Return what the app reads of the pair of *event*."""
+        """Return the status that the app reads of *event*."""
         item = self.connection(event)
         return item["status"]["S"] if item else None
 
     def connection(self, event: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the pair's item."""
+        """Return the item that the app reads of *event*."""
         return self.aws.dynamodb.get_item(
             TableName=self.stack.resources["ConnectionTable"],
-            Key={name: {"S": value} for name, value in pair_of(event).items()},
+            Key={name: {"S": value} for name, value in confirmation_of(event).items()},
             ConsistentRead=True,
         ).get("Item")
+
+    def organization(self, event: dict[str, Any]) -> str | None:
+        """Return the organisation that the app reads of *event*."""
+        item = self.connection(event) or {}
+        return item["organization"]["S"] if "organization" in item else None
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return up to ten messages of the dead-letter queue."""
+        messages = self.aws.sqs.receive_message(
+            QueueUrl=self.stack.resources["DeadLetterQueue"], MaxNumberOfMessages=10
+        ).get("Messages", [])
+        return [json.loads(message["Body"]) for message in messages]
 
     def grant(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return the item of *event*, each attribute as text."""
@@ -227,9 +299,64 @@ class ExampleSubscriber:
         )["Item"]
         return {name: next(iter(typed.values())) for name, typed in item.items()}
 
+    def change_grant(self, event: dict[str, Any], name: str, value: dict[str, str]) -> None:
+        """Set the attribute *name* of the item of *event*."""
+        self._change("GrantTable", self.key(event), name, value)
+
+    def outlive_claim(self, event: dict[str, Any]) -> None:
+        """Let the claim of *event* be older than the function runs."""
+        self.change_grant(event, "claimed_at", {"N": str(int(time.time()) - LONGEST_RUN - 1)})
+
+    def change_connection(self, event: dict[str, Any], name: str, value: dict[str, str]) -> None:
+        """Set the attribute *name* of the item that the app reads of *event*."""
+        key = {half: {"S": text} for half, text in confirmation_of(event).items()}
+        self._change("ConnectionTable", key, name, value)
+
+    def _change(self, table: str, key: dict[str, Any], name: str, value: dict[str, str]) -> None:
+        self.aws.dynamodb.update_item(
+            TableName=self.stack.resources[table],
+            Key=key,
+            UpdateExpression="SET #name = :value",
+            ExpressionAttributeNames={"#name": name},
+            ExpressionAttributeValues={":value": value},
+        )
+
+    def cold_start(self, **environment: str) -> None:
+        """Load the handler with *environment* too, and with a log that the test reads."""
+        service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
+        self.handler = load(self.environment | service | environment)
+
     def key(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return the key of *event* in the table of grants."""
         return {"authorization_id": {"S": event["subject"]}, "event_id": {"S": event["id"]}}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the function printed.
+
+    Attributes:
+        text: all of it.
+        logs: the log lines.
+        metrics: how often each metric was counted in the namespace and dimension of the alarms.
+
+    """
+
+    text: str
+    logs: list[dict[str, Any]]
+    metrics: Counter[str]
+
+
+def read_output(capsys: pytest.CaptureFixture[str]) -> Output:
+    """Return what the function printed since the last time."""
+    text = "".join(capsys.readouterr())
+    lines = [json.loads(line) for line in text.splitlines()]
+    metrics: Counter[str] = Counter()
+    for line in lines:
+        for emf in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert (emf["Namespace"], emf["Dimensions"]) == ("qonto-connect", [["service"]])
+            metrics.update(each["Name"] for each in emf["Metrics"])
+    return Output(text, [line for line in lines if "_aws" not in line], metrics)
 
 
 def load(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
@@ -237,5 +364,6 @@ def load(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
     return cold_start("subscriber.handler", environment, TEMPLATE.parent)
 
 
-def _rfc3339(seconds: float) -> str:
+def rfc3339(seconds: float) -> str:
+    """Return the time of epoch *seconds* as events have it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,163 +1,214 @@
-"""The events that were received, one item each: its code first, its tokens in the end.
+"""The events that were received, one item each: first its code, in the end its tokens.
 
-An item's ``state`` is the lock. A second exchange of a code would revoke the tokens of the first,
-so only whoever has moved the item from *held* to *exchanging* exchanges its code.
+Qonto answers the second use of a code by revoking the tokens of the first. So two locks stand
+before each exchange, both taken by conditional writes:
+
+- on the code (the SHA-256 of its signature): the same code in another event, of another
+  authorization too, is refused;
+- on the event: only the owner of its claim exchanges the code, and only the owner ends the claim.
+
+A conditional write whose response was lost is repeated by the AWS client and then finds its own
+work: the item with this owner. That is a success.
 """
 
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.conditions import Attr, Key
+from boto3.dynamodb.conditions import Attr, ConditionBase, Key
 from pydantic import BaseModel, ConfigDict, Field
 
+from subscriber import items
 from subscriber.messages import Granted
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
-DAY = 24 * 60 * 60
+DAY = 24 * 60 * 60  # seconds
 
 
-class State(StrEnum):
+class Status(StrEnum):
     """How far a grant has come."""
 
     HELD = "held"
     EXCHANGING = "exchanging"
     CONNECTED = "connected"  # the tokens are in the item
-    FAILED = "failed"  # Qonto refused; the item has the reason
-    LOST = "lost"  # the request left, and no answer to it was kept
+    SUPERSEDED = "superseded"  # a later code of the same authorization is connected
+    FAILED = "failed"  # not exchanged, or refused by Qonto; the item has the reason
+    LOST = "lost"  # the request left, and its response was not kept
+    REPUDIATED = "repudiated"  # by the app: another browser than the one that asked came back
 
 
 class Grant(BaseModel):
-    """What a person granted: an item of the table, without its tokens."""
+    """An event of the table, without its tokens. Times are epoch seconds."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     authorization_id: str
     event_id: str
-    state: State
+    event_time: int
+    status: Status
     client_id: str
     redirect_uri: str
+    requested_scope: str
+    granted_scope: str | None = None
     context: str | None = None
-    code: str = Field(default="", repr=False)  # gone from the item once the exchange has ended
+    code: str = Field(default="", repr=False)  # removed once the exchange has ended
     code_verifier: str | None = Field(default=None, repr=False)
-    code_expires_at: int  # epoch seconds
-    attempted_at: int | None = None  # likewise
-    expires_at: int = 0  # likewise; the table's TTL attribute, absent where there are tokens
+    code_expires_at: int
+    owner: str | None = None  # of the claim: a random name for each attempt
+    claimed_at: int | None = None
+    organization: str | None = None
+    expires_at: int = 0  # the table's TTL attribute, absent where there are tokens
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Its place among the events of one authorization."""
+        return self.event_time, self.event_id
+
+
+class CodeUsedError(Exception):
+    """Another event has had this code."""
 
 
 class ClaimedError(Exception):
-    """Somebody else has just begun to exchange this code."""
+    """The grant is not held any more: it was claimed by another delivery, or has ended."""
 
 
 class Grants:
-    """Holds grants, and lets each be exchanged once."""
+    """Stores grants, and lets each code be exchanged once."""
 
     def __init__(self, table: "Table") -> None:
-        """Take the table."""
+        """Use *table*."""
         self._table = table
-        self._condition_failed = table.meta.client.exceptions.ConditionalCheckFailedException
 
     def hold(self, event: Granted) -> Grant:
-        """Keep the grant of *event* if it is new; return it as it is in the table."""
+        """Store the grant of *event* if it is new; return it as it stands in the table."""
         expires_at = int(event.data.code_expires_at.timestamp())
         grant = Grant(
             authorization_id=event.subject,
             event_id=event.id,
-            state=State.HELD,
+            event_time=int(event.time.timestamp()),
+            status=Status.HELD,
             client_id=event.data.client_id,
             redirect_uri=event.data.redirect_uri,
+            requested_scope=event.data.requested_scope,
+            granted_scope=event.data.granted_scope,
             context=event.data.context,
             code=event.data.code,
             code_verifier=event.data.code_verifier,
             code_expires_at=expires_at,
-            expires_at=expires_at + DAY,  # outlives every redelivery of a code that still is good
+            expires_at=expires_at + DAY,  # outlives every redelivery of a code that is still good
         )
-        try:
-            self._table.put_item(
-                Item=grant.model_dump(exclude_none=True),
-                ConditionExpression=Attr("event_id").not_exists(),
-            )
-        except self._condition_failed:
-            return Grant.model_validate(
-                self._table.get_item(Key=_key(grant), ConsistentRead=True)["Item"]
-            )
-        return grant
+        item = grant.model_dump(exclude_none=True)
+        if items.put(self._table, item, Attr("event_id").not_exists()):
+            return grant
+        return self._read(grant)
+
+    def _read(self, grant: Grant) -> Grant:
+        item = self._table.get_item(Key=_key(grant), ConsistentRead=True)["Item"]
+        return Grant.model_validate(item)
 
     def of(self, authorization_id: str) -> list[Grant]:
-        """Return all grants of an authorization; another answer of Qonto's has one of its own."""
+        """Return all grants of an authorization in their order."""
         found = self._table.query(
             KeyConditionExpression=Key("authorization_id").eq(authorization_id),
-            ConsistentRead=True,  # who writes first and reads then misses nothing
+            ConsistentRead=True,  # whoever writes first and then reads misses nothing
         )
-        return [Grant.model_validate(item) for item in found["Items"]]
+        return sorted(map(Grant.model_validate, found["Items"]), key=lambda grant: grant.order)
 
-    def claim(self, grant: Grant, now: int) -> None:
-        """Put on record that the exchange begins.
+    def claim(self, grant: Grant, now: int) -> Grant:
+        """Lock the code, then record the attempt under an owner of its own.
 
         Raises:
-            ClaimedError: it has begun already.
+            CodeUsedError: another event has locked this code.
+            ClaimedError: the grant is not held any more.
 
         """
-        try:
-            self._update(
-                grant,
-                "SET #state = :exchanging, attempted_at = :now",
-                {":exchanging": State.EXCHANGING, ":now": now},
-                Attr("state").eq(State.HELD),
-            )
-        except self._condition_failed as error:
-            raise ClaimedError from error
+        self._lock(grant)
+        claim = {
+            "status": Status.EXCHANGING,
+            "owner": secrets.token_hex(16),
+            "claimed_at": now,
+        }
+        held = Attr("status").eq(Status.HELD)
+        if not self._update(grant, held, claim) and self._read(grant).owner != claim["owner"]:
+            raise ClaimedError
+        return grant.model_copy(update=claim)
 
-    def release(self, grant: Grant) -> None:
-        """Take the claim back: for a request that certainly never left, and for no other."""
-        self._update(
-            grant,
-            "SET #state = :held REMOVE attempted_at",
-            {":held": State.HELD},
-            Attr("state").eq(State.EXCHANGING),
-        )
+    def _lock(self, grant: Grant) -> None:
+        """Lock the code for good, because Qonto does not forget a used one either.
 
-    def connect(self, grant: Grant, tokens: dict[str, Any]) -> None:
-        """Keep the tokens in the place of the code, for good."""
-        self._update(
-            grant,
-            "SET #state = :connected, tokens = :tokens REMOVE code, code_verifier, expires_at",
-            {":connected": State.CONNECTED, ":tokens": tokens},
-        )
+        Ory Hydra, which Qonto runs, knows a code by its signature, the part after the dot. It
+        revokes the tokens of a used one before it looks at the rest.
+        """
+        signature = grant.code.rpartition(".")[2]
+        digest = hashlib.sha256(signature.encode()).hexdigest()
+        event = f"{grant.authorization_id}/{grant.event_id}"
+        lock = {"authorization_id": f"code.{digest}", "event_id": "lock", "locked_by": event}
+        free = Attr("locked_by").not_exists() | Attr("locked_by").eq(event)
+        if not items.put(self._table, lock, free):
+            raise CodeUsedError
 
-    def fail(self, grant: Grant, reason: str) -> None:
-        """Put on record that Qonto refused."""
-        self._update(
-            grant,
-            "SET #state = :failed, reason = :reason REMOVE code, code_verifier",
-            {":failed": State.FAILED, ":reason": reason},
-        )
+    def release(self, claimed: Grant) -> None:
+        """Undo the claim: only for a request that certainly never left."""
+        held = {"status": Status.HELD}
+        self._update(claimed, _claim_of(claimed), held, ("owner", "claimed_at"))
 
-    def lose(self, grant: Grant, reason: str) -> None:
-        """Put on record that nobody knows what Qonto answered."""
-        self._update(
-            grant,
-            "SET #state = :lost, reason = :reason REMOVE code, code_verifier",
-            {":lost": State.LOST, ":reason": reason},
-            Attr("state").eq(State.EXCHANGING),  # never over tokens
-        )
+    def connect(self, claimed: Grant, tokens: dict[str, Any]) -> bool:
+        """Store the tokens in the place of the code; tell whether they are in the table."""
+        connected = {"status": Status.CONNECTED, "tokens": tokens}
+        removed = ("code", "code_verifier", "expires_at")
+        if self._update(claimed, _claim_of(claimed), connected, removed):
+            return True
+        return self._read(claimed).status is Status.CONNECTED
+
+    def name(self, connected: Grant, organization: str) -> None:
+        """Store the name of the organisation that the tokens open."""
+        values = {"organization": organization}
+        self._update(connected, Attr("status").eq(Status.CONNECTED), values)
+
+    def refuse(self, held: Grant, reason: str) -> None:
+        """Record that the code is not exchanged."""
+        self._end(held, Attr("status").eq(Status.HELD), status=Status.FAILED, reason=reason)
+
+    def fail(self, claimed: Grant, reason: str) -> None:
+        """Record that Qonto refused the code, or that its tokens were refused."""
+        self._end(claimed, _claim_of(claimed), status=Status.FAILED, reason=reason)
+
+    def lose(self, claimed: Grant, reason: str) -> bool:
+        """Record that nobody knows what Qonto did with the code; tell whether this call did."""
+        return self._end(claimed, _claim_of(claimed), status=Status.LOST, reason=reason)
+
+    def supersede(self, grant: Grant, now: int) -> None:
+        """Remove the code or the tokens of *grant*, because a later grant is connected."""
+        unclaimed = Attr("status").is_in([Status.HELD, Status.CONNECTED])
+        self._end(grant, unclaimed, status=Status.SUPERSEDED, expires_at=now + DAY)
+
+    def repudiate(self, grant: Grant, now: int) -> None:
+        """Remove the code or the tokens of *grant*, whatever its status."""
+        stored = Attr("event_id").exists()
+        self._end(grant, stored, status=Status.REPUDIATED, expires_at=now + DAY)
+
+    def _end(self, grant: Grant, condition: ConditionBase, **values: str | int) -> bool:
+        """Set *values* and remove all secrets, if *condition* holds; tell whether it did."""
+        return self._update(grant, condition, values, ("code", "code_verifier", "tokens"))
 
     def _update(
         self,
         grant: Grant,
-        expression: str,
-        values: dict[str, Any],
-        condition: Any = Attr("event_id").exists(),  # noqa: ANN401, B008 - boto3's conditions
-    ) -> None:
-        self._table.update_item(
-            Key=_key(grant),
-            UpdateExpression=expression,
-            ExpressionAttributeNames={"#state": "state"},  # a reserved word
-            ExpressionAttributeValues=values,
-            ConditionExpression=condition,
-        )
+        condition: ConditionBase,
+        values: Mapping[str, Any],
+        removed: Sequence[str] = (),
+    ) -> bool:
+        return items.update(self._table, _key(grant), condition, values, removed)
 
 
-def _key(grant: Grant) -> dict[str, Any]:
+def _claim_of(claimed: Grant) -> ConditionBase:
+    return Attr("status").eq(Status.EXCHANGING) & Attr("owner").eq(claimed.owner)
+
+
+def _key(grant: Grant) -> dict[str, str]:
     return {"authorization_id": grant.authorization_id, "event_id": grant.event_id}

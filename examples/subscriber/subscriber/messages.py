@@ -1,23 +1,27 @@
-"""The two kinds of message in the queue: the pair's event, and the app's confirmation."""
+"""The messages in the queue: the connector's event, and the app's confirmation and repudiation."""
 
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 type Text = Annotated[str, Field(min_length=1)]
+type Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
 class _Message(BaseModel):
-    # What is not named is ignored: the pair may add members. Errors quote no code.
+    # Errors must not quote a code.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class GrantedData(_Message):
-    """Of the event's data, what the exchange needs."""
+    """The members of the event's data that the exchange needs."""
 
+    environment: Text
     client_id: Text
     redirect_uri: Text
     token_endpoint: Text
+    requested_scope: str
+    granted_scope: str | None = None
     code: Annotated[Text, Field(repr=False)]
     code_expires_at: AwareDatetime
     code_verifier: Annotated[str | None, Field(repr=False)] = None
@@ -25,22 +29,40 @@ class GrantedData(_Message):
 
 
 class Granted(_Message):
-    """Qonto sent a code. ``id`` is one code's, ``subject`` is the ``authorization_id``."""
+    """Qonto sent a code. Other members are ignored, because the connector may add some.
+
+    Attributes:
+        id: names the code's event; a second delivery has the same one.
+        subject: the ``authorization_id``.
+
+    """
 
     specversion: Literal["1.0"]
     id: Text
+    source: Text
     type: Literal["qonto-connect.authorization.granted.v1"]
-    subject: Text
+    subject: Uuid
+    time: AwareDatetime
     data: GrantedData
 
 
 class Confirmation(_Message):
-    """The browser came back to the app, into the very session that asked for this context."""
+    """The browser came back to the app, in the session that asked for this context."""
 
-    authorization_id: Text
+    model_config = ConfigDict(extra="forbid")
+
+    authorization_id: Uuid
     context: Text
 
 
-MESSAGE: TypeAdapter[Granted | Confirmation] = TypeAdapter(
-    Granted | Confirmation, config=ConfigDict(hide_input_in_errors=True)
+class Repudiation(Confirmation):
+    """The authorization came back to the app in a browser that did not ask for it."""
+
+    model_config = ConfigDict(extra="ignore")  # the tokens must go, whatever else it says
+
+    repudiated: Literal[True]
+
+
+MESSAGE: TypeAdapter[Granted | Confirmation | Repudiation] = TypeAdapter(
+    Granted | Confirmation | Repudiation, config=ConfigDict(hide_input_in_errors=True)
 )

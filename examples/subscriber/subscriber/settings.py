@@ -1,4 +1,4 @@
-"""What the stack tells the function, from its environment."""
+"""The settings that the stack gives the function in its environment."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +11,13 @@ class Settings(BaseModel):
     grant_table_name: str
     connection_table_name: str
     client_secret_arn: str
+    qonto_environment: str
+    client_id: str
     token_endpoint: str
     api_url: str
     require_confirmation: bool
+
+    @property
+    def source(self) -> str:
+        """The ``source`` of the events of this environment and client."""
+        return f"/qonto-connect/{self.qonto_environment}/{self.client_id}"
