@@ -121,7 +121,8 @@ def _run(port: int, processes: ExitStack) -> str:
         subscriber["QUEUE_URL"] = example.resources["Queue"]
     app = {
         "APP_URL": url["app"],
-        "PAIR_URL": url["pair"],
+        "CONNECTOR_URL": url["pair"],
+        "DATABASE": f"{directory}/ledgerly.sqlite",
         "FOOTER_URL": url["subscriber"],
         "QUEUE_URL": example.resources["Queue"],
         "CONNECTION_TABLE_NAME": example.resources["ConnectionTable"],
@@ -188,11 +189,13 @@ def _deploy(aws: LocalAws, client: dict[str, str], return_url: str) -> Stack:
 
 def _deploy_example(aws: LocalAws, client: dict[str, str], topic_arn: str) -> Stack:
     """Deploy the subscriber, and put the client secret in, if there is one."""
-    environment = client["QONTO_ENVIRONMENT"]
-    example = aws.deploy(
-        {"TopicArn": topic_arn, "QontoEnvironment": environment, "AppRoleArn": APP_ROLE_ARN},
-        infra.load(live.EXAMPLE),
-    )
+    parameters = {
+        "TopicArn": topic_arn,
+        "QontoEnvironment": client["QONTO_ENVIRONMENT"],
+        "ClientId": client["CLIENT_ID"],
+        "AppRoleArn": APP_ROLE_ARN,
+    }
+    example = aws.deploy(parameters, infra.load(live.EXAMPLE))
     names = ("CLIENT_SECRET", "STAGING_TOKEN")
     aws.secrets.put_secret_value(
         SecretId=example.resources["ClientSecret"],

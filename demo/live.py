@@ -44,6 +44,7 @@ EXAMPLE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
 # A laptop need not wait for the queue's own visibility time-out.
 RETRY_SECONDS = 5
 LOOKS_PER_SECOND = 4
+OPEN = {"held", "by-hand", "exchanging", "connected"}  # statuses that may change
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'",
@@ -74,11 +75,11 @@ class Event(BaseModel):
 class Entry:
     """A message as it is shown: `message` is without secrets, `grant` is what the example keeps.
 
-    `state` is the grant's, or *by-hand* for want of a client secret, *expired* when the code died
+    `status` is the grant's, or *by-hand* without a client secret, *expired* when the code died
     unused, *not-granted* where there is none, *invalid* for what is no event.
     """
 
-    state: str
+    status: str
     event: Event | None = None
     message: str = ""
     deliveries: int = 1
@@ -112,9 +113,9 @@ class Live:
         if entry:
             entry.deliveries += 1
         else:
-            state = "held" if self._look else "by-hand"
+            status = "held" if self._look else "by-hand"
             entry = Entry(
-                state if event.data.code_expires_at else "not-granted",
+                status if event.data.code_expires_at else "not-granted",
                 event,
                 _readable(body, codes_in_full=self._look is None),
             )
@@ -125,17 +126,17 @@ class Live:
     async def look(self) -> None:
         """See what has become of the messages that were not at their end."""
         for entry in self.entries:
-            if not entry.event or entry.state not in {"held", "by-hand", "exchanging"}:
+            if not entry.event or entry.status not in OPEN:
                 continue
             if self._look:
                 entry.grant = await anyio.to_thread.run_sync(self._look, entry.event)
-            state = entry.grant.get("state", entry.state)
+            status = entry.grant.get("status", entry.status)
             good_until = entry.event.data.code_expires_at
             dead = good_until is not None and self._now() >= good_until.timestamp()
-            if dead and state in {"held", "by-hand"}:
-                state = "expired"
-            if state != entry.state:
-                entry.state = state
+            if dead and status in {"held", "by-hand"}:
+                status = "expired"
+            if status != entry.status:
+                entry.status = status
                 self._changed(entry)
 
     async def watch(self, ending: anyio.Event) -> AsyncGenerator[Entry]:
@@ -230,8 +231,8 @@ def keep_polling(queue_url: str, handler: gateway.Handler, stopped: threading.Ev
 def create() -> Starlette:
     """Return the page, with the example running beside it (a factory for uvicorn).
 
-    ``RAW_QUEUE_URL`` gets all messages. ``QUEUE_URL`` is the example's queue; without it the
-    example does not run, for want of a client secret.
+    ``RAW_QUEUE_URL`` gets all messages. ``QUEUE_URL`` is the example's queue. Without a client
+    secret it is not set, and the example does not run.
     """
     queue_url = os.environ.get("QUEUE_URL")
     look = None

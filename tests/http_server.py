@@ -11,8 +11,16 @@ from starlette.types import ASGIApp
 
 
 @contextmanager
-def serving(application: ASGIApp, **config: Any) -> Iterator[int]:  # noqa: ANN401 - uvicorn's own
-    """Serve *application* on 127.0.0.1 while the block runs, and give the block the port."""
+def serving(
+    application: ASGIApp,
+    port: int = 0,
+    /,
+    **config: Any,  # noqa: ANN401 - uvicorn's own
+) -> Iterator[int]:
+    """Serve *application* on 127.0.0.1 while the block runs, and give the block the port.
+
+    The *port* 0 is any free one.
+    """
     server = uvicorn.Server(
         uvicorn.Config(
             application,
@@ -24,7 +32,7 @@ def serving(application: ASGIApp, **config: Any) -> Iterator[int]:  # noqa: ANN4
             **config,
         )
     )
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

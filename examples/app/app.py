@@ -1,124 +1,166 @@
-"""Ledgerly, an app that lets its customers connect their Qonto account: what to copy.
+"""Ledgerly, an app that lets its users connect their Qonto account: what to copy.
 
-The app itself sees no code and no token. It keeps a random one-time `context` in the session that
-asks for a connection; when the browser is back with it, this session did ask, and the app confirms
-the pair (authorization_id, context) to the subscriber, which exchanges no other code.
+The app sees no code and no token. It makes a random `context` for the session that asks. When the
+browser is back with it, in that session, the app confirms (authorization_id, context) to the
+subscriber, which exchanges no other code. If another browser comes back, somebody forwarded their
+link: the app then repudiates what that browser has shown.
 """
 
 import hmac
-import json
+import logging
 import os
 import re
 import secrets
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
-    from mypy_boto3_sqs import SQSClient
+from examples.app.contexts import Asked, Contexts, sha256
+from examples.app.sessions import LIFETIME, Session, Sessions
+from examples.app.subscriber import Subscriber
+from examples.app.web import Guard, content_security_policy, cookie, is_users, origin, redirect
 
-MAX_CONTEXTS = 5  # so many tabs may be connecting at a time
-CODE_LIFETIME = 600  # seconds; after them, nothing can come of a connection that is still pending
+CODE_LIFETIME = 600  # seconds; after them, a connection that is still pending will not come
+STATUSES = {"pending", "connected", "failed", "expired", "lost", "repudiated"}
 AUTHORIZATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-templates = Jinja2Templates(Path(__file__).parent / "templates")
+HERE = Path(__file__).parent
+logger = logging.getLogger(__name__)
+templates = Jinja2Templates(HERE / "templates")
 
 
-@dataclass(frozen=True)
-class Subscriber:
-    """The two things that the app does with the subscriber's stack, and all that it may do."""
-
-    sqs: "SQSClient"
-    queue_url: str
-    connections: "Table"
-
-    def confirm(self, pair: dict[str, str]) -> None:
-        """Confirm that this app's own session asked for what this browser finished."""
-        self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=json.dumps(pair))
-
-    def connection(self, pair: dict[str, str]) -> dict[str, str | None]:
-        """Return the pair's `status`, and its `organization` where that is known."""
-        item = self.connections.get_item(Key=dict(pair)).get("Item", {})
-        return {name: str(item[name]) for name in ("status", "organization") if item.get(name)}
-
-
-@dataclass(frozen=True)
 class Ledgerly:
-    """The app's pages; `footer_url` leads to where the demo shows what goes on behind."""
+    """The app's pages."""
 
-    app_url: str
-    pair_url: str
-    subscriber: Subscriber
-    footer_url: str = ""
+    footer_url = ""  # of the demo's live page
+
+    def __init__(
+        self,
+        app_url: str,
+        connector_url: str,
+        subscriber: Subscriber,
+        sessions: Sessions,
+        contexts: Contexts,
+    ) -> None:
+        """Use the addresses at which browsers reach the app and the connector."""
+        self.app_url = origin(app_url)
+        self.connector_url = origin(re.sub(r"/start/?\s*$", "", connector_url))
+        self.subscriber = subscriber
+        self.sessions = sessions
+        self.contexts = contexts
+        self._secure = self.app_url.startswith("https:")
+        # With this prefix, no neighbouring host can set these cookies. It takes https.
+        prefix = "__Host-" if self._secure else ""
+        self.session_cookie, self.browser_cookie = f"{prefix}ledgerly", f"{prefix}ledgerly-browser"
 
     def home(self, request: Request) -> Response:
         """Show the button."""
         return self._page(request, "home")
 
-    def connect(self, request: Request) -> Response:
-        """Send the browser to the pair with a fresh context, kept in the session that asks."""
-        context = secrets.token_urlsafe(32)
-        request.session["contexts"] = [*_contexts(request), context][-MAX_CONTEXTS:]
+    async def connect(self, request: Request) -> Response:
+        """Send the browser to the connector, with a new context of the session that asks."""
+        session = self._session(request)
+        if session is None or not await _has_token(request, session):
+            return redirect("/out-of-date", "_")  # another site's request must set no cookie
+        browser = cookie(request, self.browser_cookie) or secrets.token_urlsafe(32)
+        context = self.contexts.ask(session.id, browser)
         query = urlencode({"context": context, "return_to": f"{self.app_url}/connected"})
-        # Whatever fragment the browser is at, it must not take it along.
-        return RedirectResponse(f"{self.pair_url}/start?{query}#", HTTPStatus.FOUND)
+        response = redirect(f"{self.connector_url}/start?{query}")
+        self._set_cookie(response, self.browser_cookie, browser)
+        return response
 
     def connected(self, request: Request) -> Response:
-        """Take the browser back from the pair, and confirm only what this session asked for."""
+        """Handle the browser's return, and confirm only what this session asked for."""
+        if not is_users(request):
+            return Response(status_code=HTTPStatus.TOO_EARLY)
         authorization_id = request.query_params.get("authorization_id", "")
-        context = request.query_params.get("context", "")
         outcome = request.query_params.get("outcome", "")
-        pair = {"authorization_id": authorization_id, "context": context}
-        if request.session.get("connection", {}).get("pair") == pair:
-            # A browser that repeats its callback comes back here again.
-            return _see_other("/connection")
-        asked = any(_same(context, each) for each in _contexts(request))
-        if not asked or not AUTHORIZATION_ID.fullmatch(authorization_id):
-            return _see_other("/not-asked")
-        if outcome == "granted":
+        asked = self.contexts.asked(request.query_params.get("context", ""))
+        if asked is None:
+            return redirect("/", "_")  # a link back without parameters, for one
+        if not AUTHORIZATION_ID.fullmatch(authorization_id):
+            return redirect("/not-asked", "_")
+        if sha256(cookie(request, self.browser_cookie) or "") != asked.browser:
+            return self._repudiate(request, asked, authorization_id)
+        if asked.is_over:
+            return redirect("/", "_")
+        session = self._session(request)
+        if session is None or session.id != asked.session_id:
+            return redirect("/signed-out", "_")
+        if not self.contexts.use(asked, authorization_id, outcome):
+            return redirect("/not-asked", "_")
+        if outcome == "granted" and not asked.confirmed:
             try:
-                self.subscriber.confirm(pair)
-            except (BotoCoreError, ClientError):
-                # The context stays in the session: the same address can be tried again.
+                self.subscriber.confirm(asked.confirmation(authorization_id))
+            except (BotoCoreError, ClientError) as error:
+                logger.warning("Not confirmed: %s", error)
                 return self._page(request, "unconfirmed", HTTPStatus.SERVICE_UNAVAILABLE)
-        request.session["contexts"] = [c for c in _contexts(request) if not _same(context, c)]
-        request.session["connection"] = {"pair": pair, "outcome": outcome, "at": int(time.time())}
-        return _see_other("/connection")
+            self.contexts.set_confirmed(asked)
+        return redirect("/connection", "_")
+
+    def _repudiate(self, request: Request, asked: Asked, authorization_id: str) -> Response:
+        """Let nobody use what this browser has shown: neither here nor at the subscriber."""
+        self.contexts.repudiate(asked)
+        try:
+            self.subscriber.repudiate(asked.confirmation(authorization_id))
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("Not repudiated: %s", error)
+            return self._page(request, "unrepudiated", HTTPStatus.SERVICE_UNAVAILABLE)
+        return redirect("/not-asked", "_")
+
+    def out_of_date(self, request: Request) -> Response:
+        """Say that the button's page was not of this session."""
+        return self._page(request, "out-of-date", HTTPStatus.FORBIDDEN)
 
     def not_asked(self, request: Request) -> Response:
-        """Say that this session did not ask for what came back, at an address that says nothing."""
+        """Say that this browser did not ask, at an address that shows nothing."""
         return self._page(request, "not-asked", HTTPStatus.FORBIDDEN)
 
+    def signed_out(self, request: Request) -> Response:
+        """Say that the session which asked has ended."""
+        return self._page(request, "signed-out", HTTPStatus.FORBIDDEN)
+
     def connection(self, request: Request) -> Response:
-        """Say how the connection stands; it stands when the subscriber has the tokens."""
-        connection = request.session.get("connection")
-        if connection is None:
-            return _see_other("/")
-        if connection["outcome"] != "granted":
-            denied_or_expired = connection["outcome"] in {"denied", "expired"}
-            return self._page(request, connection["outcome"] if denied_or_expired else "failed")
+        """Show the status of the connection; it is one when the subscriber has the tokens."""
+        session = self._session(request)
+        asked = self.contexts.latest(session.id) if session else None
+        if asked is None:
+            return redirect("/", "_")
+        if asked.outcome != "granted":
+            known = asked.outcome in {"denied", "expired"}
+            return self._page(request, str(asked.outcome) if known else "failed")
         try:
-            found = self.subscriber.connection(connection["pair"])
-        except (BotoCoreError, ClientError):
+            found = self.subscriber.connection(asked.confirmation(str(asked.authorization_id)))
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("Status not read: %s", error)
             found = {}
-        status = found.get("status") or "pending"
-        if status == "pending" and time.time() > connection["at"] + CODE_LIFETIME:
+        status = found.get("status", "pending")
+        status = status if status in STATUSES else "pending"
+        if status == "pending" and time.time() > (asked.returned_at or 0) + CODE_LIFETIME:
             status = "expired"  # the event never came
         return self._page(request, status, organization=found.get("organization"))
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session."""
+        session = self._session(request)
+        if session and await _has_token(request, session):
+            self.sessions.end(session)
+        return redirect("/", "_")
+
+    def _session(self, request: Request) -> Session | None:
+        value = cookie(request, self.session_cookie)
+        return self.sessions.find(value) if value else None
 
     def _page(
         self,
@@ -127,48 +169,64 @@ class Ledgerly:
         status: HTTPStatus = HTTPStatus.OK,
         organization: str | None = None,
     ) -> Response:
-        context = {"page": name, "organization": organization, "footer_url": self.footer_url}
-        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        return templates.TemplateResponse(request, "page.html", context, status, headers)
+        new_cookie, session = "", self._session(request)
+        if session is None:
+            if not is_users(request):
+                return Response(status_code=HTTPStatus.TOO_EARLY)
+            new_cookie, session = self.sessions.new()
+        nonce = secrets.token_urlsafe(16)
+        context = {
+            "page": name,
+            "organization": organization,
+            "session": session,
+            "footer_url": self.footer_url,
+            "nonce": nonce,
+        }
+        response = templates.TemplateResponse(request, "page.html", context, status)
+        response.headers["Content-Security-Policy"] = content_security_policy(nonce)
+        if new_cookie:
+            self._set_cookie(response, self.session_cookie, new_cookie)
+        if cookie(request, self.browser_cookie) is None:  # here too: two tabs may connect at once
+            self._set_cookie(response, self.browser_cookie, secrets.token_urlsafe(32))
+        return response
+
+    def _set_cookie(self, response: Response, name: str, value: str) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=LIFETIME,
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",  # "strict" would not be sent on the way back from Qonto
+        )
 
 
-def create_app(ledgerly: Ledgerly, session_secret: str) -> Starlette:
-    """Put the pages behind their routes, and a signed session cookie before them."""
-    return Starlette(
+async def _has_token(request: Request, session: Session) -> bool:
+    """Tell whether the form is one of *session*'s own pages."""
+    async with request.form() as form:
+        token = str(form.get("token", ""))
+    return hmac.compare_digest(token.encode(), session.token.encode())
+
+
+def create_app(ledgerly: Ledgerly) -> Starlette:
+    """Put the pages behind their routes."""
+    app = Starlette(
         routes=[
             Route("/", ledgerly.home),
-            Route("/connect", ledgerly.connect),
+            Route("/connect", lambda _request: redirect("/", "_")),
+            Route("/connect", ledgerly.connect, methods=["POST"]),
             Route("/connected", ledgerly.connected),
             Route("/connection", ledgerly.connection),
             Route("/not-asked", ledgerly.not_asked),
+            Route("/out-of-date", ledgerly.out_of_date),
+            Route("/signed-out", ledgerly.signed_out),
+            Route("/sign-out", ledgerly.sign_out, methods=["POST"]),
+            Route("/style.css", lambda _request: FileResponse(HERE / "style.css")),
         ],
-        middleware=[
-            Middleware(
-                SessionMiddleware,
-                secret_key=session_secret,
-                session_cookie="ledgerly",
-                same_site="lax",  # "strict" would leave it behind on the way back from Qonto
-                https_only=ledgerly.app_url.startswith("https:"),
-            )
-        ],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=Guard(ledgerly.app_url))],
     )
-
-
-def _see_other(path: str) -> Response:
-    """Send the browser to a page of the app.
-
-    The fragment is the app's own: a browser copies the one that it is at to a redirect without.
-    """
-    return RedirectResponse(f"{path}#_", HTTPStatus.SEE_OTHER)
-
-
-def _contexts(request: Request) -> list[str]:
-    contexts: list[str] = request.session.get("contexts", [])
-    return contexts
-
-
-def _same(given: str, kept: str) -> bool:
-    return hmac.compare_digest(given.encode(), kept.encode())
+    app.router.redirect_slashes = False  # Starlette's own redirect has no fragment
+    return app
 
 
 def create() -> Starlette:
@@ -178,12 +236,13 @@ def create() -> Starlette:
         os.environ["QUEUE_URL"],
         boto3.resource("dynamodb").Table(os.environ["CONNECTION_TABLE_NAME"]),
     )
-    return create_app(
-        Ledgerly(
-            os.environ["APP_URL"],
-            os.environ["PAIR_URL"],
-            subscriber,
-            os.environ.get("FOOTER_URL", ""),
-        ),
-        session_secret=os.environ.get("SESSION_SECRET") or secrets.token_urlsafe(32),
+    database = Path(os.environ["DATABASE"])
+    ledgerly = Ledgerly(
+        os.environ["APP_URL"],
+        os.environ["CONNECTOR_URL"],
+        subscriber,
+        Sessions(database),
+        Contexts(database),
     )
+    ledgerly.footer_url = os.environ.get("FOOTER_URL", "")
+    return create_app(ledgerly)

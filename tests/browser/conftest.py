@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from demo.local_aws import LocalAws, free_port
 from demo.template import ROOT
-from examples.app.app import Ledgerly, Subscriber, create_app
+from examples.app.app import Ledgerly, create_app
+from examples.app.contexts import Contexts
+from examples.app.sessions import Sessions
+from examples.app.subscriber import Subscriber
 from tests.browser.site import Site, serve_site
 from tests.demo_process import running
 from tests.http_server import serving
@@ -65,13 +69,26 @@ def site(served: Site) -> Site:
 
 
 @pytest.fixture(scope="module")
-def example_app(served: Site) -> Iterator[str]:
-    """The URL of the running example app, which reaches no subscriber."""
-    unreachable: Any = None
-    ledgerly = Ledgerly(served.app, served.connector, Subscriber(unreachable, "", unreachable))
-    with serving(create_app(ledgerly, "a-secret-of-the-test")) as port:
-        # Not localhost: WebKit has learnt from the connector to visit it over TLS alone.
-        yield f"http://127.0.0.1:{port}"
+def connection() -> dict[str, str]:
+    """The item that the running example app reads from the subscriber's table."""
+    return {"status": "pending"}
+
+
+@pytest.fixture(scope="module")
+def example_app(
+    served: Site, connection: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of the running example app, whose confirmations reach no subscriber."""
+    port = free_port()
+    # Not localhost: WebKit has learnt from the connector to visit it over TLS alone.
+    url = f"http://127.0.0.1:{port}"
+    queue: Any = SimpleNamespace(send_message=lambda **_: None)
+    table: Any = SimpleNamespace(get_item=lambda **_: {"Item": connection})
+    database = tmp_path_factory.mktemp("app") / "ledgerly.sqlite"
+    subscriber, stores = Subscriber(queue, "", table), (Sessions(database), Contexts(database))
+    ledgerly = Ledgerly(url, served.connector, subscriber, *stores)
+    with serving(create_app(ledgerly), port):
+        yield url
 
 
 @pytest.fixture(scope="module")  # while it runs, other tests cannot run an event loop

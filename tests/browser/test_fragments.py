@@ -22,8 +22,12 @@ ARRIVALS = {
     ),
     "start": ("{connector}/start", "{qonto}/sign-in?login_challenge="),
     "callback": ("{connector}/callback", "{connector}/callback/invalid-request#_"),
-    "app's button": ("{app}/connect", "{qonto}/sign-in?login_challenge="),
-    "app's return": ("{app}/connected", "{app}/not-asked#_"),
+    "app's button": ("{app}/connect", "{app}/#_"),
+    "app's return": ("{app}/connected", "{app}/#_"),
+    "forged return to the app": (
+        "{app}/connected?authorization_id=a&outcome=granted&context=forged",
+        "{app}/#_",
+    ),
     "app's connection": ("{app}/connection", "{app}/#_"),
 }
 

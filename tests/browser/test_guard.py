@@ -1,7 +1,7 @@
 """A page of another site on the developer's machine, and what it can do to the demo.
 
 Chromium and Firefox let such a page send requests to any port of the loopback. Without the guard
-ministack does what they say, and the page can read its answers.
+ministack does what they say, and the page can read its responses.
 """
 
 import json
@@ -20,6 +20,7 @@ from demo.local_aws import LocalAws, ministack
 from tests.browser.conftest import Demo
 from tests.browser.firefox import FIREFOX, firefox
 from tests.http_server import serving
+from tests.slow import slow
 from tests.unguarded import ministack_without_a_guard
 
 # Each attempt makes a queue of its own name; the last one reads a secret.
@@ -62,7 +63,7 @@ SECRET = "of-the-client"
 type Visit = Callable[[str, str], object]
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(scope="module", params=["chromium", pytest.param("firefox", marks=slow)])
 def visit(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Visit]:
     """Go to an address in a browser, and return the value of an expression there."""
     if request.param == "chromium":
@@ -117,7 +118,8 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
     )
 
 
-def test_no_port_of_the_demo_can_be_read_from_another_site(visit: Visit, demo: Demo) -> None:
+@slow
+def test_another_site_reads_no_port(visit: Visit, demo: Demo) -> None:
     """Neither by another site's page nor by one whose own name leads here: *.localhost does."""
     ports = [*range(demo.port, demo.port + 5)]
 

@@ -1,4 +1,4 @@
-"""``make demo``, as whoever types it sees it."""
+"""``make demo``, as its user sees it."""
 
 import http.client
 import os
@@ -14,7 +14,7 @@ from tests.demo_process import DEMO, SHELL, running
 
 
 def refusal(**environment: str) -> str:
-    """Run a demo that can't start; return the one line on stderr."""
+    """Run a demo that cannot start; return its one line on stderr."""
     done = subprocess.run(
         DEMO,
         cwd=ROOT,
@@ -41,9 +41,7 @@ def location(port: int) -> str:
 @pytest.mark.parametrize(
     ("stop", "terminal"), [(signal.SIGINT, "utf-8"), (signal.SIGTERM, "ascii")]
 )
-def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(
-    stop: signal.Signals, terminal: str
-) -> None:
+def test_signal_stops_the_demo_without_leftovers(stop: signal.Signals, terminal: str) -> None:
     port = free_port(5)
 
     with running(PORT=str(port), PYTHONIOENCODING=terminal) as (process, lines):
@@ -62,7 +60,7 @@ def test_the_demo_runs_until_it_is_told_to_stop_and_leaves_nothing(
             socket.create_connection(("127.0.0.1", each))
 
 
-def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
+def test_stopped_process_stops_the_demo_by_name() -> None:
     port = free_port(5)
 
     with running(PORT=str(port)) as (process, _):
@@ -85,7 +83,7 @@ def test_if_one_process_stops_the_demo_stops_and_says_which() -> None:
     assert process.returncode == 1
 
 
-def test_with_a_client_of_qontos_the_demo_talks_to_qonto() -> None:
+def test_client_of_the_user_leads_to_qonto() -> None:
     port = free_port(5)
 
     with running(
@@ -104,13 +102,13 @@ def test_with_a_client_of_qontos_the_demo_talks_to_qonto() -> None:
 
 
 @pytest.mark.parametrize("value", ["http", "80", "65532", "-1", "8000.0"])
-def test_a_port_that_cannot_be_used_is_refused(value: str) -> None:
+def test_invalid_port_is_refused(value: str) -> None:
     assert refusal(PORT=value) == (
         f"demo: PORT must be a number from 1024 to 65531, not '{value}'."
     )
 
 
-def test_a_port_that_is_taken_is_named() -> None:
+def test_used_port_is_named() -> None:
     first = free_port(5)
     with socket.create_server(("127.0.0.1", first + 3)):
         line = refusal(PORT=str(first))
@@ -135,5 +133,5 @@ def test_a_port_that_is_taken_is_named() -> None:
         ),
     ],
 )
-def test_a_client_that_cannot_be_is_refused(environment: dict[str, str], line: str) -> None:
+def test_invalid_client_is_refused(environment: dict[str, str], line: str) -> None:
     assert refusal(PORT=str(free_port(5)), **environment) == line

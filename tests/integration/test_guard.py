@@ -110,7 +110,7 @@ def test_a_port_serves_its_own_clients_and_no_other_site(
 
 
 @pytest.mark.parametrize("name", ["app", "pair", "subscriber", "qonto"])
-def test_the_other_name_of_this_machine_leads_to_the_own_one(port: int, name: str) -> None:
+def test_other_loopback_name_leads_to_own_url(port: int, name: str) -> None:
     its_port, path = port + list(HOSTS).index(name), REQUESTS[name].path
     other = LOOPBACK if HOSTS[name] == LOCALHOST else LOCALHOST
 
@@ -120,7 +120,7 @@ def test_the_other_name_of_this_machine_leads_to_the_own_one(port: int, name: st
     assert headers["location"] == f"http://{HOSTS[name]}:{its_port}{path}"
 
 
-def test_a_shell_of_the_demos_user_can_be_a_client_of_its_local_aws(port: int) -> None:
+def test_shell_of_the_user_reaches_local_aws(port: int) -> None:
     program = "import boto3; print(len(boto3.client('sns').list_topics()['Topics']))"
 
     done = subprocess.run(
@@ -134,7 +134,7 @@ def test_a_shell_of_the_demos_user_can_be_a_client_of_its_local_aws(port: int) -
     assert done.stdout == "1\n", done.stderr
 
 
-def test_the_access_key_is_another_in_each_run_and_for_its_owner_alone(port: int) -> None:
+def test_access_key_is_random_and_private(port: int) -> None:
     with ministack() as another:
         assert another.access_key != local_aws(port).access_key
     assert variables_file(port).stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""The live page shows what came and how it stands, and no secret that still is one."""
+"""The live page shows each event and its status, and shortens their secrets."""
 
 import asyncio
 import json
@@ -82,14 +82,16 @@ def _rfc3339(seconds: float) -> str:
     ("grant", "sentence"),
     [
         ({}, "Waiting for the app to confirm"),
-        ({"state": "held"}, "Waiting for the app to confirm"),
-        ({"state": "exchanging"}, "exchanging the code"),
-        ({"state": "connected", "tokens": {"access_token": "a" * 94}}, "exchanged: connected"),
-        ({"state": "failed", "reason": "<b>"}, "refused the exchange: <code>&lt;b&gt;</code>"),
-        ({"state": "lost", "reason": "HTTP 500"}, "not tried again: HTTP 500"),
+        ({"status": "held"}, "Waiting for the app to confirm"),
+        ({"status": "exchanging"}, "exchanging the code"),
+        ({"status": "connected", "tokens": {"access_token": "a" * 94}}, "exchanged: connected"),
+        ({"status": "failed", "reason": "<b>"}, "exchange failed: <code>&lt;b&gt;</code>"),
+        ({"status": "lost", "reason": "HTTP 500"}, "not tried again: HTTP 500"),
+        ({"status": "superseded"}, "Replaced by a later code"),
+        ({"status": "repudiated"}, "The app repudiated it"),
     ],
 )
-def test_a_code_stands_as_the_example_says(
+def test_code_shows_the_status_of_its_grant(
     live: Live, grants: Grants, grant: dict[str, Any], sentence: str
 ) -> None:
     live.take_in(granted())
@@ -100,7 +102,7 @@ def test_a_code_stands_as_the_example_says(
     assert sentence in page(live)
 
 
-def test_a_code_that_nobody_confirmed_in_time_died_unused(live: Live, clock: Clock) -> None:
+def test_code_that_nobody_confirmed_expires(live: Live, clock: Clock) -> None:
     live.take_in(granted())
 
     clock.seconds += 600
@@ -109,10 +111,24 @@ def test_a_code_that_nobody_confirmed_in_time_died_unused(live: Live, clock: Clo
     assert "died unused, which is a normal end" in page(live)
 
 
-def test_what_is_at_its_end_is_not_looked_at_again(live: Live, grants: Grants) -> None:
+@pytest.mark.parametrize("status", ["superseded", "repudiated"])
+def test_connected_grant_can_still_end(live: Live, grants: Grants, status: str) -> None:
+    live.take_in(granted())
+    grants.item = {"status": "connected", "tokens": {"access_token": "a" * 94}}
+    asyncio.run(live.look())
+
+    grants.item = {"status": status}
+    asyncio.run(live.look())
+
+    assert f'<article class="event {status}"' in page(live)
+    assert "access token" not in page(live)
+
+
+@pytest.mark.parametrize("status", ["failed", "lost", "superseded", "repudiated"])
+def test_ended_grant_is_not_read_again(live: Live, grants: Grants, status: str) -> None:
     live.take_in(granted())
     live.take_in(event("failed", {"error": "access_denied"}) + " ")
-    grants.item = {"state": "failed", "reason": "invalid_grant"}
+    grants.item = {"status": status}
 
     for _ in range(3):
         asyncio.run(live.look())
@@ -123,7 +139,7 @@ def test_what_is_at_its_end_is_not_looked_at_again(live: Live, grants: Grants) -
 def test_secrets_are_shown_shortened(live: Live, grants: Grants) -> None:
     live.take_in(granted(code_verifier="v" * 43))
     grants.item = {
-        "state": "connected",
+        "status": "connected",
         "tokens": {"access_token": "ory_at_" + "y" * 87, "refresh_token": "ory_rt_" + "z" * 87},
     }
     asyncio.run(live.look())
@@ -135,7 +151,7 @@ def test_secrets_are_shown_shortened(live: Live, grants: Grants) -> None:
     assert CODE not in text
 
 
-def test_without_a_client_secret_the_code_is_shown_in_full(clock: Clock) -> None:
+def test_code_without_client_secret_is_shown_in_full(clock: Clock) -> None:
     live = Live(None, clock)
 
     live.take_in(granted())
@@ -159,32 +175,30 @@ def test_a_second_delivery_is_counted(live: Live) -> None:
         live.take_in(granted())
 
     assert page(live).count("<article") == 1
-    assert "2 times, taken in once" in page(live)
+    assert "2 times, shown once" in page(live)
 
 
 @pytest.mark.parametrize(
     "message", ["not JSON", "[]", granted(code_expires_at="soon"), '{"data": {}}']
 )
-def test_what_is_no_event_is_shown_without_its_text(live: Live, message: str) -> None:
+def test_invalid_event_is_shown_without_its_text(live: Live, message: str) -> None:
     live.take_in(message)
 
-    assert "not an event of the pair" in page(live)
+    assert "not an event of the connector" in page(live)
     assert CODE not in page(live)
 
 
-def test_a_late_watcher_sees_what_came_before_and_then_each_change(
-    live: Live, grants: Grants
-) -> None:
+def test_late_watcher_sees_the_past_and_each_change(live: Live, grants: Grants) -> None:
     async def watch() -> list[str]:
         ending = anyio.Event()
         entries = live.watch(ending)
-        states = [(await anext(entries)).state]
-        for state in ("exchanging", "connected"):
-            grants.item = {"state": state}
+        statuses = [(await anext(entries)).status]
+        for status in ("exchanging", "connected"):
+            grants.item = {"status": status}
             await live.look()
-            states.append((await anext(entries)).state)
+            statuses.append((await anext(entries)).status)
         ending.set()
-        return states + [entry.state async for entry in entries]
+        return statuses + [entry.status async for entry in entries]
 
     live.take_in(granted())
 

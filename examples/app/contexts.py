@@ -1,0 +1,125 @@
+"""The connections that sessions asked for, in an SQLite file that all workers share: to copy."""
+
+import hashlib
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+LIFETIME = 60 * 60  # seconds, as long as the connector's state lives
+KEPT = 24 * 60 * 60  # seconds, in which the session can look at the connection
+_SCHEMA = """CREATE TABLE IF NOT EXISTS contexts (
+    context TEXT PRIMARY KEY, session_id TEXT NOT NULL, browser TEXT NOT NULL,
+    asked_at INTEGER NOT NULL, authorization_id TEXT, outcome TEXT, returned_at REAL,
+    confirmed INTEGER NOT NULL DEFAULT 0, repudiated INTEGER NOT NULL DEFAULT 0
+)"""
+
+
+class Asked(NamedTuple):
+    """A connection that a session asked for.
+
+    Attributes:
+        context: its random name, which comes back with the browser.
+        session_id: the session's.
+        browser: the SHA-256 of the cookie of the browser that asked.
+        asked_at: when, in epoch seconds.
+        authorization_id: the connector's name for it, None until the browser is back.
+        outcome: the connector's.
+        returned_at: when the browser came back, in epoch seconds.
+        confirmed: whether the subscriber was told.
+
+    """
+
+    context: str
+    session_id: str
+    browser: str
+    asked_at: int
+    authorization_id: str | None
+    outcome: str | None
+    returned_at: float | None
+    confirmed: bool
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody came back within the hour."""
+        return self.authorization_id is None and time.time() >= self.asked_at + LIFETIME
+
+    def confirmation(self, authorization_id: str) -> dict[str, str]:
+        """Return what the subscriber knows the connection by."""
+        return {"authorization_id": authorization_id, "context": self.context}
+
+
+class Contexts:
+    """Stores who asked; every change is one statement, so that two workers cannot cross."""
+
+    def __init__(self, path: Path) -> None:
+        """Use the file at *path*, and make it if it is missing."""
+        self._path = path
+        with self._database() as database:
+            database.execute(_SCHEMA)
+
+    def ask(self, session_id: str, browser_cookie: str) -> str:
+        """Return a new context of the session, bound to the browser that has *browser_cookie*."""
+        context, now = secrets.token_urlsafe(32), int(time.time())
+        with self._database() as database:
+            database.execute("DELETE FROM contexts WHERE asked_at < ?", [now - KEPT])
+            database.execute(
+                "INSERT INTO contexts (context, session_id, browser, asked_at) VALUES (?, ?, ?, ?)",
+                [context, session_id, sha256(browser_cookie), now],
+            )
+        return context
+
+    def asked(self, context: str) -> Asked | None:
+        """Return who asked with *context*, also if that is over: others still repudiate it."""
+        return self._find("context = ?", context)
+
+    def latest(self, session_id: str) -> Asked | None:
+        """Return the connection with which the session came back last."""
+        return self._find(
+            "session_id = ? AND returned_at IS NOT NULL ORDER BY returned_at DESC", session_id
+        )
+
+    def use(self, asked: Asked, authorization_id: str, outcome: str) -> bool:
+        """Bind the context to *authorization_id*; False if it is another one's, or repudiated."""
+        with self._database() as database:
+            used = database.execute(
+                "UPDATE contexts SET authorization_id = ?1, returned_at = ?3,"
+                " outcome = CASE WHEN confirmed THEN outcome ELSE ?2 END"
+                " WHERE context = ?4 AND NOT repudiated"
+                " AND (authorization_id IS NULL OR authorization_id = ?1)",
+                [authorization_id, outcome, time.time(), asked.context],
+            )
+        return used.rowcount == 1
+
+    def repudiate(self, asked: Asked) -> None:
+        """Let nobody use the context any more."""
+        with self._database() as database:
+            database.execute(
+                "UPDATE contexts SET repudiated = 1 WHERE context = ?", [asked.context]
+            )
+
+    def set_confirmed(self, asked: Asked) -> None:
+        """Record that the subscriber was told."""
+        with self._database() as database:
+            database.execute("UPDATE contexts SET confirmed = 1 WHERE context = ?", [asked.context])
+
+    def _find(self, condition: str, *values: object) -> Asked | None:
+        with self._database() as database:
+            row = database.execute(
+                f"SELECT {', '.join(Asked._fields)} FROM contexts WHERE {condition}",  # noqa: S608 - ours
+                values,
+            ).fetchone()
+        return Asked(*row) if row else None
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path)) as database, database:
+            yield database
+
+
+def sha256(cookie: str) -> str:
+    """Return what is stored of *cookie*: a reader of the file cannot use it."""
+    return hashlib.sha256(cookie.encode()).hexdigest()
