@@ -20,7 +20,6 @@ sides of each limit. A response that is lost between function and browser is not
 check relies on a received response: from every state, a repeated callback must lead to a success.
 """
 
-from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +27,8 @@ from typing import NamedTuple
 
 from authorization import RECEIPT_LIFETIME, STATE_LIFETIME
 from state_store import CLAIM_LIFETIME
+from tests.model import exploration
+from tests.model.exploration import less, plus
 
 # In seconds, from the arrival of a callback: Lambda's INIT of 10 s, and the function's time-out.
 LONGEST_RUN = 36
@@ -119,16 +120,8 @@ class Move(NamedTuple):
         return f"{callback}: {call} {attempt} {self.name}{shown}"
 
 
-type Path = list[tuple[Move, State]]  # each move with the state after it
-type Origins = dict[State, tuple[Move, State] | None]  # each state with the last move, from where
-
-
-class Exploration(NamedTuple):
-    """The states that were visited; and the problem that was found, with a shortest path to it."""
-
-    origins: Origins
-    problem: Problem | None
-    path: Path
+type Path = exploration.Path[State, Move]
+type Exploration = exploration.Exploration[State, Move]
 
 
 @dataclass(frozen=True)
@@ -172,19 +165,7 @@ class Model:
 
     def explore(self, sought: Collection[Problem] = frozenset(Problem)) -> Exploration:
         """Visit all states, or stop at the first *sought* problem."""
-        origins: Origins = {self.initial: None}
-        queue = deque(origins)
-        while queue:
-            state = queue.popleft()
-            for move, after in self.moves(state):
-                for problem in self.problems(state, move, after):
-                    if problem in sought:
-                        path = [*path_to(state, origins), (move, after)]
-                        return Exploration(origins, problem, path)
-                if after not in origins:
-                    origins[after] = move, state
-                    queue.append(after)
-        return Exploration(origins, None, [])
+        return exploration.explore(self.initial, self.moves, self.problems, sought)
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
@@ -193,14 +174,14 @@ class Model:
             _, aws = self.apply(state.aws, write)
             if aws != state.aws:
                 after = _written(state, write, aws)
-                yield Move("arrives late", write), after._replace(late=_less(state.late, write))
+                yield Move("arrives late", write), after._replace(late=less(state.late, write))
         if not _is_starting(state):
             for callback in dict.fromkeys(state.expected):
                 item, receipt, _ = state.aws
                 repeats = item is None and receipt is not None and receipt.expires_at > state.clock
                 process = Process(*callback, state.clock, self.rules.calls[0], repeats=repeats)
                 after = state._replace(
-                    running=_plus(state.running, process), expected=_less(state.expected, callback)
+                    running=plus(state.running, process), expected=less(state.expected, callback)
                 )
                 yield Move("arrives", process), after
         for process in dict.fromkeys(state.running):
@@ -237,7 +218,7 @@ class Model:
         yield Move("killed", process), ended if is_sent else _continued(faulty, process, None)
 
         if process.browser == OWN and process.call != "lookup":
-            faulty = faulty._replace(late=_plus(faulty.late, process))
+            faulty = faulty._replace(late=plus(faulty.late, process))
         if process.attempt == 1:
             again = process._replace(attempt=2)
             yield Move("given up", process), _continued(faulty, process, again)
@@ -370,21 +351,6 @@ class Model:
         return result
 
 
-def path_to(state: State, origins: Origins) -> Path:
-    """Return a shortest path to *state*."""
-    path: Path = []
-    while origin := origins[state]:
-        move, before = origin
-        path.append((move, state))
-        state = before
-    return path[::-1]
-
-
-def lines(path: Path) -> str:
-    """Return *path* as text, with a move in each line."""
-    return "".join(f"\n{move}" for move, _ in path)
-
-
 def _is_starting(state: State) -> bool:
     return any(process.call == "issue" for process in state.running)
 
@@ -401,14 +367,5 @@ def _written(state: State, write: Process, aws: Aws) -> State:
 
 
 def _continued(state: State, process: Process, following: Process | None) -> State:
-    running = _less(state.running, process)
-    return state._replace(running=_plus(running, following) if following else running)
-
-
-def _plus[T: tuple[object, ...]](values: tuple[T, ...], value: T) -> tuple[T, ...]:
-    return tuple(sorted((*values, value)))
-
-
-def _less[T](values: tuple[T, ...], value: T) -> tuple[T, ...]:
-    index = values.index(value)
-    return values[:index] + values[index + 1 :]
+    running = less(state.running, process)
+    return state._replace(running=plus(running, following) if following else running)

@@ -43,9 +43,8 @@ from tests.model.callback_flow import (
     Move,
     Path,
     Receipt,
-    lines,
-    path_to,
 )
+from tests.model.exploration import lines, path_to
 
 # As texts, because each run needs a copy of its own. `NOW` is 0 seconds in the model.
 TEXTS = {name: json.dumps(request) for name, request in REQUESTS.items()}

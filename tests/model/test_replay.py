@@ -50,7 +50,7 @@ def test_apps_take_every_move_of_model(model: Model) -> None:
 def test_apps_take_random_paths_of_model() -> None:
     random = Random(SEED)  # noqa: S311 - it chooses tests
 
-    for _ in range(2_000 if SLOW else 300):
+    for _ in range(2_000 if SLOW else 150):
         replay(random_walk(SAMPLED, random))
 
 

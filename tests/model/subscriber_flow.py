@@ -1,0 +1,464 @@
+"""An exhaustive model of the example subscriber and the example app.
+
+`Model.explore` visits every state that the moves reach in any order, and checks each move:
+
+- Browsers come back to the app, and messages are delivered. A message is delivered once more while
+  it is handled or afterwards (one fault), and again after its handling failed.
+- An attempt of a write succeeds, or its response is lost (one fault). The client then repeats it,
+  or the process ends: the call failed, or the process was killed before or after it. AWS applies a
+  write without a response at once, at any later instant, or never. So does Qonto.
+- Qonto responds with tokens. Or it refuses, or cannot be reached (one fault each).
+- Time passes: the codes expire, then the hour of a repudiation is over. No process sees both. A
+  claim is old if its process has ended, or outlived its limit (one fault).
+
+The code of the processes is in `subscriber_code.py`. The model leaves out: the client secret and
+the organisation's name (a fault there is one of the next call), scopes, foreign events,
+`RequireConfirmation=false`, the TTL, the dead-letter queue, and more messages, faults and parallel
+processes than a test gives it.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from subscriber.grants import Status
+from tests.model.exploration import Exploration, explore, less, plus
+from tests.model.subscriber_code import (
+    BROWSERS,
+    CONFIRMATION,
+    LATE,
+    OTHER,
+    REPUDIATION,
+    RIGHT,
+    Arrival,
+    Call,
+    Code,
+    Grant,
+)
+
+FRESH, EXPIRED, HOUR_OVER = range(3)  # the clock: of the codes, and of repudiations
+SECRET = {Status.HELD, Status.EXCHANGING, Status.CONNECTED}  # a code or tokens are in the item
+
+# A process that is killed here leaves the same as one that is killed at the write before.
+NO_FAULT = {"read", "query", "status", "asked", "use", "repudiate context", "set confirmed"}
+
+# The updates of a grant: the status before, whether the owner alone may do it, the status after.
+UPDATES = {
+    "claim": ({Status.HELD}, False, Status.EXCHANGING),
+    "release": ({Status.EXCHANGING}, True, Status.HELD),
+    "connect": ({Status.EXCHANGING}, True, Status.CONNECTED),
+    "fail": ({Status.EXCHANGING}, True, Status.FAILED),
+    "lose": ({Status.EXCHANGING}, True, Status.LOST),
+    "refuse": ({Status.HELD}, False, Status.FAILED),
+    "supersede": ({Status.HELD, Status.CONNECTED}, False, Status.SUPERSEDED),
+    "repudiate": (set(Status), False, Status.REPUDIATED),
+}
+
+
+class Problem(StrEnum):
+    """A move that must not be possible, or a state in which everything is handled."""
+
+    TWICE = "Qonto receives a code twice"
+    UNCONFIRMED = "a code is exchanged that no right session confirmed"
+    CONTEXT_TWICE = "two authorizations of one context are confirmed"
+    CHANGED = "a claim or its result is changed by a process that may not"
+    NO_TOKENS = "the app reads connected, and there are no tokens"
+    LATE = "a late repudiation removes a connection"
+    STUCK = "a message that is handled alone, without a fault, fails"
+    REPUDIATED = "another browser came back; in the end there is a code, tokens or a connection"
+    TWO_GRANTS = "in the end, an authorization has the tokens of two codes"
+    UNTOLD = "in the end there are tokens, and the app does not read connected"
+    UNSENT = "in the end, a confirmed code that is alive was not sent, and no process failed"
+
+
+class Connection(NamedTuple):
+    """What the app reads; *event* is the one that was told last."""
+
+    status: str
+    event: str = ""
+
+
+class Context(NamedTuple):
+    """The app's row of a context."""
+
+    authorization: str = ""
+    confirmed: bool = False
+    repudiated: bool = False
+
+
+type Rows[V] = tuple[tuple[str, V], ...]
+
+
+class World(NamedTuple):
+    """The subscriber's queue and tables, the app's store, and how often Qonto received a code."""
+
+    queue: tuple[Arrival, ...]
+    grants: Rows[Grant] = ()
+    locks: Rows[str] = ()
+    connections: Rows[Connection] = ()
+    contexts: Rows[Context] = ()
+    exchanges: Rows[int] = ()
+
+
+class Process(NamedTuple):
+    """A process that handles *arrival* and is at a *step* of the code."""
+
+    arrival: Arrival
+    step: int
+    owner: int = 0  # of its claim
+
+
+class State(NamedTuple):
+    """All that can differ between two moments. Its tuples are sorted, so that equal states meet."""
+
+    clock: int
+    world: World
+    running: tuple[Process, ...]
+    expected: tuple[Arrival, ...]  # browsers that come back
+    late: tuple[Call, ...]  # writes without a response that may yet be applied
+    faults: int  # that may still happen
+    owners: int = 0  # that were drawn
+    refused: frozenset[str] = frozenset()  # keys with which another browser came back
+    has_failed: bool = False  # a process ended by a fault
+
+
+class Move(NamedTuple):
+    """What happens next: to a process that handles *arrival*, at its *call*."""
+
+    name: str
+    arrival: Arrival | None = None
+    call: Call | None = None
+
+    def __str__(self) -> str:
+        """Return the move as one line of a path."""
+        call = self.call and f"{self.call.name} {self.call.about} {self.call.owner or ''}"
+        return ": ".join(str(part) for part in (self.arrival, call, self.name) if part)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The design. A broken variant is *without* one part of it."""
+
+    without: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The moves of *messages* and *browsers*, with at most *faults*."""
+
+    messages: tuple[Arrival, ...]
+    browsers: tuple[Arrival, ...]
+    faults: int
+    last: int = FRESH  # the clock stops there
+    parallel: int = 2  # processes at most
+    rules: Rules = Rules()
+
+    def __str__(self) -> str:
+        """Name the model, for a test."""
+        arrivals = ", ".join(map(str, (*self.messages, *self.browsers)))
+        clock = ("fresh", "expired", "hour over")[self.last]
+        return f"{arrivals}; {clock}; {self.parallel} parallel; {self.faults} faults"
+
+    @cached_property
+    def code(self) -> Code:
+        """The code that the processes run."""
+        return Code(self.rules.without)
+
+    @cached_property
+    def _applied(self) -> dict[tuple[World, Call], tuple[Any, World]]:
+        return {}
+
+    @property
+    def initial(self) -> State:
+        """The state before anything has happened."""
+        world, expected = World(tuple(sorted(self.messages))), tuple(sorted(self.browsers))
+        refused = frozenset(it.key for it in self.messages if it.kind == REPUDIATION)
+        return State(FRESH, world, (), expected, (), self.faults, refused=refused)
+
+    def explore(self, sought: Collection[Problem] = frozenset(Problem)) -> Exploration[State, Move]:
+        """Visit all states, or stop at the first *sought* problem."""
+        return explore(self.initial, self.moves, self.problems, sought)
+
+    def moves(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Yield each move that is possible in *state*, and the state after it."""
+        if state.clock < self.last and not (state.running and state.clock == EXPIRED):
+            late = state.late if state.clock == FRESH else ()
+            yield Move("time passes"), state._replace(clock=state.clock + 1, late=late)
+        for write in dict.fromkeys(state.late):
+            _, world = self.apply(state.world, write)
+            if world != state.world:
+                after = self._written(state._replace(late=less(state.late, write)), world)
+                yield Move("arrives late", call=write), after
+        if len(state.running) < self.parallel:
+            yield from self._arrivals(state)
+        for process in dict.fromkeys(state.running):
+            call = self.code.calls[process.step]
+            for name, after in self._attempt(state, process, call):
+                yield Move(name, process.arrival, call), after
+
+    def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
+        for browser in dict.fromkeys(state.expected):
+            after = state._replace(expected=less(state.expected, browser))
+            yield Move("comes back", browser), self._started(after, browser)
+        for message in self._deliverable(state):
+            after = self._started(state, message)
+            if state.faults:
+                again = after._replace(faults=state.faults - 1)
+                yield Move("is delivered, and will be again", message), again
+            world = state.world._replace(queue=less(state.world.queue, message))
+            yield Move("is delivered", message), after._replace(world=world)
+
+    def _deliverable(self, state: State) -> list[Arrival]:
+        is_late = state.clock == HOUR_OVER
+        return [it for it in dict.fromkeys(state.world.queue) if is_late or it.kind != LATE]
+
+    def _started(self, state: State, arrival: Arrival) -> State:
+        process = Process(arrival, self.code.start(arrival))
+        return state._replace(running=plus(state.running, process))
+
+    def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
+        faulty = state._replace(faults=state.faults - 1)
+        if call.name == "over?":
+            is_running = any(other.owner == call.owner for other in state.running)
+            yield "no", self._next(state, process, result=False)
+            if not is_running:
+                yield "yes", self._next(state, process, result=True)
+            elif state.faults:
+                yield "outlived", self._next(faulty, process, result=True)
+            return
+        result, world = self._result(state, call)
+        applied = self._written(state, world)
+        yield str(result), self._next(applied, process, result)
+        if not state.faults or call.name in NO_FAULT or call.name == "expired?":
+            return
+
+        if not self._is_over(call, state.world):
+            faulty = faulty._replace(late=plus(state.late, call))
+        failed = faulty._replace(has_failed=True)
+        yield "killed, or no response", self._ended(failed, process)
+        if call.name != "exchange":
+            yield "no response, tried again", faulty
+            return
+        yield "no response", self._next(failed, process, "lost")
+        failed = failed._replace(late=state.late)
+        yield "not sent", self._next(failed, process, "not sent")
+        yield "refused", self._next(self._written(failed, world), process, "refused")
+
+    def _result(self, state: State, call: Call) -> tuple[Any, World]:
+        if call.name == "expired?":
+            return state.clock >= EXPIRED, state.world
+        if call.name == "asked" and state.clock == HOUR_OVER:
+            return None, state.world
+        return self.apply(state.world, call)
+
+    def _next(self, state: State, process: Process, result: object) -> State:
+        """Return *state* with *process* at its next call, or after its end."""
+        step, owner = self.code.next(process.step, result), process.owner
+        if self.code.calls[step].name == "expired?" and state.clock == self.last:
+            step = self.code.next(step, state.clock >= EXPIRED)  # the same at any instant
+        if self.code.calls[step].name == "owner":
+            owner = state.owners + 1
+            state, step = state._replace(owners=owner), self.code.next(step, owner)
+        match self.code.calls[step].name:
+            case "failed":
+                return self._ended(state, process)
+            case "done":
+                if process.arrival.kind == OTHER and state.clock < HOUR_OVER:
+                    state = state._replace(refused=state.refused | {process.arrival.key})
+                return state._replace(running=less(state.running, process))
+        following = Process(process.arrival, step, owner)
+        return state._replace(running=plus(less(state.running, process), following))
+
+    def _ended(self, state: State, process: Process) -> State:
+        """Return *state* after *process* failed; a message comes again."""
+        after, arrival = state._replace(running=less(state.running, process)), process.arrival
+        if arrival.kind in BROWSERS or arrival in state.world.queue:
+            return after
+        queue = plus(state.world.queue, arrival)
+        return after._replace(world=state.world._replace(queue=queue))
+
+    def _written(self, state: State, world: World) -> State:
+        """Return *state* with *world*, without late writes that cannot change it any more."""
+        late = tuple(write for write in state.late if not self._is_over(write, world))
+        return state._replace(world=world, late=late)
+
+    def _is_over(self, write: Call, world: World) -> bool:
+        if self.rules.without.startswith("condition") or self.apply(world, write)[1] != world:
+            return False
+        if write.name == "tell":
+            told = dict(world.connections)[write.about.key].status
+            return told in {Status.CONNECTED, Status.REPUDIATED}
+        if write.name in UPDATES:
+            status = dict(world.grants)[write.about.event].status
+            return status not in {Status.HELD, Status.EXCHANGING}
+        return True
+
+    def apply(self, world: World, call: Call) -> tuple[Any, World]:
+        """Return the result of *call*, and the world after it."""
+        if (world, call) not in self._applied:
+            self._applied[world, call] = self._apply(world, call)
+        return self._applied[world, call]
+
+    def _apply(self, world: World, call: Call) -> tuple[Any, World]:
+        event, grants, locks = call.about, dict(world.grants), dict(world.locks)
+        match call.name:
+            case "hold":
+                held = grants.get(event.event, Grant(event, Status.HELD))
+                return event.event not in grants, _put(world, "grants", event.event, held)
+            case "read":
+                return grants[event.event], world
+            case "query":
+                of_it = [
+                    it for it in grants.values() if it.event.authorization == event.authorization
+                ]
+                return tuple(of_it), world
+            case "lock":
+                locked_by = locks.get(event.code, event.event)
+                return locked_by == event.event, _put(world, "locks", event.code, locked_by)
+            case "exchange":
+                times = dict(world.exchanges).get(event.code, 0) + 1
+                return "tokens", _put(world, "exchanges", event.code, times)
+            case "send":
+                message = Arrival(call.value, event.authorization, event.context)
+                return None, world._replace(queue=plus(world.queue, message))
+            case "confirm" | "repudiate connection" | "status" | "tell":
+                return self._apply_to_connection(world, call)
+            case "asked" | "use" | "repudiate context" | "set confirmed":
+                return self._apply_to_context(world, call)
+        return self._apply_to_grant(world, call, grants[event.event])
+
+    def _apply_to_grant(self, world: World, call: Call, grant: Grant) -> tuple[bool, World]:
+        wanted, is_owners, status = UPDATES[call.name]
+        is_open = grant.status in wanted or self._is_without("condition", call)
+        may = grant.owner == call.owner or not is_owners
+        may = may or self._is_without("owner", call) or self._is_without("condition", call)
+        if not (is_open and may):
+            return False, world
+        owner = {"claim": call.owner, "release": 0}.get(call.name, grant.owner)
+        return True, _put(world, "grants", grant.event.event, Grant(grant.event, status, owner))
+
+    def _is_without(self, part: str, call: Call) -> bool:
+        return self.rules.without == f"{part} of {call.name}"
+
+    def _apply_to_connection(self, world: World, call: Call) -> tuple[Any, World]:
+        key, event = call.about.key, call.about.event
+        old = dict(world.connections).get(key)
+        match call.name:
+            case "status":
+                return old and old.status, world
+            case "confirm":
+                return not old, _put(world, "connections", key, old or Connection("pending"))
+            case "repudiate connection":
+                return True, _put(world, "connections", key, Connection(Status.REPUDIATED))
+        is_open = old and old.status != Status.REPUDIATED
+        is_later = call.value == Status.CONNECTED and old and old.event <= event
+        is_next = (old and old.status != Status.CONNECTED) or is_later
+        if not (is_open and is_next) and not self._is_without("condition", call):
+            return False, world
+        return True, _put(world, "connections", key, Connection(call.value, event))
+
+    def _apply_to_context(self, world: World, call: Call) -> tuple[Any, World]:
+        context, authorization = call.about.context, call.about.authorization
+        row = dict(world.contexts).get(context, Context())
+        match call.name:
+            case "asked":
+                return row._replace(repudiated=False), world  # the code does not read that column
+            case "use":
+                is_free = row.authorization in {"", authorization} and not row.repudiated
+                if not is_free and self.rules.without != "one statement":
+                    return False, world
+                row = row._replace(authorization=authorization)
+            case "repudiate context":
+                row = row._replace(repudiated=True)
+            case _:
+                row = row._replace(confirmed=True)
+        return True, _put(world, "contexts", context, row)
+
+    def problems(self, before: State, move: Move, after: State) -> Iterator[Problem]:
+        """Yield each problem with *move*, and with *after* if the model may end there."""
+        old, new = before.world, after.world
+        if move.call and new.exchanges != old.exchanges:
+            yield from self._problems_of_exchange(move.call, after)
+        if move.call and (new.grants, new.connections) != (old.grants, old.connections):
+            yield from self._problems_of_tables(old, move.call, new)
+        if after.running:
+            return
+        if any(self._is_stuck(after, message) for message in self._deliverable(after)):
+            yield Problem.STUCK
+        if not new.queue:
+            yield from self._problems_at_end(after)
+
+    def _problems_of_exchange(self, call: Call, after: State) -> Iterator[Problem]:
+        if any(times > 1 for _, times in after.world.exchanges):
+            yield Problem.TWICE
+        arrivals = [
+            it.key for it in (*self.messages, *self.browsers) if it.kind in {CONFIRMATION, RIGHT}
+        ]
+        expected = [it.key for it in after.expected if it.kind == RIGHT]
+        if arrivals.count(call.about.key) == expected.count(call.about.key):
+            yield Problem.UNCONFIRMED
+
+    def _problems_of_tables(self, before: World, call: Call, after: World) -> Iterator[Problem]:
+        grants, connections = dict(after.grants), dict(after.connections)
+        if any(grants[name] != grant and not _may(call, grant) for name, grant in before.grants):
+            yield Problem.CHANGED
+        connected = {it.event.key for it in grants.values() if it.status is Status.CONNECTED}
+        told = {key for key, it in after.connections if it.status == Status.CONNECTED}
+        if told - connected:
+            yield Problem.NO_TOKENS
+        was_told = {key for key, it in before.connections if it.status == Status.CONNECTED}
+        arrivals = (*self.messages, *self.browsers)
+        if was_told - told - {it.key for it in arrivals if it.kind in {REPUDIATION, OTHER}}:
+            yield Problem.LATE
+        open_ = [key.split() for key, it in connections.items() if it.status != Status.REPUDIATED]
+        if len(open_) != len({context for _, context in open_}):
+            yield Problem.CONTEXT_TWICE
+
+    def _problems_at_end(self, state: State) -> Iterator[Problem]:
+        world = state.world
+        grants, statuses = (
+            dict(world.grants).values(),
+            {k: it.status for k, it in world.connections},
+        )
+        connected = [it.event for it in grants if it.status is Status.CONNECTED]
+        if len(connected) != len({it.authorization for it in connected}):
+            yield Problem.TWO_GRANTS
+        told = {key for key, status in statuses.items() if status == Status.CONNECTED}
+        if state.refused & (told | {it.event.key for it in grants if it.status in SECRET}):
+            yield Problem.REPUDIATED
+        if not {it.key for it in connected} <= told:
+            yield Problem.UNTOLD
+        locks, exchanges = dict(world.locks), dict(world.exchanges)
+        for event, status, _ in grants:
+            is_alive = state.clock == FRESH and event.code not in exchanges
+            is_own = locks.get(event.code, event.event) == event.event
+            is_confirmed = statuses.get(event.key, Status.REPUDIATED) != Status.REPUDIATED
+            is_lost = status in {Status.FAILED, Status.LOST} and not state.has_failed
+            if is_alive and is_own and is_confirmed and (status is Status.HELD or is_lost):
+                yield Problem.UNSENT
+
+    def _is_stuck(self, state: State, message: Arrival) -> bool:
+        """Tell whether *message* fails though it is handled alone and without a fault."""
+        step, world = self.code.start(message), state.world
+        while (call := self.code.calls[step]).name not in {"done", "failed"}:
+            result: Any = {"over?": True, "owner": state.owners + 1}.get(call.name)
+            if result is None:
+                result, world = self._result(state._replace(world=world), call)
+            step = self.code.next(step, result)
+        return call.name == "failed"
+
+
+def _may(call: Call, grant: Grant) -> bool:
+    """Tell whether *call* may change *grant*, its claim or its result."""
+    if call.name == "repudiate" or grant.status is Status.HELD:
+        return True
+    if grant.status is Status.CONNECTED:
+        return call.name == "supersede"
+    return grant.status is Status.EXCHANGING and grant.owner == call.owner
+
+
+def _put(world: World, table: str, key: str, row: object) -> World:
+    rows = dict(getattr(world, table)) | {key: row}
+    return World(**(world._asdict() | {table: tuple(sorted(rows.items()))}))
