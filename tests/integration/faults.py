@@ -34,6 +34,7 @@ class Fault(StrEnum):
     THROTTLED = "throttled"
     FAILED = "500"
     RESET = "reset before the call was applied"
+    DELAYED = "applied when it is released"
     HANGING = "no response, the call not applied"
     # The call is applied.
     FAILED_LATE = "502 of a proxy, the call applied"
@@ -57,12 +58,13 @@ _BY_MICROBURST: dict[Fault, dict[str, object]] = {
     Fault.FAILED: {"error": {"code": "InternalServerError", "status": 500}},
     Fault.SHORTENED: {"response": {"truncate_frac": 0.5, "strip_headers": ["x-amz-crc32"]}},
 }
+ANY = "any operation"
 _CHECKSUM = "x-amz-crc32"
 _HEADER = "x-fault"
 _INTERMEDIARY_PAGE = b"<html><body>a page of something in between</body></html>"
 _DRIP = 0.2  # seconds per byte, far below the clients' read timeout
 _LOCALHOST = "127.0.0.1"
-# With every fault: botocore would pause for seconds more (milliseconds).
+# With every fault: botocore pauses for 5 s more (milliseconds).
 _RETRY_AFTER = {"x-amz-retry-after": "60000"}
 
 
@@ -82,23 +84,29 @@ class _Call:
 
 
 class FaultProxy:
-    """A proxy with an endpoint for DynamoDB and one for SNS, in which attempts can fail."""
+    """A proxy with an endpoint for each service, in which attempts can fail."""
 
-    def __init__(self, upstream: str, microburst: str) -> None:
-        """Open both endpoints, which call *upstream*, or *microburst* for its faults."""
+    def __init__(self, upstream: str, microburst: str, *, retry_after: bool = True) -> None:
+        """Open the endpoints, which call *upstream*, or *microburst* for its faults.
+
+        With *retry_after*, each fault asks the client for a pause, if there is a response.
+        """
+        self._retry_after = _RETRY_AFTER if retry_after else {}
         self._upstream, self._microburst = (
             url.removeprefix("http://") for url in (upstream, microburst)
         )
-        self._rules: dict[str, deque[tuple[Fault, int | None]]] = {}
+        self._rules: dict[str, deque[tuple[Fault | None, int | None]]] = {}
         self._lock = threading.Lock()
         self._attempts: Counter[str] = Counter()
         self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.released = threading.Event()
         self.dynamodb = _Endpoint(self._serve)
         self.sns = _Endpoint(self._serve)
+        self.secrets = _Endpoint(self._serve)
         self.endpoints = {
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.url,
             "AWS_ENDPOINT_URL_SNS": self.sns.url,
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.secrets.url,
         }
 
     def __enter__(self) -> Self:
@@ -106,17 +114,23 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close both endpoints and all connections."""
-        self.dynamodb.close()
-        self.sns.close()
+        """Close the endpoints and all connections."""
+        for endpoint in (self.dynamodb, self.sns, self.secrets):
+            endpoint.close()
 
-    def inject(self, operation: str, fault: Fault, *, times: int | None = None) -> None:
+    def inject(
+        self, operation: str, fault: Fault, *, after: int = 0, times: int | None = None
+    ) -> None:
         """Apply *fault* to each attempt of *operation*, or to the next *times* attempts.
 
-        Several faults of one operation apply in the order in which they were injected.
+        The first *after* attempts have no fault. Several faults of one operation apply in the order
+        in which they were injected. `ANY` stands for each operation without faults of its own.
         """
         with self._lock:
-            self._rules.setdefault(operation, deque()).append((fault, times))
+            rules = self._rules.setdefault(operation, deque())
+            if after:
+                rules.append((None, after))
+            rules.append((fault, times))
 
     def clear(self) -> None:
         """Remove all faults, and accept connections again."""
@@ -133,24 +147,24 @@ class FaultProxy:
         return self._attempts[operation]
 
     def wait_for(self, operation: str, seconds: float = 30) -> None:
-        """Wait for the next fault of an attempt of *operation*.
+        """Wait for the next fault of an attempt of *operation*, or of `ANY`.
 
         Raises:
             queue.Empty: no fault happened within *seconds*.
 
         """
-        while self._reached.get(timeout=seconds) != operation:
+        while operation not in {self._reached.get(timeout=seconds), ANY}:
             pass
 
     def _next_fault(self, operation: str) -> Fault | None:
         with self._lock:
-            rules = self._rules.get(operation)
+            rules = self._rules.get(operation) or self._rules.get(ANY)
             if not rules:
                 return None
             fault, times = rules.popleft()
             if times is None or times > 1:
                 rules.appendleft((fault, times and times - 1))
-            self._attempts[operation] += 1
+            self._attempts[operation] += fault is not None
             return fault
 
     def _serve(self, client: socket.socket) -> None:
@@ -161,18 +175,24 @@ class FaultProxy:
             _abort(client)
         if fault is Fault.THEN_REFUSED:
             self.dynamodb.refuse()
+        if fault is Fault.DELAYED and not self._is_released(call, client):
+            return
         if fault not in {Fault.RESET, Fault.HANGING}:
             response = self._forwarded(call, fault)
-            if fault is Fault.HELD:
-                self._reached.put(call.operation)
-                while not self.released.wait(0.02):
-                    if _is_gone(client):
-                        return
+            if fault is Fault.HELD and not self._is_released(call, client):
+                return
             self._respond(client, fault, *response)
         if fault:
             self._reached.put(call.operation)
         if fault in _NO_RESPONSE:
             client.recv(1)
+
+    def _is_released(self, call: _Call, client: socket.socket) -> bool:
+        self._reached.put(call.operation)
+        while not self.released.wait(0.02):
+            if _is_gone(client):
+                return False
+        return True
 
     def _forwarded(self, call: _Call, fault: Fault | None) -> tuple[int, dict[str, str], bytes]:
         to_microburst = fault in _BY_MICROBURST
@@ -208,7 +228,7 @@ class FaultProxy:
         if fault in _FROM_INTERMEDIARY:
             body = _INTERMEDIARY_PAGE
         if fault:
-            kept |= _RETRY_AFTER
+            kept |= self._retry_after
         length = len(body)
         if fault is Fault.CUT_OFF:
             body = body[: length // 2]
@@ -324,7 +344,12 @@ def microburst(aws: LocalAws) -> Iterator[str]:
 
 
 @contextmanager
-def fault_proxies(aws: LocalAws, microburst: str, number: int) -> Iterator[list[FaultProxy]]:
+def fault_proxies(
+    aws: LocalAws, microburst: str, number: int, *, retry_after: bool = True
+) -> Iterator[list[FaultProxy]]:
     """Run *number* proxies before *aws* and *microburst* inside the block."""
     with ExitStack() as stack:
-        yield [stack.enter_context(FaultProxy(aws.endpoint_url, microburst)) for _ in range(number)]
+        yield [
+            stack.enter_context(FaultProxy(aws.endpoint_url, microburst, retry_after=retry_after))
+            for _ in range(number)
+        ]

@@ -1,16 +1,19 @@
 """Writes the tables of docs/fault-matrix.md, which show the outcomes of a run.
 
-To update them: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`.
+To update them: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`, with
+`connector` or `subscriber` as its argument to update only those.
 """
 
 import re
+import sys
 from contextlib import ExitStack
 
-from demo.local_aws import ministack
+from demo.local_aws import LocalAws, ministack
 from tests.integration.connector import PARAMETERS, ROOT
 from tests.integration.faults import microburst
 from tests.integration.kills import KILLS, drip_table, kill_harness, kill_table, killed, timed_out
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
+from tests.integration.subscriber_outcomes import cases, subscriber_outcomes, tables
 from tests.packages import FOLDERS, packed
 
 _PAGE = ROOT / "docs" / "fault-matrix.md"
@@ -33,14 +36,26 @@ def _write(name: str, text: str) -> None:
     _PAGE.write_text(page, "utf-8")
 
 
-if __name__ == "__main__":
+def _write_connector(aws: LocalAws, url: str) -> None:
     with ExitStack() as block:
-        aws = block.enter_context(ministack())
-        url = block.enter_context(microburst(aws))
         found = block.enter_context(outcomes(aws, url))
         _write("singles", single_tables(found.of([case for *_, case in singles()])))
         _write("pairs", pair_tables(found.of([case for *_, case in pairs()])))
         packages = {name: packed(name) for name in FOLDERS}
         harness = block.enter_context(kill_harness(aws, url, aws.deploy(PARAMETERS), packages))
         _write("kills", kill_table([killed(harness, *moment) for moment in KILLS]))
-        _write("time-outs", drip_table([timed_out(harness, call, None) for call in Call]))
+        _write("time-outs", drip_table([timed_out(harness, call) for call in Call]))
+
+
+def _write_subscriber(aws: LocalAws, url: str) -> None:
+    with subscriber_outcomes(aws, url, aws.deploy(PARAMETERS).topic_arn) as running:
+        chosen = list(cases())
+        _write("subscriber", tables(zip(chosen, running.of(chosen), strict=True)))
+
+
+_WRITERS = {"connector": _write_connector, "subscriber": _write_subscriber}
+
+if __name__ == "__main__":
+    with ministack() as aws, microburst(aws) as url:
+        for name in sys.argv[1:] or _WRITERS:
+            _WRITERS[name](aws, url)

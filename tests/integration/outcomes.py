@@ -19,7 +19,7 @@ from tests.integration.faults import Fault, FaultProxy, fault_proxies
 
 WORKERS = 12
 # A drip outlasts the clients' timeouts and ends at Lambda's, so test_kills.py covers it.
-_EXCLUDED = {Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
+_EXCLUDED = {Fault.DELAYED, Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
 FAULTS = [fault for fault in Fault if fault not in _EXCLUDED]
 REFUSED = "connection refused"
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
