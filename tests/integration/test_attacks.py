@@ -1,18 +1,17 @@
-"""Attacks on whole flows: the real connector, app and subscriber, two browsers, the mock Qonto.
+"""Attacks on whole flows: the real connector, app and subscriber, two users, the mock Qonto.
 
 Each attack that the app, the subscriber or a parameter stops runs twice: with this defence, and
-without it, where the attack succeeds.
+without it, where the attack succeeds. tests/browser/test_attacks.py has the attacks on a browser.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
@@ -20,24 +19,16 @@ from demo import gateway, qonto
 from demo import template as infra
 from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
-from examples.app.app import Subscriber as SubscriberStack
+from examples.app.contexts import Contexts
+from examples.app.sessions import Sessions
+from examples.app.subscriber import Subscriber as SubscriberStack
+from tests.careless import ConfirmsEveryReturn, forgetting_used_codes
 from tests.integration.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
-from tests.integration.subscription import ExampleSubscriber, StandIn
+from tests.integration.subscription import ExampleSubscriber, MockQonto
 
 APP_URL = RETURN_URL.removesuffix("/connected")
 CONNECTOR_URL = REDIRECT_URI.removesuffix("/callback")
-GUESS = "00000000-0000-4000-8000-000000000000"
 MALLORYS, ALICES = qonto.ORGANIZATIONS
-
-
-class CarelessLedgerly(Ledgerly):
-    """An app that confirms every return, in any session. Real apps must not do this."""
-
-    def connected(self, request: Request) -> Response:
-        """Confirm without comparing the return with the session."""
-        names = ("authorization_id", "context")
-        self.subscriber.confirm({name: request.query_params[name] for name in names})
-        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
 
 class User:
@@ -45,12 +36,14 @@ class User:
 
     def __init__(self, sites: Mapping[str, ASGIApp]) -> None:
         """Give the browser the application of each origin in *sites*."""
+        self.addresses: list[str] = []
         self._sites = {
             origin: TestClient(app, origin, follow_redirects=False) for origin, app in sites.items()
         }
 
     def visit(self, url: str) -> httpx2.Response:
         """Open *url* without following a redirect."""
+        self.addresses.append(url)
         return self._at(url).get(url)
 
     def _at(self, url: str) -> TestClient:
@@ -65,7 +58,9 @@ class User:
 
     def link(self) -> str:
         """Click on *Connect with Qonto*; return the ``/start`` link, not yet followed."""
-        return self.visit(f"{APP_URL}/connect").headers["Location"]
+        [token] = set(re.findall('name="token" value="(.+?)"', self.visit(f"{APP_URL}/").text))
+        response = self._at(APP_URL).post("/connect", data={"token": token})
+        return response.headers["Location"]
 
     def allow(self, start_link: str, organization: qonto.Organization) -> str:
         """Follow *start_link* and allow; return the callback's URL, not yet followed."""
@@ -93,7 +88,7 @@ class World:
 
     mallory: User
     alice: User
-    mock_qonto: StandIn
+    mock_qonto: MockQonto
     example: ExampleSubscriber
     topic: Subscriber
 
@@ -107,9 +102,9 @@ type MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
-def make_world(aws: LocalAws) -> Iterator[MakeWorld]:
+def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
     """A function that returns a world with *app*, *pkce* and the subscriber's *parameters*."""
-    mock_qonto = StandIn()
+    mock_qonto = MockQonto()
     mock_qonto.server.redirect_uris = [REDIRECT_URI]
 
     def make(app: type[Ledgerly] = Ledgerly, pkce: str = "off", **parameters: str) -> World:
@@ -119,10 +114,11 @@ def make_world(aws: LocalAws) -> Iterator[MakeWorld]:
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
         subscriber = SubscriberStack(aws.sqs, example.queue_url, connections)
-        ledgerly = app(APP_URL, CONNECTOR_URL, subscriber)
+        database = tmp_path / "ledgerly.sqlite"
+        stores = Sessions(database), Contexts(database)
         handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
         sites: dict[str, ASGIApp] = {
-            APP_URL: create_app(ledgerly, "a-secret-of-the-test"),
+            APP_URL: create_app(app(APP_URL, CONNECTOR_URL, subscriber, *stores)),
             CONNECTOR_URL: gateway.application(gateway.routes(infra.load()), handlers),
             mock_qonto.url: qonto.create_app(mock_qonto.server),
         }
@@ -137,18 +133,19 @@ def make_world(aws: LocalAws) -> Iterator[MakeWorld]:
 
 def test_forwarded_link_connects_nothing(make_world: MakeWorld) -> None:
     world = make_world()
-    link = world.mallory.link()
 
-    response = world.alice.follow(world.alice.allow(link, ALICES))
-    world.mallory.follow(connected_url(GUESS, context_of(link)))
+    response = world.alice.follow(world.alice.allow(world.mallory.link(), ALICES))
+    [shown] = [url for url in world.alice.addresses if url.startswith(RETURN_URL)]
+    world.mallory.follow(shown)
+    world.settle()
+    world.mallory.follow(shown)
     world.settle()
 
     assert response.status_code == 403
-    assert "This browser did not ask for that" in response.text
-    event = world.topic.message()
-    assert world.example.grant(event)["state"] == "held"
+    assert str(response.url) == f"{APP_URL}/not-asked#_"
+    assert world.example.grant(world.topic.message())["status"] == "repudiated"
     assert world.mock_qonto.exchanges == (0, 0)
-    assert "Finishing" in world.mallory.connection()
+    assert "Connect with Qonto" in world.mallory.connection()
 
 
 def test_forwarded_link_without_confirmation_connects_victims_bank(
@@ -157,28 +154,24 @@ def test_forwarded_link_without_confirmation_connects_victims_bank(
     world = make_world(RequireConfirmation="false")
     link = world.mallory.link()
 
-    world.alice.follow(world.alice.allow(link, ALICES))
+    callback = world.alice.allow(link, ALICES)
+    world.alice.visit(callback)  # Alice closes her browser before the app can repudiate
     world.settle()
 
     grant = world.example.grant(world.topic.message())
-    assert grant["state"] == "connected"
-    assert grant["context"] == context_of(link)
-    assert world.mock_qonto.exchanges == (1, 1)
+    assert grant["status"] == "connected"
+    assert grant["context"] == dict(parse_qsl(urlsplit(link).query))["context"]
 
 
 def test_forwarded_link_with_careless_app_connects_victims_bank(
     make_world: MakeWorld,
 ) -> None:
-    world = make_world(CarelessLedgerly)
-    link = world.mallory.link()
+    world = make_world(ConfirmsEveryReturn)
 
-    world.alice.follow(world.alice.allow(link, ALICES))
+    world.alice.follow(world.alice.allow(world.mallory.link(), ALICES))
     world.settle()
 
-    event = world.topic.message()
-    assert world.example.status(event) == "connected"
-    assert event["data"]["context"] == context_of(link)
-    assert world.mock_qonto.exchanges == (1, 1)
+    assert f"Connected to {ALICES.name}" in world.mallory.connection()
 
 
 # The attacker puts the victim's code into their own flow
@@ -203,11 +196,34 @@ def test_injected_code_with_pkce_obtains_no_tokens(make_world: MakeWorld) -> Non
     world.mallory.follow(with_code_of(stolen, own))
     world.settle()
 
-    assert world.mock_qonto.exchanges == (1, 0)
     assert "That did not work" in world.mallory.connection()
     world.alice.follow(stolen)
     world.settle()
+    assert "That did not work" in world.alice.connection()  # the price of sending a code once
+    assert world.mock_qonto.exchanges == (1, 0)
+
+
+@pytest.mark.parametrize(("pkce", "locked"), [("off", True), ("S256", True), ("S256", False)])
+def test_used_code_is_sent_again_only_without_lock(
+    make_world: MakeWorld, pkce: str, *, locked: bool
+) -> None:
+    world = make_world(pkce=pkce)
+    if not locked:
+        example = world.example
+        grants = example.stack.resources["GrantTable"]
+        example.handler = forgetting_used_codes(example.handler, example.aws, grants)
+    used = world.alice.allow(world.alice.link(), ALICES)
+    world.alice.follow(used)
+    world.settle()
+    own = world.mallory.allow(world.mallory.link(), MALLORYS)
+
+    world.mallory.follow(with_code_of(used, own))
+    world.settle()
+
     assert f"Connected to {ALICES.name}" in world.alice.connection()
+    assert "That did not work" in world.mallory.connection()
+    # For a second attempt, Qonto revokes Alice's tokens.
+    assert world.mock_qonto.exchanges == ((1, 1) if locked else (2, 1))
 
 
 # The attacker's callback URL is opened in the victim's browser
@@ -222,17 +238,6 @@ def test_callback_in_another_browser_is_refused_without_event(make_world: MakeWo
     assert response.status_code == 403
     assert str(response.url) == f"{CONNECTOR_URL}/callback/other-browser#_"
     assert world.topic.messages() == []
-
-
-def context_of(start_link: str) -> str:
-    """Return the context that *start_link* carries."""
-    return dict(parse_qsl(urlsplit(start_link).query))["context"]
-
-
-def connected_url(authorization_id: str, context: str) -> str:
-    """Return the app's URL to which a granted authorization redirects."""
-    query = {"authorization_id": authorization_id, "outcome": "granted", "context": context}
-    return f"{APP_URL}/connected?{urlencode(query)}"
 
 
 def with_code_of(other: str, callback: str) -> str:
