@@ -40,10 +40,11 @@ lint: .venv/.ready ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate the template and build both packages as they are deployed
+build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate both templates and build all packages as they are deployed
 	$(SAM) validate --lint
 	$(SAM) validate --lint --template-file examples/subscriber/template.yaml
 	$(SAM) build
+	$(SAM) build --template-file examples/subscriber/template.yaml --build-dir .aws-sam/subscriber
 
 check: lint build .venv-checkov/.ready ## what CI runs: all of that, and the slow tests too
 	@SLOW=1 $(MAKE) test

@@ -1,4 +1,4 @@
-"""Builds and deploys infra/template.yaml to the local AWS with the SAM CLI."""
+"""Builds and deploys a template of this project to the local AWS with the SAM CLI."""
 
 import json
 import os
@@ -17,18 +17,24 @@ class SamError(Exception):
     """The SAM CLI failed. The message is its output."""
 
 
-def deploy(aws: LocalAws, stack_name: str, parameters: dict[str, str], directory: Path) -> None:
-    """Build in *directory* and deploy as in README.md, but without prompts."""
-    _sam(aws, "build", "--build-dir", str(directory))
+def deploy(
+    aws: LocalAws,
+    stack_name: str,
+    parameters: dict[str, str],
+    directory: Path,
+    template_file: Path = infra.TEMPLATE,
+) -> None:
+    """Build *template_file* in *directory* and deploy it as in its README, but without prompts."""
+    _sam(aws, "build", "--template-file", str(template_file), "--build-dir", str(directory))
     built = directory / "template.yaml"
     template = infra.load(built)
     _without_metric_math(template)
+    _without_secret_policies(template)
     built.write_text(json.dumps(template), "utf-8")
     _sam(
         aws,
         "deploy",
         "--no-confirm-changeset",
-        *("--config-file", str(ROOT / "samconfig.toml")),  # SAM looks beside the template
         *("--template-file", str(built)),
         *("--stack-name", stack_name),
         "--parameter-overrides",
@@ -44,13 +50,20 @@ def _without_metric_math(template: Json) -> None:
             alarm["Properties"] |= {"Statistic": "Sum"}
 
 
-def _sam(aws: LocalAws, *arguments: str) -> None:
+def _without_secret_policies(template: Json) -> None:
+    """Remove the policies of secrets, which ministack's CloudFormation does not have."""
+    for logical_id in infra.resources(template, "AWS::SecretsManager::ResourcePolicy"):
+        del template["Resources"][logical_id]
+
+
+def _sam(aws: LocalAws, command: str, *arguments: str) -> None:
     environment = aws.environment() | {
         "SAM_CLI_TELEMETRY": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     run = subprocess.run(
-        [SAM, *arguments],
+        # Without --config-file, SAM looks for the file beside the template.
+        [SAM, command, "--config-file", ROOT / "samconfig.toml", *arguments],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

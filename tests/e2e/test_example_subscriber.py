@@ -1,0 +1,174 @@
+"""The example subscriber, as `sam build` packs it and `sam deploy` creates it in the local AWS."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from demo import event_source
+from demo.live import EXAMPLE
+from demo.local_aws import LocalAws, ministack
+from demo.template import Json
+from tests.e2e import sam
+from tests.e2e.deployed_stack import describe
+from tests.integration.subscription import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    STAGING_TOKEN,
+    MockQonto,
+    confirmation_of,
+    granted,
+)
+from tests.lambda_runtime import ExecutionEnvironment
+from tests.packages import ARCHITECTURE
+from tests.slow import slow
+
+pytestmark = slow
+
+STACK = "qonto-subscriber"
+ROLE = "arn:aws:iam::000000000000:role"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The deployed stack.
+
+    Attributes:
+        aws: the local AWS.
+        topic_arn: a topic in place of the connector's.
+        outputs: the outputs of the stack.
+        function: the configuration of its function.
+        package: the code that was deployed, as a ZIP archive.
+
+    """
+
+    aws: LocalAws
+    topic_arn: str
+    outputs: dict[str, str]
+    function: Json
+    package: bytes = field(repr=False)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Build the example for this machine's processor, and deploy it."""
+    if not sam.SAM.exists():
+        pytest.skip("needs the SAM CLI: run `make build` once")
+    folder = tmp_path_factory.mktemp("example") / "subscriber"
+    shutil.copytree(EXAMPLE.parent, folder)
+    template = folder / EXAMPLE.name
+    template.write_text(template.read_text("utf-8").replace("arm64", ARCHITECTURE), "utf-8")
+    with ministack() as aws:
+        topic_arn = aws.sns.create_topic(Name="authorizations")["TopicArn"]
+        parameters = {
+            "TopicArn": topic_arn,
+            "ClientId": CLIENT_ID,
+            "AppRoleArn": f"{ROLE}/app",
+            "TokenReaderRoleArn": f"{ROLE}/reader",
+            "OperatorRoleArn": f"{ROLE}/operator",
+            "AlarmTopicArn": aws.sns.create_topic(Name="on-call")["TopicArn"],
+        }
+        sam.deploy(aws, STACK, parameters, tmp_path_factory.mktemp("build"), template)
+        [mapping] = aws.awslambda.list_event_source_mappings()["EventSourceMappings"]
+        # The local AWS executes no function: its mapping would only receive messages.
+        aws.awslambda.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        [function] = aws.awslambda.list_functions()["Functions"]
+        yield Deployed(
+            aws,
+            topic_arn,
+            describe(aws.cloudformation, STACK).outputs,
+            function,
+            _package(aws),
+        )
+
+
+def _package(aws: LocalAws) -> bytes:
+    """Return the only object in the only bucket that is no template."""
+    s3 = aws.session.client("s3", endpoint_url=aws.endpoint_url)
+    [bucket] = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    [key] = [key for key in keys if not key.endswith(".template")]
+    return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def test_package_holds_handler_and_locked_packages(deployed: Deployed) -> None:
+    files = zipfile.ZipFile(io.BytesIO(deployed.package)).namelist()
+    packed = re.findall(r"^([\w.]+)-([\w.]+)\.dist-info/METADATA$", "\n".join(files), re.MULTILINE)
+    lock = (EXAMPLE.parent / "requirements.txt").read_text("utf-8")
+    locked = {
+        (name.replace("-", "_"), version)
+        for name, version, marker in re.findall(r"^([\w-]+)==([\w.]+)(.*)$", lock, re.MULTILINE)
+        if "== 'emscripten'" not in marker
+    }
+    module, _, _ = deployed.function["Handler"].rpartition(".")
+    digest = base64.b64encode(hashlib.sha256(deployed.package).digest()).decode()
+
+    assert digest == deployed.function["CodeSha256"]
+    assert f"{module.replace('.', '/')}.py" in files
+    assert set(packed) == locked
+
+
+def test_confirmed_event_ends_connected(deployed: Deployed, tmp_path: Path) -> None:
+    aws, function, outputs = deployed.aws, deployed.function, deployed.outputs
+    zipfile.ZipFile(io.BytesIO(deployed.package)).extractall(tmp_path)
+    secret = {"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN}
+    aws.secrets.put_secret_value(
+        SecretId=outputs["ClientSecretArn"], SecretString=json.dumps(secret)
+    )
+    mock_qonto = MockQonto()
+    event = granted(mock_qonto)
+    confirmation = confirmation_of(event)
+    aws.sns.publish(
+        TopicArn=deployed.topic_arn,
+        Message=json.dumps(event),
+        MessageAttributes={"type": {"DataType": "String", "StringValue": event["type"]}},
+    )
+    aws.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(confirmation))
+    variables = function["Environment"]["Variables"] | {
+        "TOKEN_ENDPOINT": f"{mock_qonto.url}/oauth2/token",
+        "API_URL": mock_qonto.url,
+    }
+
+    with (
+        mock_qonto.up(),
+        ExecutionEnvironment(
+            tmp_path,
+            function["Handler"],
+            variables | aws.client_variables,
+            name=function["FunctionName"],
+            timeout=function["Timeout"],
+            memory_size=function["MemorySize"],
+        ) as process,
+    ):
+        handled = 0
+        while handled < 2:
+            received = event_source.poll(
+                aws.sqs,
+                outputs["QueueUrl"],
+                lambda request, _context: process.invoke(request),
+                wait_seconds=20,
+                retry_seconds=0,
+            )
+            assert received, "a message was lost"
+            handled += received
+
+    connection = aws.dynamodb.get_item(
+        TableName=outputs["ConnectionTableName"],
+        Key={name: {"S": value} for name, value in confirmation.items()},
+    )["Item"]
+    [grant] = aws.dynamodb.query(
+        TableName=outputs["GrantTableName"],
+        KeyConditionExpression="authorization_id = :id",
+        ExpressionAttributeValues={":id": {"S": event["subject"]}},
+    )["Items"]
+    assert connection["status"] == {"S": "connected"}
+    assert grant["tokens"]["M"].keys() >= {"access_token", "refresh_token"}
+    assert mock_qonto.exchanges == (1, 1)
