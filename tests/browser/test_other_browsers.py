@@ -41,7 +41,10 @@ PASSED_ON = {  # the name of what it sends in BY_USER
 }
 
 # Selenium itself makes the deprecated call.
-pytestmark = pytest.mark.filterwarnings("ignore:setting remote_server_addr:DeprecationWarning")
+pytestmark = [
+    slow,
+    pytest.mark.filterwarnings("ignore:setting remote_server_addr:DeprecationWarning"),
+]
 
 
 class Tab(Protocol):
@@ -226,7 +229,6 @@ def test_start_again_keeps_the_context(browser: Browser, served: Site) -> None:
     assert served.context(state) == "ctx-1"
 
 
-@slow
 def test_each_page_is_shown_styled(browser: Browser, name: str, served: Site) -> None:
     served.use()
     user = browser.new_user()

@@ -22,6 +22,7 @@ from outcomes import Outcome
 from tests.integration.connector import REQUESTS
 from tests.lambda_runtime import start_function
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, make
+from tests.slow import slow
 from tests.unit import flow
 
 # Lambda's processors, and their numbers in an ELF header (e_machine).
@@ -250,6 +251,7 @@ def test_missing_wheel_fails_with_the_package_name(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@slow
 @pytest.mark.skipif(sys.platform != "linux", reason="as the packages fixture")
 def test_package_can_be_built_for_other_processor(
     packages: dict[str, Path], tmp_path: Path

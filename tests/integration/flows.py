@@ -17,9 +17,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from callback.app import CallbackApp
 from start.app import StartApp
 from tests.integration.connector import REQUESTS, Connector, callback_app, start_app
-from tests.slow import SLOW
 
-PROCESSES = 4 if SLOW else 2
+PROCESSES = 4
 
 _apps: dict[str, StartApp | CallbackApp] = {}
 

@@ -73,25 +73,20 @@ class KillHarness:
     subscriber: Subscriber
 
     @contextmanager
-    def run(self, function: str, timeout: float | None = None) -> Iterator[ExecutionEnvironment]:
-        """Run *function* behind the proxy, with the template's timeout by default."""
+    def run(self, function: str) -> Iterator[ExecutionEnvironment]:
+        """Run *function* behind the proxy."""
         properties = infra.function(infra.load(), function)
         with ExecutionEnvironment(
             self.packages[function],
             properties["Handler"],
             variables(self.aws, self.stack, function) | self.proxy.endpoints,
             name=function,
-            timeout=timeout or properties["Timeout"],
+            timeout=properties["Timeout"],
         ) as environment:
             environment.wait_until_initialised()
             yield environment
 
-    def outcome(
-        self,
-        call: Call,
-        end: Callable[[ExecutionEnvironment], None],
-        timeout: float | None = None,
-    ) -> Outcome:
+    def outcome(self, call: Call, end: Callable[[ExecutionEnvironment], None]) -> Outcome:
         """Return the outcome when *end* ends the function's process in *call*."""
         now = int(time.time())  # the local AWS removes expired items once a minute
         function = "StartFunction" if call is Call.ISSUE else "CallbackFunction"
@@ -103,7 +98,7 @@ class KillHarness:
         before = self.healthy.states()
 
         with (
-            self.run(function, timeout) as environment,
+            self.run(function) as environment,
             ThreadPoolExecutor(1) as user,
         ):
             browser.connector = Deployed(self.aws, self.stack, {function: environment})
@@ -179,10 +174,10 @@ def killed_after(harness: KillHarness, call: Call, seconds: float) -> Outcome:
     return harness.outcome(call, end)
 
 
-def timed_out(harness: KillHarness, call: Call, timeout: float | None) -> Outcome:
+def timed_out(harness: KillHarness, call: Call) -> Outcome:
     """Return the outcome of an AWS response that drips until Lambda's timeout."""
     harness.proxy.inject(call.operation, Fault.DRIPPING)
-    return harness.outcome(call, lambda _: None, timeout)
+    return harness.outcome(call, lambda _: None)
 
 
 def kill_table(outcomes: Sequence[Outcome]) -> str:

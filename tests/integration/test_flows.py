@@ -9,9 +9,11 @@ from demo.local_aws import LocalAws
 from tests.integration import flows
 from tests.integration.connector import PARAMETERS, Connector, Subscriber
 from tests.integration.flows import CallbackResponse
-from tests.slow import SEED, SLOW
+from tests.slow import SEED, slow
 
-FLOWS = 10_000 if SLOW else 200
+FLOWS = 10_000
+
+pytestmark = slow
 
 
 @pytest.fixture(scope="module")

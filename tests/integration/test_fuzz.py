@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.integration.connector import ROOT
-from tests.slow import SEED, SLOW
+from tests.slow import SEED, slow
 
-RUNS = 150_000 if SLOW else 2_000
+RUNS = 150_000
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="atheris has packages only for Linux"
-)
+pytestmark = [
+    slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="atheris has packages only for Linux"),
+]
 
 
 def test_fuzzed_requests_get_only_designed_responses(tmp_path: Path) -> None:

@@ -20,11 +20,9 @@ from tests.integration.kills import (
     timed_out,
 )
 from tests.integration.outcomes import KILLED, RECEIVED, Call, Outcome
-from tests.slow import SEED, SLOW, slow
+from tests.slow import SEED, slow
 
 RANDOM_KILLS = 100
-# Shorter than the template's timeout, because the outcome is the same.
-SHORT_TIMEOUT = 2.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +47,9 @@ def test_kill_in_any_call_loses_nothing(harness: KillHarness) -> None:
     assert kill_table(outcomes) == section("kills")
 
 
+@slow
 def test_timeout_in_any_call_loses_nothing(harness: KillHarness) -> None:
-    timeout = None if SLOW else SHORT_TIMEOUT
-
-    outcomes = [timed_out(harness, call, timeout) for call in Call]
+    outcomes = [timed_out(harness, call) for call in Call]
 
     for outcome in outcomes:
         assert outcome.seen == KILLED
