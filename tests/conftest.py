@@ -53,6 +53,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
     if not SLOW and len(seconds) > 1:
         terminalreporter.line(
-            "Only make check runs the long form of faults, races, loads and fuzzing, Firefox and "
-            "WebKit, pages in every language, checkov, and SAM's deployment."
+            "Only make check runs the long form of faults, races and loads, kills, fuzzing, "
+            "Firefox and WebKit, pages in every language, checkov, and SAM's deployment."
         )

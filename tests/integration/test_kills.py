@@ -24,6 +24,8 @@ from tests.slow import SEED, slow
 
 RANDOM_KILLS = 100
 
+pytestmark = slow
+
 
 @pytest.fixture(scope="module")
 def harness(aws: LocalAws, microburst: str, packages: dict[str, Path]) -> Iterator[KillHarness]:
@@ -47,7 +49,6 @@ def test_kill_in_any_call_loses_nothing(harness: KillHarness) -> None:
     assert kill_table(outcomes) == section("kills")
 
 
-@slow
 def test_timeout_in_any_call_loses_nothing(harness: KillHarness) -> None:
     outcomes = [timed_out(harness, call) for call in Call]
 
@@ -57,7 +58,6 @@ def test_timeout_in_any_call_loses_nothing(harness: KillHarness) -> None:
     assert drip_table(outcomes) == section("time-outs")
 
 
-@slow
 def test_kill_at_any_time_loses_nothing(harness: KillHarness) -> None:
     moments = random.Random(SEED)  # noqa: S311 - repeatable
 
