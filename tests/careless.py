@@ -14,7 +14,7 @@ from starlette.routing import Route
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
-from examples.app.contexts import Asked, Contexts
+from examples.app.contexts import Asked, Contexts, opened
 from examples.app.web import cookie, redirect
 
 
@@ -149,7 +149,7 @@ class ReusesContexts(Contexts):
 
     def use(self, asked: Asked, authorization_id: str, outcome: str) -> bool:
         """Bind the context to *authorization_id*, whatever it was bound to."""
-        with self._database() as database:
+        with opened(self.path) as database:
             database.execute(
                 "UPDATE contexts SET authorization_id = NULL WHERE context = ?", [asked.context]
             )
@@ -161,7 +161,7 @@ class KeepsOneContext(Contexts):
 
     def ask(self, session_id: str, browser_cookie: str) -> str:
         """Forget the session's earlier contexts."""
-        with self._database() as database:
+        with opened(self.path) as database:
             database.execute("DELETE FROM contexts WHERE session_id = ?", [session_id])
         return super().ask(session_id, browser_cookie)
 

@@ -57,14 +57,14 @@ class Contexts:
 
     def __init__(self, path: Path) -> None:
         """Use the file at *path*, and make it if it is missing."""
-        self._path = path
-        with self._database() as database:
+        self.path = path
+        with opened(self.path) as database:
             database.execute(_SCHEMA)
 
     def ask(self, session_id: str, browser_cookie: str) -> str:
         """Return a new context of the session, bound to the browser that has *browser_cookie*."""
         context, now = secrets.token_urlsafe(32), int(time.time())
-        with self._database() as database:
+        with opened(self.path) as database:
             database.execute("DELETE FROM contexts WHERE asked_at < ?", [now - KEPT])
             database.execute(
                 "INSERT INTO contexts (context, session_id, browser, asked_at) VALUES (?, ?, ?, ?)",
@@ -84,7 +84,7 @@ class Contexts:
 
     def use(self, asked: Asked, authorization_id: str, outcome: str) -> bool:
         """Bind the context to *authorization_id*; False if it is another one's, or repudiated."""
-        with self._database() as database:
+        with opened(self.path) as database:
             used = database.execute(
                 "UPDATE contexts SET authorization_id = ?1, returned_at = ?3,"
                 " outcome = CASE WHEN confirmed THEN outcome ELSE ?2 END"
@@ -96,28 +96,30 @@ class Contexts:
 
     def repudiate(self, asked: Asked) -> None:
         """Let nobody use the context any more."""
-        with self._database() as database:
+        with opened(self.path) as database:
             database.execute(
                 "UPDATE contexts SET repudiated = 1 WHERE context = ?", [asked.context]
             )
 
     def set_confirmed(self, asked: Asked) -> None:
         """Record that the subscriber was told."""
-        with self._database() as database:
+        with opened(self.path) as database:
             database.execute("UPDATE contexts SET confirmed = 1 WHERE context = ?", [asked.context])
 
     def _find(self, condition: str, *values: object) -> Asked | None:
-        with self._database() as database:
+        with opened(self.path) as database:
             row = database.execute(
                 f"SELECT {', '.join(Asked._fields)} FROM contexts WHERE {condition}",  # noqa: S608 - ours
                 values,
             ).fetchone()
         return Asked(*row) if row else None
 
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path)) as database, database:
-            yield database
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file at *path* for one transaction, the block."""
+    with closing(sqlite3.connect(path)) as database, database:
+        yield database
 
 
 def sha256(cookie: str) -> str:

@@ -1,14 +1,11 @@
 """The sessions of Ledgerly, in the same SQLite file: your app has its own in their place."""
 
 import secrets
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from examples.app.contexts import sha256
+from examples.app.contexts import opened, sha256
 
 LIFETIME = 24 * 60 * 60  # seconds
 _SCHEMA = """CREATE TABLE IF NOT EXISTS sessions (
@@ -37,7 +34,7 @@ class Sessions:
     def __init__(self, path: Path) -> None:
         """Use the file at *path*, and make it if it is missing."""
         self._path = path
-        with self._database() as database:
+        with opened(self._path) as database:
             database.execute(_SCHEMA)
 
     def new(self) -> tuple[str, Session]:
@@ -45,14 +42,14 @@ class Sessions:
         cookie, now = secrets.token_urlsafe(32), int(time.time())
         account = f"demo-{secrets.token_hex(2)}@example.com"
         session = Session(sha256(cookie), account, secrets.token_urlsafe(32))
-        with self._database() as database:
+        with opened(self._path) as database:
             database.execute("DELETE FROM sessions WHERE expires_at < ?", [now])
             database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", [*session, now + LIFETIME])
         return cookie, session
 
     def find(self, cookie: str) -> Session | None:
         """Return the session of *cookie* if it has not ended."""
-        with self._database() as database:
+        with opened(self._path) as database:
             row = database.execute(
                 "SELECT id, account, token FROM sessions WHERE id = ? AND expires_at > ?",
                 [sha256(cookie), int(time.time())],
@@ -61,10 +58,5 @@ class Sessions:
 
     def end(self, session: Session) -> None:
         """End *session*."""
-        with self._database() as database:
+        with opened(self._path) as database:
             database.execute("DELETE FROM sessions WHERE id = ?", [session.id])
-
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path)) as database, database:
-            yield database

@@ -21,11 +21,11 @@ from tests.e2e import sam
 from tests.e2e.deployed_stack import describe
 from tests.integration.subscription import (
     CLIENT_ID,
-    CLIENT_SECRET,
-    STAGING_TOKEN,
+    SECRET,
     MockQonto,
     confirmation_of,
     granted,
+    publish,
 )
 from tests.lambda_runtime import ExecutionEnvironment
 from tests.packages import ARCHITECTURE
@@ -119,23 +119,13 @@ def test_package_holds_handler_and_locked_packages(deployed: Deployed) -> None:
 def test_confirmed_event_ends_connected(deployed: Deployed, tmp_path: Path) -> None:
     aws, function, outputs = deployed.aws, deployed.function, deployed.outputs
     zipfile.ZipFile(io.BytesIO(deployed.package)).extractall(tmp_path)
-    secret = {"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN}
-    aws.secrets.put_secret_value(
-        SecretId=outputs["ClientSecretArn"], SecretString=json.dumps(secret)
-    )
+    aws.secrets.put_secret_value(SecretId=outputs["ClientSecretArn"], SecretString=SECRET)
     mock_qonto = MockQonto()
     event = granted(mock_qonto)
     confirmation = confirmation_of(event)
-    aws.sns.publish(
-        TopicArn=deployed.topic_arn,
-        Message=json.dumps(event),
-        MessageAttributes={"type": {"DataType": "String", "StringValue": event["type"]}},
-    )
+    publish(aws, deployed.topic_arn, event)
     aws.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(confirmation))
-    variables = function["Environment"]["Variables"] | {
-        "TOKEN_ENDPOINT": f"{mock_qonto.url}/oauth2/token",
-        "API_URL": mock_qonto.url,
-    }
+    variables = function["Environment"]["Variables"] | mock_qonto.environment
 
     with (
         mock_qonto.up(),

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 LANES = 12
-AGE = 31  # seconds of a claim without an owner; the function runs for 30 at most
 FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"
 _ATTEMPTS = 3
 _FORKSERVER = get_context("forkserver")
@@ -402,12 +401,7 @@ class _Run:
     def _let_claims_age(self) -> None:
         for event in self._events:
             if self._example.grant(event)["status"] == "exchanging":
-                age_claim(self._example, event)
-
-
-def age_claim(example: ExampleSubscriber, event: dict[str, Any]) -> None:
-    """Make the claim of *event* as old as one of a function that was stopped."""
-    example.change_grant(event, "claimed_at", {"N": str(int(time.time()) - AGE)})
+                self._example.outlive_claim(event)
 
 
 def lambda_event(body: str) -> dict[str, Any]:
@@ -471,20 +465,8 @@ def subscriber_outcomes(
         proxies = block.enter_context(fault_proxies(aws, microburst, lanes, retry_after=False))
         mocks = [CountingQonto() for _ in proxies]
         example = ExampleSubscriber(aws, topic_arn, mocks[0])
-        yield SubscriberOutcomes(
-            example,
-            [
-                Lane(
-                    block.enter_context(Function(function_environment(example, mock), proxy)), mock
-                )
-                for proxy, mock in zip(proxies, mocks, strict=True)
-            ],
-        )
-
-
-def function_environment(example: ExampleSubscriber, mock: MockQonto) -> dict[str, str]:
-    """Return the environment of a function that calls *mock*."""
-    return example.environment | {
-        "TOKEN_ENDPOINT": f"{mock.url}/oauth2/token",
-        "API_URL": mock.url,
-    }
+        functions = [
+            block.enter_context(Function(example.environment | mock.environment, proxy))
+            for proxy, mock in zip(proxies, mocks, strict=True)
+        ]
+        yield SubscriberOutcomes(example, list(map(Lane, functions, mocks)))

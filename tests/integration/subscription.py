@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ APP_ROLE_ARN = "arn:aws:iam::000000000000:role/app"
 CLIENT_ID = "client-1"
 CLIENT_SECRET = "of-mock-qonto"
 STAGING_TOKEN = "of-the-sandbox"
+SECRET = json.dumps({"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
 REDIRECT_URI = "http://localhost:8001/callback"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
 CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
@@ -53,6 +55,9 @@ class MockQonto:
         self._qonto = qonto.create_app(self.server)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.token_endpoint = f"{self.url}/oauth2/token"
+        # Of a function that talks to it.
+        self.environment = {"TOKEN_ENDPOINT": self.token_endpoint, "API_URL": self.url}
 
     def reset(self) -> None:
         """Forget what was counted, and respond as usual."""
@@ -130,7 +135,7 @@ def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None)
         "environment": "sandbox",
         "client_id": CLIENT_ID,
         "redirect_uri": REDIRECT_URI,
-        "token_endpoint": f"{mock_qonto.url}/oauth2/token",
+        "token_endpoint": mock_qonto.token_endpoint,
         "requested_scope": "offline_access organization.read",
         "context": str(uuid4()),
         "started_at": rfc3339(now - 90),
@@ -152,6 +157,15 @@ def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None)
     }
 
 
+def publish(aws: LocalAws, topic_arn: str, event: dict[str, Any]) -> None:
+    """Publish *event* as callback does."""
+    aws.sns.publish(
+        TopicArn=topic_arn,
+        Message=json.dumps(event),
+        MessageAttributes={"type": {"DataType": "String", "StringValue": event["type"]}},
+    )
+
+
 def confirmation_of(event: dict[str, Any]) -> dict[str, str]:
     """Return the app's confirmation of *event*."""
     return {"authorization_id": event["subject"], "context": event["data"]["context"]}
@@ -161,12 +175,7 @@ class ExampleSubscriber:
     """The stack of examples/subscriber, fed from *topic_arn*, and its real handler."""
 
     def __init__(
-        self,
-        aws: LocalAws,
-        topic_arn: str,
-        mock_qonto: MockQonto,
-        secret: dict[str, str] | None = None,
-        **parameters: str,
+        self, aws: LocalAws, topic_arn: str, mock_qonto: MockQonto, **parameters: str
     ) -> None:
         """Deploy, and put the client secret in."""
         self.aws = aws
@@ -180,13 +189,14 @@ class ExampleSubscriber:
             },
             infra.load(TEMPLATE),
         )
-        self.put_secret(secret or {"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
+        aws.secrets.put_secret_value(
+            SecretId=self.stack.resources["ClientSecret"], SecretString=SECRET
+        )
         self.queue_url = self.stack.resources["Queue"]
         self.environment = {
             **aws.environment(),
             **self.stack.environment["SubscriberFunction"],
-            "TOKEN_ENDPOINT": f"{mock_qonto.url}/oauth2/token",
-            "API_URL": mock_qonto.url,
+            **mock_qonto.environment,
         }
         self.handler = load(self.environment)
 
@@ -201,19 +211,9 @@ class ExampleSubscriber:
             Attributes={"RedrivePolicy": json.dumps(policy | {"deadLetterTargetArn": arn})},
         )
 
-    def put_secret(self, secret: dict[str, str]) -> None:
-        """Put *secret* into the stack's own secret."""
-        self.aws.secrets.put_secret_value(
-            SecretId=self.stack.resources["ClientSecret"], SecretString=json.dumps(secret)
-        )
-
     def publish(self, event: dict[str, Any]) -> None:
         """Publish *event* as callback does."""
-        self.aws.sns.publish(
-            TopicArn=self.topic_arn,
-            Message=json.dumps(event),
-            MessageAttributes={"type": {"DataType": "String", "StringValue": event["type"]}},
-        )
+        publish(self.aws, self.topic_arn, event)
 
     def confirm(self, event: dict[str, Any], **changes: str) -> None:
         """Confirm *event* as the app does."""
@@ -223,13 +223,14 @@ class ExampleSubscriber:
         """Repudiate *event* as the app does."""
         self.send(json.dumps(confirmation_of(event) | changes | {"repudiated": True}))
 
-    def connect(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Have *event* and its confirmation handled; return the event."""
-        self.publish(event)
+    def connect(self, *events: dict[str, Any]) -> dict[str, Any]:
+        """Have *events* handled, then the confirmation of the last one; return the last one."""
+        for event in events:
+            self.publish(event)
+            self.poll()
+        self.confirm(events[-1])
         self.poll()
-        self.confirm(event)
-        self.poll()
-        return event
+        return events[-1]
 
     def send(self, body: str) -> None:
         """Put *body* into the queue."""
@@ -362,6 +363,15 @@ def read_output(capsys: pytest.CaptureFixture[str]) -> Output:
 def load(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
     """Import the handler as Lambda does at a cold start in *environment*."""
     return cold_start("subscriber.handler", environment, TEMPLATE.parent)
+
+
+def load_with(environment: dict[str, str], **methods: Callable[..., object]) -> Any:  # noqa: ANN401 - a handler
+    """Load the handler with a variant of its `Grants` that has other *methods*."""
+    handler = load(environment)
+    module: Any = sys.modules["subscriber.handler"]
+    variant: Any = type("Variant", (module.Grants,), methods)
+    module.grants = variant(module.grants._table)  # noqa: SLF001 - the same table
+    return handler
 
 
 def rfc3339(seconds: float) -> str:

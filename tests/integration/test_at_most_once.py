@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
@@ -22,6 +21,7 @@ from tests.integration.subscription import (
     MockQonto,
     granted,
     load,
+    load_with,
     read_output,
 )
 
@@ -52,17 +52,9 @@ def test_second_delivery_changes_nothing(example: ExampleSubscriber, qonto: Mock
     assert example.waiting() == 0
 
 
-def _load_with(environment: dict[str, str], **methods: Callable[..., object]) -> Handler:
-    """Load the handler with a variant of its `Grants` that has other *methods*."""
-    handler: Handler = load(environment)
-    module: Any = sys.modules["subscriber.handler"]
-    variant: Any = type("Variant", (module.Grants,), methods)
-    module.grants = variant(module.grants._table)  # noqa: SLF001 - the same table
-    return handler
-
-
 def _load_without_claims(environment: dict[str, str]) -> Handler:
-    return _load_with(environment, claim=lambda _self, grant, _now: grant)
+    handler: Handler = load_with(environment, claim=lambda _self, grant, _now: grant)
+    return handler
 
 
 def _handle(fork: Fork, event: dict[str, Any]) -> list[dict[str, Any]]:
@@ -120,7 +112,7 @@ def test_used_code_in_other_authorization_fails(
 
 def test_used_code_needs_its_lock(example: ExampleSubscriber, qonto: MockQonto) -> None:
     """The test above can fail: Qonto sees the code twice, and revokes the tokens."""
-    example.handler = _load_with(example.environment, _lock=lambda _self, _grant: None)
+    example.handler = load_with(example.environment, _lock=lambda _self, _grant: None)
     first = example.connect(granted(qonto))
 
     example.connect(granted(qonto, code=first["data"]["code"]))

@@ -110,7 +110,7 @@ def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
     def make(app: type[Ledgerly] = Ledgerly, pkce: str = "off", **parameters: str) -> World:
         stack = aws.deploy(PARAMETERS)
         connector = Connector(aws, stack, OAUTH_BASE_URL=mock_qonto.url, PKCE=pkce)
-        example = ExampleSubscriber(aws, stack.topic_arn, mock_qonto, None, **parameters)
+        example = ExampleSubscriber(aws, stack.topic_arn, mock_qonto, **parameters)
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
         subscriber = SubscriberStack(aws.sqs, example.queue_url, connections)

@@ -14,6 +14,7 @@ from demo.template import ROOT
 from tests.integration.subscription import (
     CHALLENGE,
     CLIENT_SECRET,
+    SECRET,
     STAGING_TOKEN,
     VERIFIER,
     ExampleSubscriber,
@@ -24,7 +25,6 @@ from tests.integration.subscription import (
 )
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
-SECRET = json.dumps({"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
 
 
 # ------------------------------------------------------------------- confirmation
@@ -181,12 +181,8 @@ def test_confirmation_of_two_codes_exchanges_later(
     example: ExampleSubscriber, qonto: MockQonto
 ) -> None:
     earlier, later = two_codes(qonto)
-    for event in (earlier, later):
-        example.publish(event)
-        example.poll()
 
-    example.confirm(later)
-    example.poll()
+    example.connect(earlier, later)
 
     assert qonto.exchanges == (1, 1)
     assert "tokens" in example.grant(later)
@@ -198,12 +194,8 @@ def test_failed_later_code_leaves_earlier_connected(
 ) -> None:
     earlier, later = two_codes(qonto)
     later["data"]["code"] = f"ory_ac_{uuid4()}"
-    for event in (earlier, later):
-        example.publish(event)
-        example.poll()
 
-    example.confirm(later)
-    example.poll()
+    example.connect(earlier, later)
 
     assert qonto.exchanges == (2, 1)
     assert "tokens" in example.grant(earlier)

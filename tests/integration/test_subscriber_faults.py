@@ -1,7 +1,6 @@
 """Faults and kills of the example subscriber: it sends no code twice, and nothing is stuck."""
 
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -34,11 +33,9 @@ from tests.integration.subscriber_outcomes import (
     Function,
     Outcome,
     SubscriberOutcomes,
-    age_claim,
     cases,
     cells,
     documented,
-    function_environment,
     lambda_event,
     subscriber_outcomes,
 )
@@ -47,6 +44,7 @@ from tests.integration.subscription import (
     confirmation_of,
     granted,
     load,
+    load_with,
 )
 from tests.slow import SEED, SLOW
 
@@ -170,10 +168,7 @@ def test_late_release_without_owner_sends_twice(
     example: ExampleSubscriber, qonto: CountingQonto, proxy: FaultProxy
 ) -> None:
     """The test above can fail."""
-    releasing = load(example.environment | proxy.endpoints)
-    module: Any = sys.modules["subscriber.handler"]
-    ownerless = type("Ownerless", (module.Grants,), {"release": release_without_owner})
-    module.grants = ownerless(module.grants._table)  # noqa: SLF001
+    releasing = load_with(example.environment | proxy.endpoints, release=release_without_owner)
 
     assert exchanges_around_late_release(example, qonto, proxy, releasing) == 2
 
@@ -313,18 +308,15 @@ class Load:
         for item in (item for page in pages for item in page["Items"]):
             self.interrupted.add(item["code"]["S"])
             key = {"subject": item["authorization_id"]["S"], "id": item["event_id"]["S"]}
-            age_claim(self.example, key)
+            self.example.outlive_claim(key)
 
 
 @pytest.fixture
-def load_of_two(
-    aws: LocalAws, microburst: str, example: ExampleSubscriber, qonto: CountingQonto
-) -> Iterator[Load]:
+def load_of_two(aws: LocalAws, microburst: str, example: ExampleSubscriber) -> Iterator[Load]:
     """Two workers. The queue has no dead-letter queue, so that messages stay in it."""
     with ExitStack() as block:
         proxies = block.enter_context(fault_proxies(aws, microburst, 2, retry_after=False))
-        environment = function_environment(example, qonto)
-        functions = [block.enter_context(Function(environment, proxy)) for proxy in proxies]
+        functions = [block.enter_context(Function(example.environment, proxy)) for proxy in proxies]
         workers = [
             Worker(each, Random(SEED + number))  # noqa: S311 - repeatable
             for number, each in enumerate(functions)

@@ -108,8 +108,7 @@ class Grants:
         return self._read(grant)
 
     def _read(self, grant: Grant) -> Grant:
-        item = self._table.get_item(Key=_key(grant), ConsistentRead=True)["Item"]
-        return Grant.model_validate(item)
+        return Grant.model_validate(items.get(self._table, _key(grant)))
 
     def of(self, authorization_id: str) -> list[Grant]:
         """Return all grants of an authorization in their order."""
