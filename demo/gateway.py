@@ -137,7 +137,7 @@ def payload_2_0(  # noqa: PLR0913 - the parts of a request
     cookies: list[str] = []
     for name, value in headers:
         if name.lower() == "cookie":
-            cookies += filter(None, map(str.strip, value.split(";")))
+            cookies += filter(None, (cookie.strip(" \t") for cookie in value.split(";")))
         else:
             _join(values, name.lower(), value)
     parameters: dict[str, str] = {}

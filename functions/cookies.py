@@ -59,11 +59,12 @@ def _read(request: Request, name: str) -> str:
 
     A proxy may have joined several cookies in one entry, by ``;`` or by ``,``. What follows a comma
     counts only if the cookie is not found otherwise: any host of the domain can set a cookie of
-    another name whose value is a comma and ours.
+    another name whose value is a comma and ours. Other spaces than HTTP's belong to a name:
+    browsers look for the prefix ``__Host-`` only at its beginning.
     """
     entries = [entry.split(",") for entry in ";".join(request.get("cookies", ())).split(";")]
     for sent in ([first for first, *_ in entries], chain.from_iterable(entries)):
-        pairs = (cookie.strip().partition("=") for cookie in sent)
+        pairs = (cookie.strip(" \t").partition("=") for cookie in sent)
         if values := [value for each, _, value in pairs if each == name]:
             return values[0] if len(values) == 1 else ""
     return ""

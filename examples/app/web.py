@@ -44,7 +44,9 @@ def origin(url: str) -> str:
 
 def cookie(request: Request, name: str) -> str | None:
     """Return the value of the cookie *name*; of two, one may be a neighbouring host's: None."""
-    cookies = (it.strip() for line in request.headers.getlist("cookie") for it in line.split(";"))
+    # Other spaces belong to a cookie's name: browsers look for __Host- only at its beginning.
+    lines = request.headers.getlist("cookie")
+    cookies = [it.strip(" \t") for line in lines for it in line.split(";")]
     values = [it.removeprefix(f"{name}=") for it in cookies if it.startswith(f"{name}=")]
     return values[0] if len(values) == 1 else None
 

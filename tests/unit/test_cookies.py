@@ -64,6 +64,7 @@ def test_browser_cookie_is_found_in_joined_entries(sent: list[str]) -> None:
         ["__Host-qonto-connect=" + "a" * 42 + "\n"],
         ["__host-qonto-connect=" + VALUE],
         ["qonto-connect=" + VALUE],
+        *([f"a=1;{space}__Host-qonto-connect={VALUE}"] for space in "\x0b\x1c\x85\xa0\u2003\u3000"),
         [f"__Host-qonto-connect={VALUE}", f"__Host-qonto-connect={VALUE}"],
         [f"__Host-qonto-connect={VALUE}; __Host-qonto-connect={VALUE}"],
         [f"a=1,__Host-qonto-connect={VALUE},__Host-qonto-connect={VALUE}"],

@@ -12,12 +12,14 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from examples.app.app import CODE_LIFETIME, Ledgerly, create_app
 from examples.app.contexts import Contexts
 from examples.app.sessions import LIFETIME, Sessions
 from examples.app.subscriber import Subscriber
+from examples.app.web import cookie
 from tests.navigations import AHEAD_OF_USER, BY_USER
 
 APP_URL = "http://localhost:8000"
@@ -434,6 +436,14 @@ def test_neighbours_cookies_confirm_nothing_on_https(
 
     assert led_to(come_back(victim, context)) == NOT_ASKED
     assert subscriber.sent == [repudiation(context)]
+
+
+@pytest.mark.parametrize("space", [b"\x85", b"\xa0"])
+def test_space_before_cookies_name_belongs_to_it(space: bytes) -> None:
+    """A browser lets any host of the domain set this cookie, whose name begins with the space."""
+    headers = [(b"cookie", b"a=1; " + space + b"__Host-ledgerly=forged")]
+
+    assert cookie(Request({"type": "http", "headers": headers}), "__Host-ledgerly") is None
 
 
 @pytest.mark.parametrize("kind", ["no-token", "another-sessions", "no-session", "expired"])
