@@ -36,8 +36,8 @@ class Settings(BaseModel, defer_build=True):  # pydantic builds only the setting
     qonto_environment: Environment
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=128)]
     return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(str.split)] = ()
-    app_name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=64)] = ""
-    support_url: Annotated[str, Field(pattern=rf"^({_URL}|mailto:[!-~]+)?$")] = ""
+    app_name: Annotated[str, Field(pattern=r"^[^\\\x00-\x1f\x7f-\x9f]*$", max_length=64)] = ""
+    support_url: Annotated[str, Field(pattern=rf"^({_URL}|mailto:[!#-\[\]-~]+)?$")] = ""
     table_name: Annotated[str, Field(min_length=1)]
     # Only the demo and the tests set it, to the address of the mock Qonto on this machine.
     oauth_base_url: Annotated[str, Field(pattern=rf"^{_LOOPBACK}$")] | None = None
