@@ -127,7 +127,7 @@ def html(status: int, document: str, content_security_policy: str) -> Response:
 def too_early() -> Response:
     """Return the empty response to a request that was made ahead of the user.
 
-    It is a 425, because CDNs keep a 5xx and alarms count it, and a CDN of a single-page application
+    It is a 425, because CDNs keep a 5xx, and a CDN of a single-page application
     may turn a 403 or 404 into a page.
     """
     return {"statusCode": HTTPStatus.TOO_EARLY, "headers": _SECURITY_HEADERS}

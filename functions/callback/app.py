@@ -40,6 +40,7 @@ class CallbackApp:
             return self._response(request)
         except Exception as error:  # noqa: BLE001 - Lambda would log its text, which may hold a secret
             self._logger.error("Callback failed", **failure(error))
+            count("InternalError")
             return page(request, self._settings, "callback-unavailable")
 
     def _response(self, request: Request) -> Response:
@@ -83,15 +84,13 @@ class CallbackApp:
         self._finish(claimed, response, now)
         return _redirect(response.outcome, claimed)
 
-    def _finish(
-        self, authorization: PendingAuthorization, response: AuthorizationResponse, now: int
-    ) -> None:
+    def _finish(self, own: PendingAuthorization, response: AuthorizationResponse, now: int) -> None:
         """Leave a receipt and delete the state. A failure changes nothing for the user."""
-        outcome, reference = response.outcome, authorization.reference
-        repeated = authorization.response_hash == response.hash
+        outcome, reference = response.outcome, own.reference
+        repeated = own.response_hash == response.hash
         is_first = True
         try:
-            self._states.leave_receipt(authorization.receipt(outcome, now))
+            self._states.leave_receipt(own.receipt(outcome, now))
             is_first = self._states.delete(response.state, response.hash)
         except Exception as error:  # noqa: BLE001 - the user has succeeded, whatever fails here
             self._logger.error("State not deleted", reference=reference, **failure(error))

@@ -35,6 +35,7 @@ class StartApp:
             return self._response(request)
         except Exception as error:  # noqa: BLE001 - Lambda would log its text, which may hold a secret
             self._logger.error("Start failed", **failure(error))
+            count("InternalError")
             return page(request, self._settings, "start-unavailable")
 
     def _response(self, request: Request) -> Response:

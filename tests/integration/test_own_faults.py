@@ -63,8 +63,12 @@ def modules_of_error(printed: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("store", "module"),
-    [(FailingStore, __name__), (BrokenStore, "callback.events"), (StateStore, __name__)],
+    ("store", "module", "metric"),
+    [
+        (FailingStore, __name__, "InternalError"),
+        (BrokenStore, "callback.events", "PublishFailed"),
+        (StateStore, __name__, "PublishFailed"),
+    ],
 )
 def test_error_before_publish_returns_503_and_retry_succeeds(  # noqa: PLR0913, PLR0917 - fixtures
     browser: Browser,
@@ -73,6 +77,7 @@ def test_error_before_publish_returns_503_and_retry_succeeds(  # noqa: PLR0913, 
     capsys: pytest.CaptureFixture[str],
     store: type[StateStore],
     module: str,
+    metric: str,
 ) -> None:
     state = browser.started()
     authorization_id = (connector.item(state) or {})["authorization_id"]
@@ -86,6 +91,7 @@ def test_error_before_publish_returns_503_and_retry_succeeds(  # noqa: PLR0913, 
     assert authorization_id not in printed
     modules = modules_of_error(printed)
     assert (modules[0], module in modules) == ("callback.app", True)
+    assert counts(printed) == [(metric, None)]
     assert subscriber.messages() == []
     browser.connector = connector
     assert browser.granted(state).parameters["outcome"] == "granted"
@@ -123,5 +129,7 @@ def test_error_in_start_returns_503_without_cookie(
     response = Browser(failing).start(context="ctx-1")
 
     assert_try_again(response)
-    modules = modules_of_error(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    modules = modules_of_error(printed)
     assert (modules[0], modules[-1]) == ("start.app", __name__)
+    assert counts(printed) == [("InternalError", None)]
