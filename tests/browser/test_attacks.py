@@ -377,8 +377,6 @@ WITHOUT_DEFENCE: dict[str, tuple[Scenario, Careless, list[str]]] = {
     ),
 }
 
-QUICK = {"link back", "second get", "forwarded link", "used code"}
-
 
 @pytest.fixture(scope="module")
 def neighbour() -> Iterator[str]:
@@ -396,15 +394,21 @@ def demo_servers(demo: Demo) -> Servers:
     """The servers of the running demo."""
     aws = local_aws(demo.port)
     [topic] = aws.sns.list_topics()["Topics"]
-    tables, queues = aws.dynamodb.list_tables()["TableNames"], aws.sqs.list_queues()["QueueUrls"]
+    resources = {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+        for stack in aws.cloudformation.describe_stacks()["Stacks"]
+        for resource in aws.cloudformation.describe_stack_resources(StackName=stack["StackName"])[
+            "StackResources"
+        ]
+    }
     return Servers(
         app=demo.app,
         connector=f"http://localhost:{demo.port + 1}",
         aws=aws,
         topic_arn=topic["TopicArn"],
-        queue_url=next(url for url in queues if "-Queue-" in url),
-        grant_table=next(name for name in tables if "-GrantTable-" in name),
-        connection_table=next(name for name in tables if name.endswith("-connections")),
+        queue_url=resources["Queue"],
+        grant_table=resources["GrantTable"],
+        connection_table=resources["ConnectionTable"],
     )
 
 
@@ -437,9 +441,8 @@ def users(pages: tuple[Page, Page]) -> tuple[Page, Page]:
     return pages
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=slow) for name in ON_THE_DEMO]
-)
+@slow
+@pytest.mark.parametrize("name", ON_THE_DEMO)
 def test_attack_on_the_demo_fails(
     users: tuple[Page, Page], demo_servers: Servers, neighbour: str, name: str
 ) -> None:

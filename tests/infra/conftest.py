@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.live import EXAMPLE
 from demo.template import Template, load
 
 
@@ -38,3 +39,11 @@ def translate() -> Callable[[Template], str]:
 def translated(translate: Callable[[Template], str], template: Template) -> str:
     """Return infra/template.yaml as plain CloudFormation, in JSON."""
     return translate(template)
+
+
+@pytest.fixture(scope="session")
+def translated_subscriber(translate: Callable[[Template], str]) -> str:
+    """Return the example subscriber's template as plain CloudFormation, in JSON."""
+    packaged = load(EXAMPLE) | {"Globals": {"Function": {}}}
+    del packaged["Resources"]["SubscriberFunction"]["Properties"]["CodeUri"]
+    return translate(packaged)

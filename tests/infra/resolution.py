@@ -5,10 +5,13 @@ from typing import Any
 
 from demo.template import Json, Template
 
+# The regions whose rules cfn-lint applies to the translated templates.
+REGIONS = ["eu-west-3", "eu-central-1", "us-east-1", "ap-southeast-2", "eu-south-2"]
 PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
     "AWS::Region": "eu-west-3",
+    "AWS::StackId": "arn:aws:cloudformation:eu-west-3:123456789012:stack/connect/6f9a2b7c-0184",
     "AWS::StackName": "connect",
     "AWS::URLSuffix": "amazonaws.com",
 }
@@ -21,7 +24,7 @@ class Resolution:
     def __init__(self, template: Template, /, **parameters: str) -> None:
         """Use *template* with its defaults, a client id and *parameters*, which override both."""
         defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
-        self._values = PSEUDO | defaults | {"ClientId": "client"} | parameters
+        self.values = PSEUDO | defaults | {"ClientId": "client"} | parameters
         self._template = template
 
     @property
@@ -55,7 +58,7 @@ class Resolution:
             case {"Ref": "AWS::NoValue"}:
                 return _NO_VALUE
             case {"Ref": name}:
-                return self._values.get(name, name)
+                return self.values.get(name, name)
             case {"Fn::GetAtt": path}:
                 return ".".join(path)
             case {"Fn::Sub": text}:
@@ -64,10 +67,16 @@ class Resolution:
                 return self(then if self({"Condition": condition}) else otherwise)
             case {"Condition": str(name)} if len(value) == 1:
                 return self(self._template["Conditions"][name])
-        return self._condition(value)
+        return self._other(value)
 
-    def _condition(self, value: dict[str, Any]) -> Json:
+    def _other(self, value: dict[str, Any]) -> Json:
         match value:
+            case {"Fn::Join": [separator, parts]}:
+                return separator.join(self(parts))
+            case {"Fn::Split": [separator, text]}:
+                return self(text).split(separator)
+            case {"Fn::Select": [index, parts]}:
+                return self(parts)[index]
             case {"Fn::Equals": [one, other]}:
                 return self(one) == self(other)
             case {"Fn::Not": [condition]}:

@@ -12,7 +12,7 @@ from aws import CALL_CONFIG
 from demo.template import ROOT, Template, function, references
 from settings import CallbackSettings, Settings, StartSettings
 from state_store import CLAIM_LIFETIME
-from tests.infra.resolution import Resolution
+from tests.infra.resolution import REGIONS, Resolution
 
 SETTINGS: dict[str, type[Settings]] = {
     "StartFunction": StartSettings,
@@ -22,8 +22,9 @@ DOMAIN = {
     "DomainName": "connect.example.com",
     "CertificateArn": "arn:aws:acm:eu-west-3:123456789012:certificate/6f9a2b7c-0184",
 }
-# The quota of an account in most regions, for all its APIs together (docs/operations.md).
-REQUESTS_PER_SECOND = 10_000
+# An account's quota in the newer regions, for all its APIs together (docs/quotas-and-costs.md).
+REQUESTS_PER_SECOND = 2_500
+REQUESTS_AT_ONCE = 1_250
 # Lambda's limit for the INIT phase, in seconds. Lambda repeats a slower one within the timeout.
 INIT_LIMIT = 10
 # The most by which the clocks of two hosts of API Gateway may differ, in seconds: a generous guess.
@@ -43,7 +44,7 @@ def _properties(template: Template, type_: str) -> dict[str, dict[str, Any]]:
 
 def test_translated_template_has_no_finding(translated: str) -> None:
     """cfn-lint finds circular references only after the translation."""
-    findings = lint(translated, config=ManualArgs(include_checks=["I"], regions=["eu-west-3"]))
+    findings = lint(translated, config=ManualArgs(include_checks=["I"], regions=REGIONS))
 
     assert findings == []
 
@@ -63,9 +64,9 @@ def test_two_stacks_can_live_in_one_account(template: Template) -> None:
         ("AWS::ApiGatewayV2::DomainName", "DomainName"),
         ("AWS::ApiGatewayV2::Stage", "StageName"),
         ("AWS::CloudWatch::Alarm", "MetricName"),
-        ("AWS::DynamoDB::Table", "TableName"),
         ("AWS::IAM::Policy", "PolicyName"),
         ("AWS::Lambda::Permission", "FunctionName"),
+        ("AWS::Logs::LogGroup", "LogGroupName"),
     }
 
 
@@ -143,8 +144,7 @@ def test_only_the_routes_may_call_the_functions(template: Template) -> None:
         for permission in permissions
     } == {
         ("StartFunction", f"{api}/*/GET/start"),
-        ("CallbackFunction", f"{api}/*/GET/callback"),
-        ("CallbackFunction", f"{api}/*/GET/callback/*"),
+        ("CallbackFunction", f"{api}/*/GET/callback*"),
     }
     assert {(permission["Principal"], permission["Action"]) for permission in permissions} == {
         ("apigateway.amazonaws.com", "lambda:InvokeFunction")
@@ -174,18 +174,23 @@ def test_claim_outlives_the_slowest_callback(template: Template) -> None:
     assert INIT_LIMIT + timeout + CLOCK_SKEW < CLAIM_LIFETIME
 
 
-def test_flood_of_starts_leaves_quota_to_callbacks(template: Template) -> None:
-    """Callback has no throttle; start may use, by default, a hundredth of the quota."""
+def test_flood_of_one_route_leaves_quota_to_others(template: Template) -> None:
+    """Each route has a limit; all together stay within half the quota, by default."""
     stage = template["Resources"]["HttpApiStage"]
-    start = {"Ref": "StartThrottle"}
+    throttle = template["Parameters"]["StartThrottle"]
+    limits = stage["Properties"]["RouteSettings"]
+    routes = _properties(template, "AWS::ApiGatewayV2::Route").values()
 
-    assert stage["Properties"]["RouteSettings"] == {
-        "GET /start": {"ThrottlingRateLimit": start, "ThrottlingBurstLimit": start}
-    }
-    assert "DefaultRouteSettings" not in stage["Properties"]
-    assert template["Parameters"]["StartThrottle"]["Default"] <= REQUESTS_PER_SECOND / 100
-    # API Gateway refuses the settings of a route that does not exist yet.
-    assert template["Resources"][stage["DependsOn"]]["Properties"]["RouteKey"] == "GET /start"
+    assert {route["RouteKey"] for route in routes} - limits.keys() == {"GET /start"}
+    for name, quota in (
+        ("ThrottlingRateLimit", REQUESTS_PER_SECOND),
+        ("ThrottlingBurstLimit", REQUESTS_AT_ONCE),
+    ):
+        assert stage["Properties"]["DefaultRouteSettings"][name] == {"Ref": "StartThrottle"}
+        values = [limit[name] for limit in limits.values()]
+        assert all(isinstance(value, int) for value in values)
+        assert int(throttle["Default"]) + sum(values) <= quota
+    assert not re.fullmatch(throttle["AllowedPattern"], "201")
 
 
 # -------------------------------------------------------------------- public URL
@@ -232,6 +237,7 @@ def test_domain_name_replaces_the_apis_own_host(template: Template) -> None:
     }
     assert resources["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is True
     assert resolution.outputs["DomainTarget"] == "ApiDomainName.RegionalDomainName"
+    assert resolution.outputs["DomainHostedZoneId"] == "ApiDomainName.RegionalHostedZoneId"
 
 
 @pytest.mark.parametrize("parameters", [{}, {"PublicBaseUrl": "https://app.example.com"}])
@@ -451,10 +457,12 @@ def test_value_valid_for_settings_can_be_deployed(
         ("AppName", "APP_NAME", "two\nlines"),
         ("AppName", "APP_NAME", "next\x85line"),
         ("AppName", "APP_NAME", "x" * 65),
+        ("AppName", "APP_NAME", "back\\slash"),  # SAM's prompts lose it
         ("SupportUrl", "SUPPORT_URL", "help@app.example"),
         ("SupportUrl", "SUPPORT_URL", "http://app.example/help"),
         ("SupportUrl", "SUPPORT_URL", "javascript:alert(1)"),
         ("SupportUrl", "SUPPORT_URL", "mailto:"),
+        ("SupportUrl", "SUPPORT_URL", "mailto:help\\@app.example"),
         ("SupportUrl", "SUPPORT_URL", "mailto:help desk@app.example"),
     ],
 )
@@ -475,10 +483,22 @@ def test_value_invalid_for_settings_cannot_be_deployed(
         ("PublicBaseUrl", "https://app.example.com"),
         ("PublicBaseUrl", "https://app.example.com:8443"),
         ("StartThrottle", "1"),
-        ("StartThrottle", "10000"),
+        ("StartThrottle", "200"),
         ("ReservedConcurrency", "100"),
-        ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:key/6f9a2b7c-0184"),
-        ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:key/mrk-6f9a2b7c0184"),
+        (
+            "TopicKeyArn",
+            "arn:aws:kms:eu-west-3:123456789012:key/6f9a2b7c-0184-4c3a-9d1e-5b7c3a2f1e0d",
+        ),
+        (
+            "TopicKeyArn",
+            "arn:aws:kms:eu-west-3:123456789012:key/mrk-6f9a2b7c01844c3a9d1e5b7c3a2f1e0d",
+        ),
+        ("SubscriberEndpoints", "https://events.example.com:8443/qonto?a=b https://a.example/*"),
+        (
+            "SubscriberEndpoints",
+            "arn:aws:sqs:*:999999999999:* arn:aws:lambda:eu-west-3:999999999999:function:x",
+        ),
+        ("SubscriberEndpoints", "arn:aws:firehose:eu-west-3:999999999999:deliverystream/events"),
         ("AlarmTopicArn", "arn:aws:sns:eu-west-3:123456789012:On_call-1"),
         ("LogRetentionDays", "365"),
     ],
@@ -497,6 +517,7 @@ def test_valid_infrastructure_value_can_be_deployed(
         ("DomainName", "*.example.com"),
         ("DomainName", "connect.example.com."),
         ("DomainName", "localhost"),
+        ("DomainName", "192.0.2.1"),
         ("CertificateArn", "6f9a2b7c-0184"),
         ("CertificateArn", "arn:aws:iam::123456789012:server-certificate/connect"),
         ("PublicBaseUrl", "http://app.example.com"),
@@ -505,11 +526,29 @@ def test_valid_infrastructure_value_can_be_deployed(
         ("PublicBaseUrl", "https://me@app.example.com"),
         ("StartThrottle", "0"),
         ("StartThrottle", "2.5"),
+        ("StartThrottle", "201"),
         ("ReservedConcurrency", "0"),
         ("ReservedConcurrency", "-1"),
         ("TopicKeyArn", "alias/aws/sns"),
+        ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:key/6f9a2b7c-0184"),
         ("TopicKeyArn", "arn:aws:kms:eu-west-3:123456789012:alias/mine"),
+        ("SubscriberEndpoints", "*"),
+        ("SubscriberEndpoints", "https://*"),
+        ("SubscriberEndpoints", "https://*.example.com/"),
+        ("SubscriberEndpoints", "https://events.example.com*"),
+        ("SubscriberEndpoints", "https://me@events.example.com/"),
+        ("SubscriberEndpoints", "http://events.example.com/"),
+        ("SubscriberEndpoints", "mallory@example.com"),
+        ("SubscriberEndpoints", "arn:aws:sqs:*:*:events"),
+        ("SubscriberEndpoints", "arn:aws:*:*:999999999999:*"),
+        # It would name the function 999999999999 of any account, since * stands for colons too.
+        ("SubscriberEndpoints", "arn:aws:lambda:*:999999999999:*"),
+        ("SubscriberEndpoints", "arn:aws:lambda:*:999999999999:f*"),
+        ("SubscriberEndpoints", "arn:aws:sns:eu-west-3:999999999999:endpoint/x"),
+        ("SubscriberEndpoints", "https://a.example/  https://b.example/"),
+        ("SubscriberEndpoints", "https://a.example/ "),
         ("AlarmTopicArn", "arn:aws:sns:eu-west-3:123456789012:on-call.fifo"),
+        ("AlarmTopicArn", f"arn:aws:sns:eu-west-3:123456789012:{'x' * 257}"),
         ("AlarmTopicArn", "arn:aws:sqs:eu-west-3:123456789012:on-call"),
         ("LogRetentionDays", "31"),
         ("LogRetentionDays", "0"),
@@ -573,7 +612,6 @@ def test_longest_environment_fits_into_lambda(template: Template, logical_id: st
 def test_table_holds_states_until_they_expire(template: Template) -> None:
     (table,) = _properties(template, "AWS::DynamoDB::Table").values()
 
-    assert table["TableName"] == {"Fn::Sub": "${AWS::StackName}-states"}
     assert table["KeySchema"] == [{"AttributeName": "state", "KeyType": "HASH"}]
     assert table["AttributeDefinitions"] == [{"AttributeName": "state", "AttributeType": "S"}]
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
@@ -581,6 +619,17 @@ def test_table_holds_states_until_they_expire(template: Template) -> None:
     assert table["SSESpecification"] == {"SSEEnabled": True}
     # A limit for writes would also throttle those of callback.
     assert "OnDemandThroughput" not in table
+
+
+# ----------------------------------------------------------------------- updates
+
+
+@pytest.mark.parametrize("logical_id", SETTINGS)
+def test_update_brings_permissions_before_code(template: Template, logical_id: str) -> None:
+    policy = template["Resources"][template["Resources"][logical_id]["DependsOn"]]
+
+    assert policy["Type"] == "AWS::IAM::Policy"
+    assert policy["Properties"]["Roles"] == [{"Ref": logical_id.replace("Function", "Role")}]
 
 
 # -------------------------------------------------------------------------- logs
@@ -600,10 +649,23 @@ def test_each_function_logs_json_to_its_group(template: Template, logical_id: st
 
 
 def test_every_log_group_has_a_retention(template: Template) -> None:
-    assert _properties(template, "AWS::Logs::LogGroup") == {
-        logical_id: {"RetentionInDays": {"Ref": "LogRetentionDays"}}
-        for logical_id in ("StartLogGroup", "CallbackLogGroup", "AccessLogGroup")
-    }
+    groups = _properties(template, "AWS::Logs::LogGroup")
+
+    assert groups.keys() == {"StartLogGroup", "CallbackLogGroup", "AccessLogGroup"}
+    assert all(group["RetentionInDays"] == {"Ref": "LogRetentionDays"} for group in groups.values())
+
+
+def test_access_log_has_room_and_own_name(template: Template) -> None:
+    """A group that an earlier stack of this name left must not be in the way.
+
+    "CloudWatch Logs resource policies are limited to 5120 characters. When CloudWatch Logs detects
+    that a policy approaches this size limit, it automatically enables log groups that start with
+    /aws/vendedlogs/." (*Avoiding Amazon CloudWatch Logs resource policy size restrictions*, AWS
+    Step Functions Developer Guide.)
+    """
+    group = template["Resources"]["AccessLogGroup"]["Properties"]
+
+    assert group["LogGroupName"] == {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/${HttpApi}"}
 
 
 def test_access_log_holds_no_code_or_state(template: Template) -> None:

@@ -14,7 +14,8 @@ from tests.infra.resolution import Resolution
 from tests.integration.connector import NOW, Browser, Connector, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.test_faults import counts
-from tests.integration.test_repeats import claim
+from tests.integration.test_own_faults import FailingStore, fail
+from tests.integration.test_repeats import claim, interrupted
 
 UNKNOWN_STATE = "x" * 43
 
@@ -122,10 +123,52 @@ def test_alarms_and_dashboard_watch_the_written_metrics(
     other.started()
     other.granted(late)  # other browser
     other.request("callback", "code=x")  # invalid
+    browser.connector = interrupted(connector, fail, FailingStore)
+    browser.granted(browser.started())
     counts_written = counted(capsys.readouterr().out)
 
     assert counts_written == {metric for metric in shown if metric.namespace == "qonto-connect"}
     assert set().union(*alarm_metrics(resolution).values()) <= shown
+
+
+def test_public_sets_off_only_alarms_that_say_so(
+    connector: Connector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever anybody sends, and however often; a complete flow publishes a made-up response."""
+    resolution = Resolution(infra.load())
+    visitor, other = Browser(connector), Browser(connector)
+    prefetch = {"sec-purpose": "prefetch"}
+    for context in ("", "evil value", "\ud800", "x" * 9000):
+        visitor.request("start", f"context={context}")
+        visitor.request("start", f"context={context}", headers=prefetch)
+    state, declined, late, held = (visitor.started() for _ in range(4))
+    claim(visitor, held, {"error": "access_denied"})
+    for sender in (other, visitor):
+        other.cookies = {"__Host-qonto-connect": "not one"}
+        sender.granted(state, code="\uffff" * 2000)
+        sender.granted(state)
+        sender.failed(declined, error="\ufffe" * 2000)
+        sender.granted(held)
+        sender.granted(late, at=NOW + 3600)
+        sender.granted(UNKNOWN_STATE)
+        sender.request("callback", "state=%ff&code=\ud800", headers=prefetch)
+        sender.request("callback", "code=%ff&state=\ud800")
+        sender.request("outcome", "reference=x", outcome="\ud800")
+    written = {name for name, _ in counts(capsys.readouterr().out)}
+
+    # AWS counts these for a flood, and for a response to a topic without subscribers.
+    at_will = written | {"Throttles", "NumberOfMessagesPublished"}
+    assert written >= {"AuthorizationGranted", "AuthorizationFailed", "CallbackRefused"}
+    assert {
+        logical_id
+        for logical_id, metrics in alarm_metrics(resolution).items()
+        if at_will & {metric.name for metric in metrics}
+    } == {
+        logical_id
+        for logical_id in alarm_metrics(resolution)
+        if "can set this alarm off"
+        in resolution.resources[logical_id]["Properties"]["AlarmDescription"]
+    }
 
 
 def test_documented_log_queries_use_only_written_fields(
