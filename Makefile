@@ -1,4 +1,5 @@
-# Everything a developer or CI does. Needs git, make and any Python 3; gets the rest by itself.
+# Everything a developer or CI does. Needs git, make and any Python 3; gets the rest by itself. With npm,
+# `check` evaluates the policies too, and `lock` needs it.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -23,7 +24,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.ready ## run the pair for real on this machine and print the address to open (PORT=8000)
+demo: .venv/.ready ## run the connector on this machine and print the address to open (PORT=8000)
 	@$(BIN)/python -m demo
 
 unit: .venv/.ready ## run the unit tests: seconds
@@ -46,19 +47,20 @@ build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate both tem
 	$(SAM) build
 	$(SAM) build --template-file examples/subscriber/template.yaml --build-dir .aws-sam/subscriber
 
-check: lint build .venv-checkov/.ready ## what CI runs: all of that, and the slow tests too
+check: lint build .venv-checkov/.ready .node/.ready ## what CI runs: all of that, and the slow tests too
 	@SLOW=1 $(MAKE) test
 
-lock: $(UV) ## resolve all dependencies anew into the hashed requirement files
+lock: $(UV) ## resolve all dependencies again into the hashed requirement files
 	$(COMPILE) pyproject.toml --output-file functions/requirements.txt
 	$(COMPILE) --constraint functions/requirements.txt --group subscriber --output-file examples/subscriber/requirements.txt
 	$(COMPILE) --constraint functions/requirements.txt --constraint examples/subscriber/requirements.txt pyproject.toml --group dev --output-file requirements/dev.txt
 	$(COMPILE) --group sam --output-file requirements/sam.txt
 	$(COMPILE) --group checkov --output-file requirements/checkov.txt
 	$(COMPILE) --group uv --output-file requirements/uv.txt
+	npm update --prefix requirements --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
 
 clean: ## remove all that was installed or built here
-	rm -rf .aws-sam .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv .venv-checkov .venv-sam build
+	rm -rf .aws-sam .coverage .hypothesis .mypy_cache .node .pytest_cache .ruff_cache .tools .venv .venv-checkov .venv-sam build
 
 .venv/.ready: requirements/dev.txt .python-version | $(UV)
 	@echo "Installing the development environment into .venv (once) ..."
@@ -77,6 +79,13 @@ clean: ## remove all that was installed or built here
 	@$(UV) venv --quiet --allow-existing .venv-checkov
 	@$(LOCKED) .venv-checkov requirements/checkov.txt
 	@touch $@
+
+.node/.ready: requirements/package.json requirements/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "Installing the policy evaluator into .node (once) ..."; \
+		mkdir -p .node && cp $^ .node && \
+		npm ci --prefix .node --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+	else echo "make: npm is missing, so the policies are not evaluated (install Node.js and npm)" >&2; fi
 
 # What is in both packages, with licences: from an environment that holds just that.
 .aws-sam/sbom.cdx.json: functions/requirements.txt pyproject.toml .python-version | .venv/.ready

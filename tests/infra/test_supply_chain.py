@@ -83,3 +83,13 @@ def test_every_locked_package_has_a_hash() -> None:
         assert entries, lock
         for entry in entries:
             assert "--hash=sha256:" in entry, (lock, entry)
+
+
+def test_evaluator_is_locked_by_hash_for_any_registry() -> None:
+    lock = json.loads((ROOT / "requirements" / "package-lock.json").read_text("utf-8"))
+
+    del lock["packages"][""]
+    assert lock["packages"]
+    for name, package in lock["packages"].items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
