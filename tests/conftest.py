@@ -12,6 +12,7 @@ from tests.packages import FOLDERS, packed
 from tests.slow import SLOW
 
 LONGEST = {
+    "test_alarms",
     "test_flows",
     "test_fuzz",
     "test_kills",
@@ -38,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the duration of each suite, and the tests that only `make check` runs."""
+    """Print the duration of each suite, and what this run leaves out."""
     tests: Counter[str] = Counter()
     seconds: defaultdict[str, float] = defaultdict(float)
     for report in chain.from_iterable(terminalreporter.stats.values()):
@@ -54,5 +55,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not SLOW and len(seconds) > 1:
         terminalreporter.line(
             "Only make check runs the long form of faults, races and loads, kills, fuzzing, "
-            "Firefox and WebKit, pages in every language, checkov, and SAM's deployment."
+            "attacks in a browser, Firefox and WebKit, pages in every language, checkov, policies, "
+            "and SAM's deployment."
         )
+        terminalreporter.line("A stack in AWS is tested on demand: docs/first-deploy.md says how.")

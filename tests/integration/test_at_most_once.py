@@ -24,6 +24,7 @@ from tests.integration.subscription import (
     load_with,
     read_output,
 )
+from tests.slow import slow
 
 PROCESSES = 4
 
@@ -84,6 +85,7 @@ def test_concurrent_deliveries_exchange_once(example: ExampleSubscriber, qonto: 
     assert example.status(event) == "connected"
 
 
+@slow
 def test_concurrent_deliveries_need_the_claim(example: ExampleSubscriber, qonto: MockQonto) -> None:
     """The test above can fail."""
     deliver_concurrently(example, granted(qonto), _load_without_claims)
