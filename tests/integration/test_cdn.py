@@ -3,8 +3,7 @@
 The rules are those of CloudFront's developer guide. *How CloudFront processes HTTP 4xx and 5xx
 status codes from your origin* lists the errors that CloudFront keeps, *Control how long CloudFront
 caches errors* those for which it heeds ``no-store``. *Manage how long content stays in the cache
-(expiration)* has the rules for other responses, and *Understand the cache key* the default key: the
-path, for GET and HEAD alike, without query, cookies and headers.
+(expiration)* has the rules for other responses, and *Understand the cache key* the default key.
 """
 
 import copy
@@ -27,20 +26,33 @@ from demo.local_aws import LocalAws, Stack
 from tests.integration.connector import CODE, REDIRECT_URI, RETURN_URL, Browser, Connector
 from tests.integration.test_repeats import DENIED, GRANTED, claim
 
-# 410 is not in the guide's list, but among the errors for which CloudFront heeds no-store.
+# The guide: "CloudFront always caches responses to GET and HEAD requests. … CloudFront does not
+# cache responses to requests that use the other methods." The key has "the URL path of the
+# requested object"; of the methods it names OPTIONS alone, so that HEAD and GET share a response.
+KEPT_METHODS = {"GET", "HEAD"}
+# It "always caches the following HTTP 4xx and 5xx status codes returned by your origin". 410 is not
+# in this list, but among the errors for which CloudFront heeds no-store.
 KEPT_ERRORS = {404, 410, 414, 500, 501, 502, 503, 504}
+# It keeps these only "if your origin returns a Cache-Control max-age or … s-maxage header".
 ERRORS_KEPT_FOR_MAX_AGE = {400, 403, 405, 412, 415}
+# CloudFront does not keep these with no-store, no-cache or private, and ignores it for all others.
 ERRORS_THAT_HEED_NO_STORE = {404, 410, 414, 501}
-DEFAULT_TTL = 24 * 60 * 60  # in seconds, like each TTL here
+# The guide: "Use the default value of 24 hours." In seconds, like each TTL here.
+DEFAULT_TTL = 24 * 60 * 60
 HIT, MISS = "Hit from cloudfront", "Miss from cloudfront"
 PREFETCH = {"sec-purpose": "prefetch"}
 
 
 class Cdn:
-    """A cache of GET requests, which it forwards to the HTTP API with query and all headers."""
+    """A cache in front of the HTTP API, to which it forwards the query and all headers."""
 
     def __init__(self, connector: Connector, *, minimum_ttl: int = 0, error_ttl: int = 10) -> None:
-        """Forward requests to *connector*; *error_ttl* is the error caching minimum TTL."""
+        """Forward requests to *connector*; *error_ttl* is the error caching minimum TTL.
+
+        "CloudFront caches error responses for a default duration of 10 seconds." "If your minimum
+        TTL is greater than 0, CloudFront will cache content for at least the duration specified",
+        no-store or not.
+        """
         self.now = 0  # the clock of the cache, in seconds
         self._minimum_ttl = minimum_ttl
         self._error_ttl = error_ttl
@@ -61,7 +73,7 @@ class Cdn:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond from the cache, or else from the origin; ``X-Cache`` says which."""
         expires_at, response = self._kept.get(scope["path"], (0, []))
-        x_cache = HIT if self.now < expires_at else MISS
+        x_cache = HIT if self.now < expires_at and scope["method"] in KEPT_METHODS else MISS
         if x_cache == MISS:
             response = []
 
@@ -69,7 +81,8 @@ class Cdn:
                 response.append(message)
 
             await self._origin(scope, receive, record)
-            self._kept[scope["path"]] = self.now + self._ttl(response[0]), response
+            if scope["method"] in KEPT_METHODS:
+                self._kept[scope["path"]] = self.now + self._ttl(response[0]), response
         start, *body = response
         headers = [*start["headers"], (b"x-cache", x_cache.encode())]
         for message in ({**start, "headers": headers}, *body):
@@ -236,3 +249,27 @@ def test_error_caching_minimum_ttl_limits_the_503(
     later = cdn.browser().get("/start")
 
     assert [response.status_code for response in (failed, at_once, later)] == statuses
+
+
+# A stranger's request that no route has
+
+
+@pytest.mark.parametrize(
+    ("method", "error_ttl", "statuses"),
+    [
+        ("HEAD", 10, [404, 404, 302]),  # so one request in ten seconds would turn off /start
+        ("HEAD", 0, [404, 302, 302]),
+        ("POST", 10, [404, 302, 302]),
+    ],
+)
+def test_error_caching_minimum_ttl_limits_the_404(
+    connector: Connector, method: str, error_ttl: int, statuses: list[int]
+) -> None:
+    cdn = Cdn(connector, error_ttl=error_ttl)
+
+    stranger = cdn.browser().request(method, "/start")
+    user = cdn.browser().get("/start")
+    cdn.now += 10
+    later = cdn.browser().get("/start")
+
+    assert [response.status_code for response in (stranger, user, later)] == statuses
