@@ -6,29 +6,41 @@ STACK_NAME and use the credentials and the region of the shell:
 
     STACK_NAME=qonto-connect-staging .venv/bin/pytest tests/e2e
 
+The run ends with a report to paste into an issue, which docs/first-deploy.md explains; a test with
+`@pytest.mark.point` records what it sees of that point.
+
 Never name a stack that has users: its subscribers get an event for each granted and failed
-authorization, with a code that Qonto does not know. The tests need cloudformation:DescribeStacks
-for the stack, sns:Subscribe and sns:Unsubscribe for its topic, and sqs:CreateQueue,
-GetQueueAttributes, SetQueueAttributes, ReceiveMessage, DeleteMessage and DeleteQueue for a queue
-named subscriber-*, which the tests delete at their end.
+authorization, with a code that Qonto does not know. The tests change nothing else. They need
+for the stack cloudformation:DescribeStacks and DescribeStackResources;
+for its topic sns:Subscribe, Unsubscribe and GetTopicAttributes;
+for a queue named subscriber-*, which the tests delete at their end, sqs:CreateQueue,
+GetQueueAttributes, SetQueueAttributes, ReceiveMessage, DeleteMessage and DeleteQueue;
+for its table dynamodb:DescribeTimeToLive, GetResourcePolicy and GetItem, which the table denies;
+and apigateway:GET for its stage, logs:DescribeLogGroups and cloudwatch:DescribeAlarms. A point
+without its permission is unproven.
 """
 
+import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import cast
 
 import boto3
 import httpx2
 import pytest
+from botocore.exceptions import ClientError
 from starlette.testclient import TestClient
 
 from demo import gateway
 from demo import template as infra
-from demo.local_aws import ministack
+from demo.local_aws import REGION, LocalAws, ministack
 from demo.template import Json
 from tests.e2e import sam
-from tests.e2e.deployed_stack import Deployed, Qonto, describe, subscribed_queue
+from tests.e2e.deployed_stack import Deployed, Qonto, Stack, describe, subscribed_queue
+from tests.e2e.report import Report
 from tests.lambda_runtime import ExecutionEnvironment
 from tests.slow import slow
 
@@ -40,11 +52,62 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(scope="session", params=[pytest.param("local", marks=slow), "aws"])
+REPORTS = pytest.StashKey[list[Report]]()
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param("local", marks=slow), *(["aws"] if "STACK_NAME" in os.environ else [])],
+)
 def deployed(request: pytest.FixtureRequest) -> Deployed:
     """The deployed stack under test, local or in AWS."""
     stack: Deployed = request.getfixturevalue(f"_deployed_{request.param}")
+    request.config.stash.setdefault(REPORTS, []).append(stack.report)
     return stack
+
+
+@pytest.fixture
+def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """A function that adds a text to the report, for the point of the test."""
+    return lambda text: record_property("seen", text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of the tests that the report has rows for."""
+    config.addinivalue_line("markers", "point(title): a row of the report on a deployed stack")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Record the outcome of a test with a point, and what it has seen."""
+    result = yield
+    point = item.get_closest_marker("point")
+    if point and call.when == "call":
+        outcome: str = result.outcome
+        texts = [str(text) for name, text in item.user_properties if name == "seen"]
+        error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, ClientError):
+            texts.append(error.response["Error"]["Code"])
+            if re.search("AccessDenied|Authoriz", texts[-1]):  # the caller lacks a permission
+                outcome = "skipped"
+        elif isinstance(error, pytest.skip.Exception):
+            texts.append(str(error))
+        elif error and not isinstance(error, AssertionError):
+            texts.append(type(error).__name__)
+        deployed = cast("Deployed", item.funcargs["deployed"])
+        deployed.report.record(point.args[0], outcome, *texts)
+    return result
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print each report, and the file that holds it."""
+    for report in config.stash.get(REPORTS, []):
+        terminalreporter.section(f"report, also in {report.write()}")
+        terminalreporter.write(report.markdown())
 
 
 @pytest.fixture
@@ -64,6 +127,12 @@ def _deployed_local(
         aws = stopping.enter_context(ministack())
         sam.deploy(aws, LOCAL_STACK, PARAMETERS, tmp_path_factory.mktemp("build"))
         stack = describe(aws.cloudformation, LOCAL_STACK)
+
+        def client(service: str) -> Json:
+            session: Json = aws.session
+            return session.client(service, endpoint_url=aws.endpoint_url)
+
+        _complete(aws, client, stack)
         queue = subscribed_queue(aws.sns, aws.sqs, stack.outputs["TopicArn"])
 
         def start_function(logical_id: str) -> gateway.Handler:
@@ -98,17 +167,49 @@ def _deployed_local(
             Qonto(stack),
             stopping.enter_context(queue),
             lambda: TestClient(api, stack.url, follow_redirects=False),
+            client,
+            Report(stack.name, REGION),
+            is_local=True,
         )
+
+
+def _complete(aws: LocalAws, client: Callable[[str], Json], stack: Stack) -> None:
+    """Set what ministack's CloudFormation leaves out, as the template has it."""
+    table, stage = stack.properties("StateTable"), stack.properties("HttpApiStage")
+    aws.dynamodb.update_time_to_live(
+        TableName=stack.outputs["TableName"],
+        TimeToLiveSpecification=table["TimeToLiveSpecification"],
+    )
+    aws.dynamodb.put_resource_policy(
+        ResourceArn=stack.table_arn, Policy=json.dumps(table["ResourcePolicy"]["PolicyDocument"])
+    )
+    client("apigatewayv2").update_stage(
+        ApiId=stack.resources["HttpApi"],
+        StageName=stage["StageName"],
+        DefaultRouteSettings=_numbers(stage.get("DefaultRouteSettings", {})),
+        RouteSettings={
+            route: _numbers(settings) for route, settings in stage.get("RouteSettings", {}).items()
+        },
+    )
+
+
+def _numbers(settings: dict[str, str]) -> dict[str, int]:
+    return {name: int(value) for name, value in settings.items()}
 
 
 @pytest.fixture(scope="session")
 def _deployed_aws() -> Iterator[Deployed]:
-    if not os.environ.get("STACK_NAME"):
-        pytest.skip("tests a stack in AWS if STACK_NAME names one: see tests/e2e/conftest.py")
     stack = describe(boto3.client("cloudformation"), os.environ["STACK_NAME"])
+    session: Json = boto3.Session()
     with subscribed_queue(
-        boto3.client("sns"), boto3.client("sqs"), stack.outputs["TopicArn"]
+        session.client("sns"), session.client("sqs"), stack.outputs["TopicArn"]
     ) as queue:
         yield Deployed(
-            stack, Qonto(stack), queue, lambda: httpx2.Client(base_url=stack.url, timeout=30)
+            stack,
+            Qonto(stack),
+            queue,
+            lambda: httpx2.Client(base_url=stack.url, timeout=30, http2=True),
+            session.client,
+            Report(stack.name, session.region_name),
+            is_local=False,
         )

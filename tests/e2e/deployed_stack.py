@@ -11,8 +11,12 @@ import httpx2
 from starlette.datastructures import FormData
 
 from demo import qonto
+from demo import template as infra
 from demo.local_aws import subscribe_queue
+from demo.template import Json
 from tests.contract import delivered
+from tests.e2e.report import Report
+from tests.infra.resolution import Resolution
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -27,26 +31,57 @@ class Stack:
     """A stack as CloudFormation describes it.
 
     Attributes:
+        name: its name.
         parameters: the parameters of its deployment, defaults included.
         outputs: the values that its operator and its subscribers need.
+        resources: the physical id of each resource, by logical id.
 
     """
 
+    name: str
     parameters: dict[str, str]
     outputs: dict[str, str]
+    resources: dict[str, str]
 
     @property
     def url(self) -> str:
         """The base URL of its routes."""
         return self.outputs["StartUrl"].removesuffix("/start")
 
+    @property
+    def account(self) -> dict[str, str]:
+        """The partition, the region and the account id of the connector's topic."""
+        _, partition, _, region, account_id, _ = self.outputs["TopicArn"].split(":")
+        return {"Partition": partition, "Region": region, "AccountId": account_id}
+
+    def properties(self, logical_id: str) -> Json:
+        """Return the template's properties of a resource, as CloudFormation resolves them."""
+        pseudo = self.account | {"StackName": self.name}
+        pseudo = {f"AWS::{name}": value for name, value in pseudo.items()}
+        resolution = Resolution(infra.load(), **self.parameters, **pseudo)
+        text = json.dumps(resolution.resources[logical_id]["Properties"])
+        for name, physical_id in self.resources.items():
+            role = "arn:{Partition}:iam::{AccountId}:role/".format_map(self.account) + physical_id
+            text = text.replace(f'"{name}.Arn"', f'"{role}"')
+            text = text.replace(f'"{name}"', f'"{physical_id}"')
+        return json.loads(text)
+
+    @property
+    def table_arn(self) -> str:
+        """The ARN of the connector's table."""
+        place = "arn:{Partition}:dynamodb:{Region}:{AccountId}:table/".format_map(self.account)
+        return place + self.outputs["TableName"]
+
 
 def describe(cloudformation: "CloudFormationClient", name: str) -> Stack:
-    """Return the stack *name* with its parameters and outputs."""
+    """Return the stack *name* with its parameters, outputs and resources."""
     [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
+    resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
     return Stack(
+        name,
         {entry["ParameterKey"]: entry["ParameterValue"] for entry in stack["Parameters"]},
         {entry["OutputKey"]: entry["OutputValue"] for entry in stack["Outputs"]},
+        {entry["LogicalResourceId"]: entry["PhysicalResourceId"] for entry in resources},
     )
 
 
@@ -122,6 +157,9 @@ class Deployed:
         qonto: the mock Qonto, which handles its authorization requests.
         queue: a subscriber's queue, which receives its events.
         browser: returns a browser without cookies, which follows no redirect by itself.
+        client: returns a client of the AWS service with this name.
+        report: what the tests see of the stack.
+        is_local: whether the stack is in the local AWS, which enforces no policy.
 
     """
 
@@ -129,3 +167,6 @@ class Deployed:
     qonto: Qonto
     queue: Queue
     browser: Callable[[], httpx2.Client]
+    client: Callable[[str], Json]
+    report: Report
+    is_local: bool

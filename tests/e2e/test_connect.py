@@ -19,6 +19,7 @@ def _finish_flow(browser: httpx2.Client, deployed: Deployed, decision: str) -> h
     return browser.get(deployed.qonto.decide(started.headers["location"], decision))
 
 
+@pytest.mark.point("Redirect and cookie of a start")
 def test_start_redirects_to_qonto_and_sets_cookie(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
@@ -32,6 +33,7 @@ def test_start_redirects_to_qonto_and_sets_cookie(
     assert "abc" not in response.headers["location"]
 
 
+@pytest.mark.point("A granted flow")
 def test_code_reaches_subscriber_and_can_be_exchanged(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
@@ -54,6 +56,7 @@ def test_code_reaches_subscriber_and_can_be_exchanged(
     assert deployed.qonto.server.exchange(form | client | verifier, {})["token_type"] == "bearer"
 
 
+@pytest.mark.point("A denied flow")
 def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -> None:
     response = _finish_flow(browser, deployed, "deny")
 
@@ -62,6 +65,7 @@ def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -
     assert event["type"] == "qonto-connect.authorization.failed.v1"
 
 
+@pytest.mark.point("A repeated callback")
 def test_repeated_callback_gets_the_same_response(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
@@ -80,6 +84,7 @@ def test_repeated_callback_gets_the_same_response(
     assert (page.status_code, page.headers["cache-control"]) == (410, "no-store")
 
 
+@pytest.mark.point("Another browser")
 def test_only_the_browser_that_started_can_finish(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
@@ -96,6 +101,7 @@ def test_only_the_browser_that_started_can_finish(
     assert "granted" in response.headers["location"]
 
 
+@pytest.mark.point("The gateway's own 404")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
