@@ -1,6 +1,11 @@
-"""The README lists the parameters and outputs of the template."""
+"""The README lists the parameters and outputs of the template.
+
+Its shell blocks are valid, and so are those of every other page.
+"""
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +13,11 @@ from demo import template as infra
 
 README = (infra.ROOT / "README.md").read_text("utf-8")
 TEMPLATE = infra.load()
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "examples/*/*.md")
+    for path in infra.ROOT.glob(pattern)
+)
 
 
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
@@ -25,3 +35,11 @@ def test_outputs_are_named_in_order() -> None:
     [outputs] = re.findall(r"^Outputs: (.*?)\.$", README, re.MULTILINE | re.DOTALL)
 
     assert re.findall(r"`(\w+)`", outputs) == list(TEMPLATE["Outputs"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(infra.ROOT)))
+def test_shell_blocks_are_valid_bash(page: Path) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+    for block in blocks:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)  # noqa: S607 - any bash
