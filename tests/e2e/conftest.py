@@ -136,11 +136,8 @@ def _deployed_local(
         queue = subscribed_queue(aws.sns, aws.sqs, stack.outputs["TopicArn"])
 
         def start_function(logical_id: str) -> gateway.Handler:
-            resource = aws.cloudformation.describe_stack_resource(
-                StackName=LOCAL_STACK, LogicalResourceId=logical_id
-            )["StackResourceDetail"]
             function = aws.awslambda.get_function_configuration(
-                FunctionName=resource["PhysicalResourceId"]
+                FunctionName=stack.resources[logical_id]
             )
             variables = function["Environment"]["Variables"]
             process = ExecutionEnvironment(
@@ -186,9 +183,9 @@ def _complete(aws: LocalAws, client: Callable[[str], Json], stack: Stack) -> Non
     client("apigatewayv2").update_stage(
         ApiId=stack.resources["HttpApi"],
         StageName=stage["StageName"],
-        DefaultRouteSettings=_numbers(stage.get("DefaultRouteSettings", {})),
+        DefaultRouteSettings=_numbers(stage["DefaultRouteSettings"]),
         RouteSettings={
-            route: _numbers(settings) for route, settings in stage.get("RouteSettings", {}).items()
+            route: _numbers(settings) for route, settings in stage["RouteSettings"].items()
         },
     )
 

@@ -53,6 +53,8 @@ ARNS = {
     "TableKey": _arn("kms", "key/table"),
 }
 TOPIC = ARNS["AuthorizationTopic"]
+ROLES = ("StartRole", "CallbackRole", "SubscriberRole")  # of the functions
+DATA_TABLES = ("StateTable", "GrantTable", "ConnectionTable")
 
 # -------------------------------------------------------------------- principals
 
@@ -327,9 +329,7 @@ CONNECTOR = Table(
         _row(
             "Assume the functions' roles",
             "",
-            *_each("StartRole", "sts:AssumeRole"),
-            *_each("CallbackRole", "sts:AssumeRole"),
-            *_each("SubscriberRole", "sts:AssumeRole"),
+            *((Step("sts:AssumeRole", role),) for role in ROLES),
         ),
         _row(
             "**Not stopped:** update or delete table, topic and key, or change their policies",
@@ -524,10 +524,7 @@ SERVICES = Table(
         _row(
             "Lambda runs the functions with their roles",
             "may",
-            tuple(
-                Step("sts:AssumeRole", role, by=LAMBDA)
-                for role in ("StartRole", "CallbackRole", "SubscriberRole")
-            ),
+            tuple(Step("sts:AssumeRole", role, by=LAMBDA) for role in ROLES),
         ),
         _row(
             "SNS sends the topic's events to the subscriber's queue",
@@ -542,17 +539,14 @@ SERVICES = Table(
         _row(
             "DynamoDB deletes expired items, of every table",
             "may",
-            tuple(
-                Step("dynamodb:DeleteItem", table, by=DYNAMODB)
-                for table in ("StateTable", "GrantTable", "ConnectionTable")
-            ),
+            tuple(Step("dynamodb:DeleteItem", table, by=DYNAMODB) for table in DATA_TABLES),
         ),
         _row(
             "DynamoDB's replication role copies a table to another region",
             "",
             *(
                 (Step(action, table, by=REPLICATION),)
-                for table in ("StateTable", "GrantTable", "ConnectionTable")
+                for table in DATA_TABLES
                 for action in ("dynamodb:Scan", "dynamodb:PutItem")
             ),
         ),
@@ -572,11 +566,11 @@ SERVICES = Table(
 TABLES = {"connector": CONNECTOR, "subscriber": SUBSCRIBER, "services": SERVICES}
 
 # A stack without the parameters that name roles: nobody has the place of these roles.
-ROLES = {"AppRoleArn": "", "TokenReaderRoleArn": "", "OperatorRoleArn": ""}
+NO_ROLES = {"AppRoleArn": "", "TokenReaderRoleArn": "", "OperatorRoleArn": ""}
 WITHOUT_ROLES = replace(
     SUBSCRIBER,
     rows=tuple(
-        replace(row, may=row.may - {"app", "token reader", "operator"}, parameters=ROLES)
+        replace(row, may=row.may - {"app", "token reader", "operator"}, parameters=NO_ROLES)
         for row in SUBSCRIBER.rows
     ),
 )

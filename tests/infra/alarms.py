@@ -12,6 +12,8 @@ from functools import cache
 from itertools import accumulate, product
 from typing import Any, NamedTuple
 
+from tests.infra.monitoring import named
+
 Point = float | None  # None: "Missing"
 Series = list[Point]  # the oldest first
 
@@ -44,8 +46,7 @@ READINGS = [Reading(*each) for each in product((1, 2, 5, 20), (True, False))]
 def watched(query: Mapping[str, Any]) -> str:
     """Return the name of the metric in *query*, with the reason if it has one."""
     dimensions = {each["Name"]: each["Value"] for each in query["Dimensions"]}
-    reason = f"[{dimensions['reason']}]" if "reason" in dimensions else ""
-    return f"{query['MetricName']}{reason}"
+    return named(query["MetricName"], dimensions)
 
 
 def rings(

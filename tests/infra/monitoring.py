@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.infra.resolution import Resolution
@@ -15,6 +16,20 @@ class Metric(NamedTuple):
     dimensions: frozenset[tuple[str, str]]
 
 
+def named(metric: str, dimensions: Mapping[str, str]) -> str:
+    """Return the name of a metric, with its reason in brackets if it has one."""
+    return f"{metric}[{dimensions['reason']}]" if "reason" in dimensions else metric
+
+
+def alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
+    """Return the properties of each alarm, by logical id."""
+    return {
+        logical_id: resource["Properties"]
+        for logical_id, resource in resolution.resources.items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
 def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
     """Return the metrics that each alarm watches, by the alarm's logical id."""
     return {
@@ -25,16 +40,15 @@ def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
                 frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"]),
             )
             for metric in [
-                *([alarm["Properties"]] if "MetricName" in alarm["Properties"] else []),
+                *([alarm] if "MetricName" in alarm else []),
                 *(
                     query["MetricStat"]["Metric"]
-                    for query in alarm["Properties"].get("Metrics", [])
+                    for query in alarm.get("Metrics", [])
                     if "MetricStat" in query
                 ),
             ]
         }
-        for logical_id, alarm in resolution.resources.items()
-        if alarm["Type"] == "AWS::CloudWatch::Alarm"
+        for logical_id, alarm in alarms(resolution).items()
     }
 
 

@@ -24,7 +24,7 @@ class Resolution:
     def __init__(self, template: Template, /, **parameters: str) -> None:
         """Use *template* with its defaults, a client id and *parameters*, which override both."""
         defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
-        self.values = PSEUDO | defaults | {"ClientId": "client"} | parameters
+        self._values = PSEUDO | defaults | {"ClientId": "client"} | parameters
         self._template = template
 
     @property
@@ -58,7 +58,7 @@ class Resolution:
             case {"Ref": "AWS::NoValue"}:
                 return _NO_VALUE
             case {"Ref": name}:
-                return self.values.get(name, name)
+                return self._values.get(name, name)
             case {"Fn::GetAtt": path}:
                 return ".".join(path)
             case {"Fn::Sub": text}:

@@ -11,6 +11,7 @@ import pytest
 from demo.live import EXAMPLE
 from demo.template import load
 from tests.infra.alarms import READINGS, Reading, Sample, data_points, ringing, rings
+from tests.infra.monitoring import alarms
 from tests.infra.resolution import Resolution
 from tests.slow import SEED, SLOW
 
@@ -25,12 +26,7 @@ HEARD = [
     "NumberOfNotificationsFailed",
     "NumberOfNotificationsFilteredOut",
 ]
-ALARMS: dict[str, dict[str, Any]] = {
-    logical_id: resource["Properties"]
-    for template in (Resolution(load()), Resolution(load(EXAMPLE), TopicArn=TOPIC))
-    for logical_id, resource in template.resources.items()
-    if resource["Type"] == "AWS::CloudWatch::Alarm"
-}
+ALARMS = alarms(Resolution(load())) | alarms(Resolution(load(EXAMPLE), TopicArn=TOPIC))
 # The alarms that ring at the first occurrence of what they count.
 FIRST = [
     logical_id

@@ -1,12 +1,17 @@
 """The alarms that notify an operator, and the dashboard."""
 
-from typing import Any
-
 import pytest
 
 from aws import CALL_CONFIG
 from demo.template import Template
-from tests.infra.monitoring import Metric, alarm_metrics, dashboard_metrics, widgets
+from tests.infra.monitoring import (
+    Metric,
+    alarm_metrics,
+    alarms,
+    dashboard_metrics,
+    named,
+    widgets,
+)
 from tests.infra.resolution import Resolution
 
 ALARM_TOPIC = "arn:aws:sns:eu-west-3:123456789012:on-call"
@@ -23,22 +28,9 @@ def resolution(template: Template) -> Resolution:
     return Resolution(template)
 
 
-def _alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
-    return {
-        logical_id: resource["Properties"]
-        for logical_id, resource in resolution.resources.items()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    }
-
-
-def _named(metric: Metric) -> str:
-    reason = dict(metric.dimensions).get("reason")
-    return f"{metric.name}[{reason}]" if reason else metric.name
-
-
 def test_each_alarm_watches_its_metrics(resolution: Resolution) -> None:
     assert {
-        alarm: {_named(metric) for metric in metrics}
+        alarm: {named(metric.name, dict(metric.dimensions)) for metric in metrics}
         for alarm, metrics in alarm_metrics(resolution).items()
     } == {
         "PublishFailedAlarm": {"PublishFailed"},
@@ -90,7 +82,7 @@ def test_every_metric_belongs_to_this_stack(resolution: Resolution) -> None:
 
 
 def test_missing_data_raises_no_alarm(resolution: Resolution) -> None:
-    for logical_id, alarm in _alarms(resolution).items():
+    for logical_id, alarm in alarms(resolution).items():
         lasts = logical_id == "NobodySubscribedAlarm"
         assert alarm["TreatMissingData"] == ("ignore" if lasts else "notBreaching")
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
@@ -101,7 +93,7 @@ def test_duration_threshold_is_one_timed_out_attempt(resolution: Resolution) -> 
     one_attempt = config["connect_timeout"] + config["read_timeout"]
 
     for logical_id in ("StartDurationAlarm", "CallbackDurationAlarm"):
-        alarm = _alarms(resolution)[logical_id]
+        alarm = alarms(resolution)[logical_id]
         assert alarm["Threshold"] == one_attempt * 1000
         assert alarm["ExtendedStatistic"] == "p99"
 
@@ -110,7 +102,7 @@ def test_duration_threshold_is_one_timed_out_attempt(resolution: Resolution) -> 
 def test_alarms_notify_the_operators_topic_if_given(
     template: Template, topic: str, actions: list[str]
 ) -> None:
-    for alarm in _alarms(Resolution(template, AlarmTopicArn=topic)).values():
+    for alarm in alarms(Resolution(template, AlarmTopicArn=topic)).values():
         assert alarm["AlarmActions"] == alarm["OKActions"] == actions
 
 

@@ -190,9 +190,8 @@ def _longest(template: Template) -> Template:
         for name, parameter in template["Parameters"].items()
         if "AllowedValues" not in parameter
     }
-    resolution = Resolution(template, **values)
-    resolution.values |= {"AWS::StackName": "s" * 128}
-    return {"Resources": resolution.resources}
+    values["AWS::StackName"] = "s" * 128
+    return {"Resources": Resolution(template, **values).resources}
 
 
 def _too_long(template: Template) -> list[str]:

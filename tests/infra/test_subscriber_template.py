@@ -11,7 +11,7 @@ from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
 from demo.live import EXAMPLE
 from demo.local_aws import LocalAws, ParameterError
 from demo.template import Template, load
-from tests.infra.monitoring import Metric, alarm_metrics
+from tests.infra.monitoring import Metric, alarm_metrics, alarms
 from tests.infra.permissions import permissions
 from tests.infra.resolution import REGIONS, Resolution
 
@@ -296,9 +296,7 @@ def test_handler_counts_what_alarms_watch(plain: Template) -> None:
 
 @pytest.mark.parametrize("topic", ["", "arn:aws:sns:eu-west-3:123456789012:on-call"])
 def test_alarms_notify_the_given_topic(plain: Template, topic: str) -> None:
-    for resource in Resolution(plain, AlarmTopicArn=topic).resources.values():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            alarm = resource["Properties"]
-            assert alarm["AlarmActions"] == alarm["OKActions"] == ([topic] if topic else [])
-            assert alarm["TreatMissingData"] == "notBreaching"
-            assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    for alarm in alarms(Resolution(plain, AlarmTopicArn=topic)).values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == ([topic] if topic else [])
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
