@@ -1,6 +1,6 @@
-"""Stand-in for Qonto's authorization server: what a browser or a subscriber can meet, in memory.
+"""Mock Qonto: its authorization server and a part of its business API, in memory.
 
-Qonto runs Ory Hydra, so names, texts and order of the checks are Hydra's. The person clicks
+Qonto runs Ory Hydra, so names, texts and order of the checks are Hydra's. The user clicks
 through a sign-in and a consent, because a chain of bare redirects would hide cookie mistakes.
 """
 
@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -24,8 +25,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from demo.qonto_tokens import TokenStore, opaque
+
 CODE_LIFETIME = 600
-ACCESS_TOKEN_LIFETIME = 3600
 LOGIN_LIFETIME = 1800
 MIN_STATE_LENGTH = 8
 BROWSER_COOKIE = "stand_in_browser"
@@ -49,19 +51,89 @@ SCOPES = frozenset(
 
 
 @dataclass(frozen=True)
+class BankAccount:
+    """A bank account of an organisation, in euros."""
+
+    id: str
+    name: str
+    iban: str
+    balance_cents: int
+    main: bool = False
+
+    def as_json(self) -> dict[str, str | int | float]:
+        """Return the account as the business API does, with the members that an app shows."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "status": "active",
+            "main": self.main,
+            "iban": self.iban,
+            "currency": "EUR",
+            "balance": self.balance_cents / 100,
+            "balance_cents": self.balance_cents,
+        }
+
+
+@dataclass(frozen=True)
 class Organization:
-    """A business account that a person can share."""
+    """An organisation that a user can share, with its bank accounts."""
 
     id: str
     name: str
     slug: str
+    bank_accounts: Sequence[BankAccount] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Return the organisation as the business API does.
+
+        Qonto documents ``legal_name``, and public code has also seen ``name``.
+        """
+        return {
+            "id": self.id,
+            "name": self.name,
+            "legal_name": self.name,
+            "slug": self.slug,
+            "bank_accounts": [account.as_json() for account in self.bank_accounts],
+        }
 
 
 PERSON = "camille@example.com"
 PASSWORD = "in-the-demo-only"  # noqa: S105  (shown on the sign-in page)
-ORGANIZATIONS = (
-    Organization("3f1a2b64-5c0e-4b52-9d1c-8a7e6f5d4c3b", "Atelier Martin", "atelier-martin-4821"),
-    Organization("9c8b7a65-1d2e-4f30-8a4b-0b1c2d3e4f5a", "Café Lumière", "cafe-lumiere-1107"),
+ORGANIZATIONS = (  # the IBANs are examples from documentation
+    Organization(
+        "3f1a2b64-5c0e-4b52-9d1c-8a7e6f5d4c3b",
+        "Atelier Martin",
+        "atelier-martin-4821",
+        (
+            BankAccount(
+                "5e0d4c1b-7a68-4f92-b3d1-2c6a9e8f7041",
+                "Compte principal",
+                "FR1420041010050500013M02606",
+                1_284_350,
+                main=True,
+            ),
+            BankAccount(
+                "a7c3f2e9-0b14-4d86-9e57-61d8b2a4c930",
+                "TVA",
+                "FR7630006000011234567890189",
+                310_000,
+            ),
+        ),
+    ),
+    Organization(
+        "9c8b7a65-1d2e-4f30-8a4b-0b1c2d3e4f5a",
+        "Café Lumière",
+        "cafe-lumiere-1107",
+        (
+            BankAccount(
+                "d2b9e6a4-3f71-4c05-8d2e-94f0a1c7b568",
+                "Compte principal",
+                "FR7616798000010000005663951",
+                467_218,
+                main=True,
+            ),
+        ),
+    ),
 )
 
 
@@ -156,14 +228,20 @@ class Grant:
     organization: Organization
     code: str
     code_expires_at: float
-    tokens_expire_at: float = 0
     exchanged: bool = False
-    revoked: bool = False
 
 
 @dataclass
 class AuthorizationServer:
-    """The server's rules and memory; `now` is its clock in epoch seconds."""
+    """The server's rules and memory.
+
+    Attributes:
+        now: its clock, in epoch seconds.
+        refreshes: how many refreshes succeeded.
+        reuses: how many times a refresh token was used again after its grace.
+        refresh_token_uses: when an authenticated client used each refresh token, refused or not.
+
+    """
 
     client_id: str
     client_secret: str
@@ -172,9 +250,12 @@ class AuthorizationServer:
     now: Callable[[], float] = time.time
     exchanges_attempted: int = 0
     exchanges_succeeded: int = 0
+    refreshes: int = 0
+    reuses: int = 0
+    refresh_token_uses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _logins: dict[str, LoginAndConsent] = field(default_factory=dict)
     _grants_by_signature: dict[str, Grant] = field(default_factory=dict)
-    _grants_by_token: dict[str, Grant] = field(default_factory=dict)
+    _tokens: TokenStore = field(default_factory=TokenStore)
 
     def begin(self, query: Mapping[str, str], browser: str) -> LoginAndConsent:
         """Check an authorization request and open a login for this browser.
@@ -255,7 +336,7 @@ class AuthorizationServer:
                 "access_denied", "The resource owner denied the request."
             )
         scopes = [scope for scope in login.request.scopes if scope in form.getlist("scope")]
-        code = _opaque("ory_ac_")
+        code = opaque("ory_ac_")
         self._grants_by_signature[_signature(code)] = Grant(
             login.request,
             scopes,
@@ -271,12 +352,15 @@ class AuthorizationServer:
         self._require_staging_token(headers)
         self._authenticate_client(form, headers)
         if form.get("grant_type") != "authorization_code":
-            raise _token_error("unsupported_grant_type", "Only authorization_code is supported.")
-        grant = self._grants_by_signature.get(_signature(form.get("code", "")))
+            raise _token_error(
+                "unsupported_grant_type", "Only authorization_code and refresh_token are supported."
+            )
+        signature = _signature(form.get("code", ""))
+        grant = self._grants_by_signature.get(signature)
         if grant is None:
             raise _token_error("invalid_grant", "The authorization code is not known.")
         if grant.exchanged:
-            grant.revoked = True
+            self._tokens.revoke(signature)
             raise _token_error("invalid_grant", "The authorization code has already been used.")
         if form.get("code") != grant.code:
             raise _token_error("invalid_grant", "The authorization code is not valid.")
@@ -294,32 +378,54 @@ class AuthorizationServer:
                 "invalid_grant", "The PKCE code challenge did not match the code verifier."
             )
         grant.exchanged = True
-        grant.tokens_expire_at = self.now() + ACCESS_TOKEN_LIFETIME
         self.exchanges_succeeded += 1
-        return self._issue_tokens(grant)
+        return self._tokens.issue(signature, grant.scopes, self.now())
+
+    def refresh(self, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str | int]:
+        """Return new tokens for a refresh token; raises ShownError with the RFC 6749 error."""
+        self._require_staging_token(headers)
+        self._authenticate_client(form, headers)
+        now = self.now()
+        value = form.get("refresh_token", "")
+        self.refresh_token_uses[value].append(now)
+        refresh_token = self._tokens.refresh.get(value)
+        if refresh_token is None:
+            raise _token_error("invalid_grant", "The refresh token is malformed or not valid.")
+        if refresh_token.is_reused(now):
+            self.reuses += 1
+            self._tokens.revoke(refresh_token.grant_id)
+            raise _token_error("invalid_grant", "The refresh token was already used.")
+        if now >= refresh_token.expires_at:
+            raise _token_error("invalid_grant", "The refresh token expired.")
+        self._tokens.use(refresh_token, now)
+        self.refreshes += 1
+        grant = self._grants_by_signature[refresh_token.grant_id]
+        return self._tokens.issue(refresh_token.grant_id, grant.scopes, now)
 
     def organization(self, headers: Mapping[str, str]) -> Organization:
         """Give the organisation that a valid access token stands for."""
         self._require_staging_token(headers)
         token = headers.get("authorization", "").removeprefix("Bearer ")
-        grant = self._grants_by_token.get(token)
-        if grant is None or grant.revoked or self.now() >= grant.tokens_expire_at:
+        access_token = self._tokens.access.get(token)
+        if access_token is None or self.now() >= access_token.expires_at:
             raise ShownError(HTTPStatus.UNAUTHORIZED, error="unauthorized")
+        grant = self._grants_by_signature[access_token.grant_id]
         if "organization.read" not in grant.scopes:
             raise ShownError(HTTPStatus.FORBIDDEN, error="forbidden")
         return grant.organization
 
-    def _issue_tokens(self, grant: Grant) -> dict[str, str | int]:
-        tokens: dict[str, str | int] = {
-            "access_token": _opaque("ory_at_"),
-            "expires_in": ACCESS_TOKEN_LIFETIME,
-            "scope": " ".join(grant.scopes),
-            "token_type": "bearer",
-        }
-        if "offline_access" in grant.scopes:
-            tokens["refresh_token"] = _opaque("ory_rt_")
-        self._grants_by_token[str(tokens["access_token"])] = grant
-        return tokens
+    def revoke_consents(self, headers: Mapping[str, str]) -> None:
+        """End all grants of the membership that a valid access token stands for.
+
+        A membership is a user in one organisation, and mock Qonto has one user. Hydra's
+        `revokeConsentSession` deletes the consents with their tokens, and its database deletes
+        codes with their consent, so a code that was not exchanged yet becomes unknown.
+        """
+        organization = self.organization(headers)
+        for signature, grant in list(self._grants_by_signature.items()):
+            if grant.organization == organization:
+                self._tokens.revoke(signature)
+                del self._grants_by_signature[signature]
 
     def _authenticate_client(self, form: Mapping[str, str], headers: Mapping[str, str]) -> None:
         secret = form.get("client_secret", "").encode()
@@ -380,14 +486,10 @@ def create_app(server: AuthorizationServer) -> Starlette:
         return _to_client(request, server.answer(login, await request.form()))
 
     async def token(request: Request) -> Response:
-        answer = server.exchange(_texts(await request.form()), request.headers)
-        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
-
-    async def organization(request: Request) -> Response:
-        found = server.organization(request.headers)
-        return JSONResponse(
-            {"organization": {"id": found.id, "name": found.name, "slug": found.slug}}
-        )
+        form = _texts(await request.form())
+        respond = server.refresh if form.get("grant_type") == "refresh_token" else server.exchange
+        tokens = respond(form, request.headers)
+        return JSONResponse(tokens, headers={"Cache-Control": "no-store"})
 
     return Starlette(
         routes=[
@@ -395,7 +497,7 @@ def create_app(server: AuthorizationServer) -> Starlette:
             Route("/sign-in", sign_in, methods=["GET", "POST"]),
             Route("/consent", consent, methods=["GET", "POST"]),
             Route("/oauth2/token", token, methods=["POST"]),
-            Route("/v2/organization", organization),
+            *_business_api(server),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
         exception_handlers={
@@ -403,6 +505,20 @@ def create_app(server: AuthorizationServer) -> Starlette:
             AuthorizationErrorResponse: _send_error,
         },
     )
+
+
+def _business_api(server: AuthorizationServer) -> list[Route]:
+    async def organization(request: Request) -> Response:
+        return JSONResponse({"organization": server.organization(request.headers).as_json()})
+
+    async def consents(request: Request) -> Response:
+        server.revoke_consents(request.headers)
+        return Response(status_code=HTTPStatus.NO_CONTENT)  # assumed: a success is some 2xx
+
+    return [
+        Route("/v2/organization", organization),
+        Route("/v2/oauth2/consents", consents, methods=["DELETE"]),
+    ]
 
 
 def _authorization_request(
@@ -445,7 +561,7 @@ def _authorization_request(
 
 
 def _organization(organization_id: str) -> Organization:
-    """Find an organisation; an id that the stand-in never heard of gets one of its own."""
+    """Find an organisation; an id that mock Qonto does not know gets one of its own."""
     known = {organization.id: organization for organization in ORGANIZATIONS}
     unheard_of = Organization(organization_id, f"Organisation {organization_id}", organization_id)
     return known.get(organization_id, unheard_of)
@@ -460,11 +576,6 @@ def _challenge(verifier: str) -> str:
 def _signature(code: str) -> str:
     """Return the part by which Hydra knows a code, and revokes the tokens of a used one."""
     return code.rpartition(".")[2]
-
-
-def _opaque(prefix: str) -> str:
-    """Make a code or token in Hydra's form: with its prefix, 94 characters."""
-    return f"{prefix}{secrets.token_urlsafe(32)}.{secrets.token_urlsafe(32)}"
 
 
 def _token_error(

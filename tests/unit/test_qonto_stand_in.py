@@ -1,4 +1,4 @@
-"""The stand-in for Qonto keeps every rule and quirk that a browser or a subscriber can meet."""
+"""Mock Qonto keeps every rule and quirk that a browser or a subscriber can meet."""
 
 import re
 from collections.abc import Iterator
@@ -97,9 +97,38 @@ def exchange(client: TestClient, code: str, **changes: str) -> httpx2.Response:
     return client.post("/oauth2/token", data=form | changes)
 
 
+def connect(browser: TestClient, **changes: str | None) -> httpx2.Response:
+    """Allow what the client asks for, and exchange the code."""
+    return exchange(browser, allow(browser, **changes)["code"])
+
+
+def refresh(client: TestClient, tokens: httpx2.Response, **changes: str) -> httpx2.Response:
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": tokens.json()["refresh_token"],
+        "client_id": "client",
+        "client_secret": "secret",
+    }
+    return client.post("/oauth2/token", data=form | changes)
+
+
 def ask_organization(client: TestClient, tokens: httpx2.Response) -> httpx2.Response:
-    bearer = f"Bearer {tokens.json()['access_token']}"
-    return client.get("/v2/organization", headers={"Authorization": bearer})
+    return client.get("/v2/organization", headers=bearer(tokens))
+
+
+def revoke_consents(client: TestClient, tokens: httpx2.Response) -> httpx2.Response:
+    return client.delete("/v2/oauth2/consents", headers=bearer(tokens))
+
+
+def bearer(tokens: httpx2.Response) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.json()['access_token']}"}
+
+
+def error_of(response: httpx2.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]
+
+
+INVALID_GRANT = (400, "invalid_grant")
 
 
 # The authorization endpoint
@@ -460,6 +489,170 @@ def test_the_sandbox_wants_its_staging_token(
     assert with_it.status_code == 200
 
 
+# The token endpoint, with a refresh token
+
+
+def test_refresh_gives_new_tokens_of_granted_scope(
+    browser: TestClient, server: AuthorizationServer
+) -> None:
+    first = connect(browser, scope="offline_access organization.read payment.write")
+
+    second = refresh(browser, first)
+
+    old, new = first.json(), second.json()
+    assert new.keys() == old.keys()
+    assert new["scope"] == "offline_access organization.read"
+    assert not {new["access_token"], new["refresh_token"]} & set(old.values())
+    assert ask_organization(browser, second).status_code == 200
+    assert (server.refreshes, server.reuses, server.exchanges_attempted) == (1, 0, 1)
+
+
+def test_refresh_deletes_the_previous_access_token(browser: TestClient) -> None:
+    first = connect(browser)
+    refresh(browser, first)
+
+    assert ask_organization(browser, first).status_code == 401
+
+
+def test_use_within_grace_leaves_other_tokens_valid(
+    browser: TestClient, server: AuthorizationServer
+) -> None:
+    first = connect(browser)
+    second = refresh(browser, first)
+
+    third = refresh(browser, first)
+
+    assert [ask_organization(browser, it).status_code for it in (second, third)] == [200, 200]
+    assert [refresh(browser, it).status_code for it in (second, third)] == [200, 200]
+    assert (server.refreshes, server.reuses) == (4, 0)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(59.999, 200), (60, 400)])
+def test_grace_ends_sixty_seconds_after_first_use(
+    browser: TestClient, clock: Clock, seconds: float, status: int
+) -> None:
+    tokens = connect(browser)
+    clock.seconds += 1000
+    refresh(browser, tokens)
+    clock.seconds += seconds
+
+    assert refresh(browser, tokens).status_code == status
+
+
+def test_use_within_grace_does_not_prolong_it(browser: TestClient, clock: Clock) -> None:
+    tokens = connect(browser)
+    refresh(browser, tokens)
+    clock.seconds += 30
+    refresh(browser, tokens)
+    clock.seconds += 30
+
+    assert error_of(refresh(browser, tokens)) == INVALID_GRANT
+
+
+def test_reuse_revokes_all_tokens_of_the_grant(
+    browser: TestClient, server: AuthorizationServer, clock: Clock
+) -> None:
+    first = connect(browser)
+    second = refresh(browser, first)
+    third = refresh(browser, first)
+    clock.seconds += 60
+
+    assert error_of(refresh(browser, first)) == INVALID_GRANT
+
+    for tokens in (second, third):
+        assert ask_organization(browser, tokens).status_code == 401
+        assert error_of(refresh(browser, tokens)) == INVALID_GRANT
+    assert (server.refreshes, server.reuses) == (2, 1)
+
+
+def test_reuse_spares_other_grants(browser: TestClient, clock: Clock) -> None:
+    tokens, others = connect(browser), connect(browser)
+    refresh(browser, tokens)
+    clock.seconds += 60
+    refresh(browser, tokens)
+
+    assert ask_organization(browser, others).status_code == 200
+    assert refresh(browser, others).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(-0.001, 200), (0, 400)])
+def test_refresh_token_lives_ninety_days(
+    browser: TestClient, clock: Clock, seconds: float, status: int
+) -> None:
+    tokens = connect(browser)
+    clock.seconds += 90 * 24 * 3600 + seconds
+
+    assert refresh(browser, tokens).status_code == status
+
+
+def test_expired_refresh_token_revokes_nothing(
+    browser: TestClient, server: AuthorizationServer, clock: Clock
+) -> None:
+    first = connect(browser)
+    clock.seconds += 90 * 24 * 3600 - 1
+    second = refresh(browser, first)
+    clock.seconds += 1
+
+    assert error_of(refresh(browser, first)) == INVALID_GRANT
+    assert refresh(browser, second).status_code == 200
+    assert server.reuses == 0
+
+
+def test_unknown_refresh_token_is_an_invalid_grant(browser: TestClient) -> None:
+    response = refresh(browser, connect(browser), refresh_token="ory_rt_unknown")
+
+    assert error_of(response) == INVALID_GRANT
+
+
+def test_missing_refresh_token_is_an_invalid_grant(browser: TestClient) -> None:
+    form = {"grant_type": "refresh_token", "client_id": "client", "client_secret": "secret"}
+
+    assert error_of(browser.post("/oauth2/token", data=form)) == INVALID_GRANT
+
+
+@pytest.mark.parametrize("wrong", [{"client_secret": "wrong"}, {"client_id": "another"}])
+def test_refresh_without_client_authentication_uses_nothing(
+    browser: TestClient, server: AuthorizationServer, wrong: dict[str, str]
+) -> None:
+    response = refresh(browser, connect(browser), **wrong)
+
+    assert error_of(response) == (401, "invalid_client")
+    assert not server.refresh_token_uses
+
+
+def test_refresh_in_sandbox_needs_staging_token(
+    browser: TestClient, server: AuthorizationServer
+) -> None:
+    tokens = connect(browser)
+    server.staging_token = "staging"
+
+    assert error_of(refresh(browser, tokens)) == (401, "unauthorized")
+
+
+def test_each_use_of_a_refresh_token_is_recorded(
+    browser: TestClient, server: AuthorizationServer, clock: Clock
+) -> None:
+    tokens = connect(browser)
+    start = clock.seconds
+    for _ in range(3):
+        refresh(browser, tokens)
+        clock.seconds += 40
+
+    assert server.refresh_token_uses == {
+        tokens.json()["refresh_token"]: [start, start + 40, start + 80]
+    }
+
+
+def test_code_reuse_revokes_refreshed_tokens(browser: TestClient) -> None:
+    code = allow(browser)["code"]
+    tokens = refresh(browser, exchange(browser, code))
+
+    exchange(browser, code)
+
+    assert ask_organization(browser, tokens).status_code == 401
+    assert error_of(refresh(browser, tokens)) == INVALID_GRANT
+
+
 # The business API
 
 
@@ -474,13 +667,33 @@ def test_an_access_token_opens_the_organization_that_was_chosen(browser: TestCli
     assert response.json()["organization"]["slug"] == ORGANIZATIONS[1].slug
 
 
-def test_an_access_token_lives_an_hour(browser: TestClient, clock: Clock) -> None:
-    tokens = exchange(browser, allow(browser)["code"])
-    clock.seconds += 3600
+def test_organization_lists_its_bank_accounts(browser: TestClient) -> None:
+    organization = ask_organization(browser, connect(browser)).json()["organization"]
 
-    response = ask_organization(browser, tokens)
+    assert organization["legal_name"] == "Atelier Martin"
+    assert [account["main"] for account in organization["bank_accounts"]] == [True, False]
+    assert organization["bank_accounts"][0] == {
+        "id": "5e0d4c1b-7a68-4f92-b3d1-2c6a9e8f7041",
+        "name": "Compte principal",
+        "status": "active",
+        "main": True,
+        "iban": "FR1420041010050500013M02606",
+        "currency": "EUR",
+        "balance": 12843.5,
+        "balance_cents": 1284350,
+    }
 
-    assert response.status_code == 401
+
+@pytest.mark.parametrize(("seconds", "status"), [(3599.999, 200), (3600, 401)])
+def test_an_access_token_lives_an_hour(
+    browser: TestClient, clock: Clock, seconds: float, status: int
+) -> None:
+    first = connect(browser)
+    clock.seconds += 3000
+    second = refresh(browser, first)
+    clock.seconds += seconds
+
+    assert ask_organization(browser, second).status_code == status
 
 
 def test_the_organization_needs_its_scope(browser: TestClient) -> None:
@@ -489,6 +702,66 @@ def test_the_organization_needs_its_scope(browser: TestClient) -> None:
     response = ask_organization(browser, tokens)
 
     assert response.status_code == 403
+
+
+def test_revocation_ends_all_grants_of_the_membership(browser: TestClient) -> None:
+    one, another = refresh(browser, connect(browser)), connect(browser)
+
+    assert revoke_consents(browser, one).status_code == 204
+
+    for tokens in (one, another):
+        assert ask_organization(browser, tokens).status_code == 401
+        assert error_of(refresh(browser, tokens)) == INVALID_GRANT
+
+
+def test_revocation_spares_other_organizations(browser: TestClient) -> None:
+    others = connect(browser, organization_id=ORGANIZATIONS[1].id)
+
+    revoke_consents(browser, connect(browser))
+
+    assert ask_organization(browser, others).status_code == 200
+    assert refresh(browser, others).status_code == 200
+
+
+def test_revocation_ends_codes_that_wait(browser: TestClient) -> None:
+    code = allow(browser)["code"]
+
+    revoke_consents(browser, connect(browser))
+
+    assert error_of(exchange(browser, code)) == INVALID_GRANT
+
+
+def test_revocation_spares_later_grants(browser: TestClient) -> None:
+    challenge = sign_in(browser, ask(browser))
+    revoke_consents(browser, connect(browser))
+
+    code = returned(decide(browser, challenge, "allow"))["code"]
+
+    assert ask_organization(browser, exchange(browser, code)).status_code == 200
+
+
+def test_revocation_needs_a_valid_access_token(browser: TestClient) -> None:
+    first = connect(browser)
+    second = refresh(browser, first)
+
+    assert revoke_consents(browser, first).status_code == 401
+    assert ask_organization(browser, second).status_code == 200
+
+
+def test_revocation_needs_scope_organization_read(browser: TestClient) -> None:
+    tokens = connect(browser, scope="offline_access")
+
+    assert revoke_consents(browser, tokens).status_code == 403
+    assert refresh(browser, tokens).status_code == 200
+
+
+def test_revocation_in_sandbox_needs_staging_token(
+    browser: TestClient, server: AuthorizationServer
+) -> None:
+    tokens = connect(browser)
+    server.staging_token = "staging"
+
+    assert error_of(revoke_consents(browser, tokens)) == (401, "unauthorized")
 
 
 def test_a_redirection_uri_keeps_its_own_query(clock: Clock) -> None:
