@@ -104,8 +104,8 @@ def _example(aws: LocalAws, stack: Stack, _mock_qonto: MockQonto) -> ExampleSubs
 
 @pytest.fixture
 def example(_example: ExampleSubscriber) -> Iterator[ExampleSubscriber]:
-    """The example subscriber with an empty queue, and the handler that it was deployed with."""
+    """The example subscriber with an empty queue, and the handlers that it was deployed with."""
     _example.aws.sqs.purge_queue(QueueUrl=_example.queue_url)
-    handler = _example.handler
+    handlers = _example.handler, _example.tokens_handler
     yield _example
-    _example.handler = handler
+    _example.handler, _example.tokens_handler = handlers

@@ -75,12 +75,14 @@ class _Call:
         line = lines.readline()
         self.headers = dict(http.client.parse_headers(lines))
         self.body = lines.read(int(self.headers.get("Content-Length", 0)))
-        if not line or len(self.body) != int(self.headers.get("Content-Length", -1)):
+        default = 0 if line.startswith((b"GET ", b"DELETE ")) else -1
+        if not line or len(self.body) != int(self.headers.get("Content-Length", default)):
             raise ConnectionAbortedError  # the client closed the connection
         self.method, self.path, _ = line.decode().split(" ")
         action = re.search(rb"(?:^|&)Action=(\w+)", self.body)  # SNS; DynamoDB uses a header
         target = self.headers.get("X-Amz-Target", "")
-        self.operation = action[1].decode() if action else target.rpartition(".")[2]
+        # Other requests than AWS's are known by their method.
+        self.operation = action[1].decode() if action else target.rpartition(".")[2] or self.method
 
 
 class FaultProxy:
@@ -103,10 +105,12 @@ class FaultProxy:
         self.dynamodb = _Endpoint(self._serve)
         self.sns = _Endpoint(self._serve)
         self.secrets = _Endpoint(self._serve)
+        self.sqs = _Endpoint(self._serve)
         self.endpoints = {
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.url,
             "AWS_ENDPOINT_URL_SNS": self.sns.url,
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.secrets.url,
+            "AWS_ENDPOINT_URL_SQS": self.sqs.url,
         }
 
     def __enter__(self) -> Self:
@@ -115,7 +119,7 @@ class FaultProxy:
 
     def __exit__(self, *_: object) -> None:
         """Close the endpoints and all connections."""
-        for endpoint in (self.dynamodb, self.sns, self.secrets):
+        for endpoint in (self.dynamodb, self.sns, self.secrets, self.sqs):
             endpoint.close()
 
     def inject(
@@ -247,6 +251,26 @@ class FaultProxy:
                     time.sleep(_DRIP)
             case _:
                 client.sendall(response)
+
+
+class Hurry(FaultProxy):
+    """A proxy by which delayed messages arrive at once.
+
+    Attributes:
+        delays: the delays of the messages, in seconds.
+
+    """
+
+    def __init__(self, upstream: str, microburst: str = "", *, retry_after: bool = False) -> None:
+        """Open the endpoints as a `FaultProxy` does."""
+        super().__init__(upstream, microburst, retry_after=retry_after)
+        self.delays: list[int] = []
+
+    def _forwarded(self, call: _Call, fault: Fault | None) -> tuple[int, dict[str, str], bytes]:
+        delay = rb'(?<="DelaySeconds": )\d+'
+        self.delays += map(int, re.findall(delay, call.body))
+        call.body = re.sub(delay, lambda found: b"0".rjust(len(found[0])), call.body)
+        return super()._forwarded(call, fault)
 
 
 class _Endpoint:

@@ -18,10 +18,11 @@ import pytest
 import uvicorn
 from starlette.datastructures import FormData
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from demo import event_source, qonto
 from demo import template as infra
+from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
 from tests.integration.connector import cold_start
 from tests.integration.faults import Fault, FaultProxy
@@ -31,6 +32,7 @@ APP_ROLE_ARN = "arn:aws:iam::000000000000:role/app"
 CLIENT_ID = "client-1"
 CLIENT_SECRET = "of-mock-qonto"
 STAGING_TOKEN = "of-the-sandbox"
+STAGING = {"x-qonto-staging-token": STAGING_TOKEN}
 SECRET = json.dumps({"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
 REDIRECT_URI = "http://localhost:8001/callback"
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
@@ -50,8 +52,9 @@ class MockQonto:
         )
         self.instead: Response | None = None  # of the token endpoint's own response
         self.breaks: Breaks | None = None  # where the token endpoint's connection does
+        self.lost = 0  # how many of its responses, and of those to revocations, become a 500
         self.reached = threading.Event()  # a request has come as far as that
-        self.meanwhile: Callable[[], None] = lambda: None  # what happens during the exchange
+        self.meanwhile: Callable[[], object] = lambda: None  # what happens during the exchange
         self._qonto = qonto.create_app(self.server)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -61,9 +64,10 @@ class MockQonto:
 
     def reset(self) -> None:
         """Forget what was counted, and respond as usual."""
-        self.instead, self.breaks, self.meanwhile = None, None, lambda: None
+        self.instead, self.breaks, self.lost, self.meanwhile = None, None, 0, lambda: None
         self.reached.clear()
         self.server.exchanges_attempted = self.server.exchanges_succeeded = 0
+        self.server.refreshes = self.server.reuses = 0
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -91,7 +95,12 @@ class MockQonto:
             thread.join()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != "/oauth2/token":
+        if self.lost and scope["path"] in {"/oauth2/token", "/v2/oauth2/consents"}:
+            self.lost -= 1
+            self.meanwhile()
+            await self._qonto(scope, receive, _nowhere)
+            await Response(status_code=500)(scope, receive, send)
+        elif scope["path"] != "/oauth2/token":
             await self._qonto(scope, receive, send)
         elif self.breaks == "before":
             await self._break()
@@ -122,10 +131,36 @@ class MockQonto:
         form = FormData([("decision", "allow"), picked, *scopes])
         return self.server.answer(login, form).parameters["code"]
 
+    def takes(self, access_token: str) -> bool:
+        """Tell whether the business API responds to *access_token*."""
+        try:
+            self.server.organization(STAGING | {"authorization": f"Bearer {access_token}"})
+        except qonto.ShownError:
+            return False
+        return True
+
+    def refresh(self, refresh_token: str) -> dict[str, str | int]:
+        """Use *refresh_token*, or raise a ShownError."""
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
+        return self.server.refresh(form, STAGING)
+
+    def revoke(self, access_token: str) -> None:
+        """End the connections of the user and organisation of *access_token*, as the user can."""
+        self.server.revoke_consents(STAGING | {"authorization": f"Bearer {access_token}"})
+
     @property
     def exchanges(self) -> tuple[int, int]:
         """How many exchanges were attempted, and how many of them succeeded."""
         return self.server.exchanges_attempted, self.server.exchanges_succeeded
+
+
+async def _nowhere(_message: Message) -> None:
+    """Lose a response."""
 
 
 def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None) -> dict[str, Any]:
@@ -199,6 +234,7 @@ class ExampleSubscriber:
             **mock_qonto.environment,
         }
         self.handler = load(self.environment)
+        self.tokens_handler = load_tokens(self.environment)
 
     def set_redrive_policy(self) -> None:
         """Move dead letters as the template says: ministack's CloudFormation leaves that out."""
@@ -231,6 +267,18 @@ class ExampleSubscriber:
         self.confirm(events[-1])
         self.poll()
         return events[-1]
+
+    def token(self, event: dict[str, Any], **request: str) -> dict[str, Any]:
+        """Return the response of `tokens` to a request for an access token of *event*."""
+        return self.invoke(authorization_id=event["subject"], **request)
+
+    def disconnect(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Return the response of `tokens` to a request that ends the connection of *event*."""
+        return self.invoke(authorization_id=event["subject"], disconnect=True)
+
+    def invoke(self, **request: str | bool) -> dict[str, Any]:
+        """Return the response of `tokens` to *request*."""
+        return dict(self.tokens_handler(request, LambdaContext("tokens")))
 
     def send(self, body: str) -> None:
         """Put *body* into the queue."""
@@ -300,7 +348,12 @@ class ExampleSubscriber:
         )["Item"]
         return {name: next(iter(typed.values())) for name, typed in item.items()}
 
-    def change_grant(self, event: dict[str, Any], name: str, value: dict[str, str]) -> None:
+    def tokens(self, event: dict[str, Any]) -> dict[str, str]:
+        """Return the stored tokens of *event*, each member as text."""
+        tokens = self.grant(event)["tokens"]
+        return {name: next(iter(typed.values())) for name, typed in tokens.items()}
+
+    def change_grant(self, event: dict[str, Any], name: str, value: dict[str, Any]) -> None:
         """Set the attribute *name* of the item of *event*."""
         self._change("GrantTable", self.key(event), name, value)
 
@@ -313,7 +366,7 @@ class ExampleSubscriber:
         key = {half: {"S": text} for half, text in confirmation_of(event).items()}
         self._change("ConnectionTable", key, name, value)
 
-    def _change(self, table: str, key: dict[str, Any], name: str, value: dict[str, str]) -> None:
+    def _change(self, table: str, key: dict[str, Any], name: str, value: dict[str, Any]) -> None:
         self.aws.dynamodb.update_item(
             TableName=self.stack.resources[table],
             Key=key,
@@ -326,6 +379,7 @@ class ExampleSubscriber:
         """Load the handler with *environment* too, and with a log that the test reads."""
         service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
         self.handler = load(self.environment | service | environment)
+        self.tokens_handler = load_tokens(self.environment | service | environment)
 
     def key(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return the key of *event* in the table of grants."""
@@ -365,11 +419,16 @@ def load(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
     return cold_start("subscriber.handler", environment, TEMPLATE.parent)
 
 
+def load_tokens(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
+    """Import the handler of `tokens` in the same way."""
+    return cold_start("subscriber.tokens_handler", environment, TEMPLATE.parent)
+
+
 def load_with(environment: dict[str, str], **methods: Callable[..., object]) -> Any:  # noqa: ANN401 - a handler
     """Load the handler with a variant of its `Grants` that has other *methods*."""
     handler = load(environment)
     module: Any = sys.modules["subscriber.handler"]
-    variant: Any = type("Variant", (module.Grants,), methods)
+    variant: Any = type("Variant", (type(module.grants),), methods)
     module.grants = variant(module.grants._table)  # noqa: SLF001 - the same table
     return handler
 

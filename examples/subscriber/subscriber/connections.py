@@ -40,19 +40,31 @@ class Connections:
         return str(item["status"]) if item else None
 
     def tell(self, grant: Grant, status: str) -> None:
-        """Store *status*, unless the app repudiated, or a later grant is connected."""
+        """Store *status*, unless it is known that the connection has come further.
+
+        Nothing replaces a repudiation or a disconnection. A connection is replaced by its end, and
+        its end by a connection of a later grant alone.
+        """
         values = {"status": status, "event_time": grant.event_time}
         removed = []
-        open_ = Attr("status").exists() & Attr("status").ne(Status.REPUDIATED)
-        earlier: ConditionBase = Attr("status").ne(Status.CONNECTED)
+        is_open = ~Attr("status").is_in([Status.REPUDIATED, Status.DISCONNECTED])
+        is_earlier: ConditionBase = ~Attr("status").is_in([Status.CONNECTED, Status.ENDED])
+        time = Attr("event_time")
         if status == Status.CONNECTED:
-            earlier |= Attr("event_time").lte(grant.event_time)
+            is_same = Attr("status").eq(Status.CONNECTED) & time.eq(grant.event_time)
+            is_earlier |= time.lt(grant.event_time) | is_same
             removed = ["expires_at"]
             if grant.organization:
                 values["organization"] = grant.organization
             else:
                 removed.append("organization")
-        items.update(self._table, _key(grant), open_ & earlier, values, removed)
+        elif status == Status.ENDED:
+            is_earlier |= time.lte(grant.event_time)
+            removed = ["expires_at"]
+        elif status == Status.DISCONNECTED:
+            is_earlier = is_open
+        condition = Attr("status").exists() & is_open & is_earlier
+        items.update(self._table, _key(grant), condition, values, removed)
 
 
 def _key(grant: Grant) -> dict[str, str]:

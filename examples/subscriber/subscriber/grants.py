@@ -1,4 +1,4 @@
-"""The events that were received, one item each: first its code, in the end its tokens.
+"""The events that were received, one item each: first its code, then its tokens.
 
 Qonto answers the second use of a code by revoking the tokens of the first. So two locks stand
 before each exchange, both taken by conditional writes:
@@ -6,6 +6,10 @@ before each exchange, both taken by conditional writes:
 - on the code (the SHA-256 of its signature): the same code in another event, of another
   authorization too, is refused;
 - on the event: only the owner of its claim exchanges the code, and only the owner ends the claim.
+
+A refresh has a claim as well, because each one makes the access token before it useless. It may be
+repeated: Qonto takes a refresh token again for 60 seconds after its first use. So a claim is free
+when its owner can no longer run, and the next owner repeats the refresh.
 
 A conditional write whose response was lost is repeated by the AWS client and then finds its own
 work: the item with this owner. That is a success.
@@ -22,11 +26,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from subscriber import items
 from subscriber.messages import Granted
+from subscriber.tokens import LIFETIME, Tokens
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 DAY = 24 * 60 * 60  # seconds
+LONGEST_RUN = 30  # seconds, the timeout of both functions: an older claim of a code has no owner
+REFRESHING = 22  # seconds: with an older claim of a connection, no request is under way
 
 
 class Status(StrEnum):
@@ -39,6 +46,13 @@ class Status(StrEnum):
     FAILED = "failed"  # not exchanged, or refused by Qonto; the item has the reason
     LOST = "lost"  # the request left, and its response was not kept
     REPUDIATED = "repudiated"  # by the app: another browser than the one that asked came back
+    DISCONNECTING = "disconnecting"  # by the app; the tokens are needed to tell Qonto
+    DISCONNECTED = "disconnected"  # by the app
+    ENDED = "ended"  # Qonto refreshes no more: the user must connect again
+
+
+# In the table of those that were connected.
+CONNECTIONS = {Status.CONNECTED, Status.DISCONNECTING, Status.DISCONNECTED, Status.ENDED}
 
 
 class Grant(BaseModel):
@@ -50,6 +64,7 @@ class Grant(BaseModel):
     event_id: str
     event_time: int
     status: Status
+    source: str = ""  # of the event; it names Qonto's environment and client
     client_id: str
     redirect_uri: str
     requested_scope: str
@@ -67,6 +82,62 @@ class Grant(BaseModel):
     def order(self) -> tuple[int, str]:
         """Its place among the events of one authorization."""
         return self.event_time, self.event_id
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The log fields that name it; a whole `authorization_id` is not logged."""
+        return {"reference": self.authorization_id[:8], "event_id": self.event_id}
+
+
+class Connection(Grant):
+    """A grant that was connected; it has tokens unless it has ended. Times are epoch seconds."""
+
+    tokens: Tokens | None = None
+    issued_at: int = 0  # before Qonto was asked for these tokens
+    refreshes: int = 0  # since the connection was made
+    refresh: Mapping[str, Any] | None = None  # unfinished: `owner` and `claimed_at`
+    is_revoked: bool | None = None  # at Qonto, once it is disconnected
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the app may use the connection."""
+        return self.status is Status.CONNECTED
+
+    def is_claimed(self, now: int) -> bool:
+        """Tell whether another function may be refreshing the tokens."""
+        return self.refresh_claimed_at >= now - REFRESHING
+
+    @property
+    def refresh_claimed_at(self) -> int:
+        """When a function began to refresh the tokens, 0 if none is at it."""
+        return int((self.refresh or {}).get("claimed_at", 0))
+
+    @property
+    def access_token(self) -> str:
+        """The access token, empty if the connection has ended."""
+        return self.tokens.access_token if self.tokens else ""
+
+    @property
+    def refresh_token(self) -> str:
+        """The refresh token, empty without `offline_access`."""
+        return (self.tokens and self.tokens.refresh_token) or ""
+
+    @property
+    def scope(self) -> str:
+        """The scopes that the user granted."""
+        scope = self.tokens.scope if self.tokens else None
+        return scope or self.granted_scope or self.requested_scope
+
+    @property
+    def lifetime(self) -> int:
+        """How many seconds its access tokens live."""
+        expires_in = self.tokens.expires_in if self.tokens else None
+        return LIFETIME if expires_in is None else expires_in
+
+    @property
+    def good_until(self) -> int:
+        """When the access token expires."""
+        return self.issued_at + self.lifetime
 
 
 class CodeUsedError(Exception):
@@ -92,6 +163,7 @@ class Grants:
             event_id=event.id,
             event_time=int(event.time.timestamp()),
             status=Status.HELD,
+            source=event.source,
             client_id=event.data.client_id,
             redirect_uri=event.data.redirect_uri,
             requested_scope=event.data.requested_scope,
@@ -112,11 +184,8 @@ class Grants:
 
     def of(self, authorization_id: str) -> list[Grant]:
         """Return all grants of an authorization in their order."""
-        found = self._table.query(
-            KeyConditionExpression=Key("authorization_id").eq(authorization_id),
-            ConsistentRead=True,  # whoever writes first and then reads misses nothing
-        )
-        return sorted(map(Grant.model_validate, found["Items"]), key=lambda grant: grant.order)
+        found = self._items(authorization_id)
+        return sorted(map(Grant.model_validate, found), key=lambda grant: grant.order)
 
     def claim(self, grant: Grant, now: int) -> Grant:
         """Lock the code, then record the attempt under an owner of its own.
@@ -156,9 +225,13 @@ class Grants:
         held = {"status": Status.HELD}
         self._update(claimed, _claim_of(claimed), held, ("owner", "claimed_at"))
 
-    def connect(self, claimed: Grant, tokens: dict[str, Any]) -> bool:
+    def connect(self, claimed: Grant, tokens: Tokens) -> bool:
         """Store the tokens in the place of the code; tell whether they are in the table."""
-        connected = {"status": Status.CONNECTED, "tokens": tokens}
+        connected = {
+            "status": Status.CONNECTED,
+            "tokens": tokens.model_dump(exclude_none=True),
+            "issued_at": claimed.claimed_at,
+        }
         removed = ("code", "code_verifier", "expires_at")
         if self._update(claimed, _claim_of(claimed), connected, removed):
             return True
@@ -191,9 +264,96 @@ class Grants:
         stored = Attr("event_id").exists()
         self._end(grant, stored, status=Status.REPUDIATED, expires_at=now + DAY)
 
+    # ------------------------------------------------------------- connections
+
+    def connection(self, authorization_id: str) -> Connection | None:
+        """Return the connection of an authorization, None if it never was one."""
+        found = self._items(authorization_id)
+        connections = [
+            Connection.model_validate(item) for item in found if item["status"] in CONNECTIONS
+        ]
+        # Of several codes, the one with tokens: a later one may not have been exchanged.
+        return max(
+            connections,
+            key=lambda each: (each.tokens is not None, each.is_revoked is not None, each.order),
+            default=None,
+        )
+
+    def claim_refresh(self, connection: Connection, now: int) -> Connection | None:
+        """Record that a refresh begins, under an owner of its own; None if another one runs."""
+        refresh = {"owner": secrets.token_hex(16), "claimed_at": now}
+        is_free: ConditionBase = Attr("refresh").not_exists()
+        if connection.refresh:  # as it was read, so that what it says of the token is still true
+            is_free = _refresh_of(connection) & Attr("refresh.claimed_at").lt(now - REFRESHING)
+        unchanged = Attr("tokens.refresh_token").eq(connection.refresh_token)
+        if not self._update(connection, is_free & unchanged, {"refresh": refresh}):
+            found = self.read(connection)
+            if (found.refresh or {}).get("owner") != refresh["owner"]:
+                return None
+        return connection.model_copy(update={"refresh": refresh})
+
+    def renew(self, claimed: Connection, tokens: Tokens, issued_at: int) -> Connection:
+        """Store *tokens* in the place of those that were refreshed; return what is stored."""
+        values = {
+            "tokens": tokens.model_dump(exclude_none=True),
+            "issued_at": issued_at,
+            "refreshes": claimed.refreshes + 1,
+        }
+        self._update(claimed, _refresh_of(claimed), values, ("refresh",))
+        return self.read(claimed)
+
+    def release_refresh(self, claimed: Connection, *, is_unused: bool) -> None:
+        """End the claim; unless the refresh token *is_unused*, the next caller must refresh."""
+        if is_unused:
+            unchanged = {"refreshes": claimed.refreshes}  # an update must set something
+            self._update(claimed, _refresh_of(claimed), unchanged, ("refresh",))
+        else:
+            unfinished = {"refresh": {"owner": "", "claimed_at": 0}}
+            self._update(claimed, _refresh_of(claimed), unfinished)
+
+    def end(self, connection: Connection) -> Connection:
+        """Record that Qonto refreshes no more, if nothing has changed; return what is stored."""
+        unchanged: ConditionBase = Attr("tokens.access_token").eq(connection.access_token)
+        if connection.refresh:
+            unchanged &= _refresh_of(connection)
+        connected = Attr("status").eq(Status.CONNECTED)
+        self._end(connection, connected & unchanged, status=Status.ENDED)
+        return self.read(connection)
+
+    def disconnect(self, grant: Grant, now: int) -> None:
+        """Record that the app ends the authorization: neither its code nor its tokens are used.
+
+        Only tokens are kept, because Qonto must be told with one.
+        """
+        kept = [Status.CONNECTED, Status.DISCONNECTING, Status.DISCONNECTED, Status.REPUDIATED]
+        others = ~Attr("status").is_in(kept)
+        self._end(grant, others, status=Status.DISCONNECTED, expires_at=now + DAY)
+        connected = Attr("status").eq(Status.CONNECTED)
+        self._update(grant, connected, {"status": Status.DISCONNECTING})
+
+    def set_disconnected(self, grant: Grant, now: int, *, is_revoked: bool) -> None:
+        """Remove the tokens of *grant*; *is_revoked* tells whether Qonto still takes them."""
+        is_begun = Attr("status").eq(Status.DISCONNECTING)
+        values = {"is_revoked": is_revoked, "expires_at": now + DAY}
+        self._end(grant, is_begun, status=Status.DISCONNECTED, **values)
+
+    def read(self, connection: Connection) -> Connection:
+        """Return *connection* as it is now."""
+        return Connection.model_validate(items.get(self._table, _key(connection)))
+
+    # --------------------------------------------------------------------------
+
     def _end(self, grant: Grant, condition: ConditionBase, **values: str | int) -> bool:
         """Set *values* and remove all secrets, if *condition* holds; tell whether it did."""
-        return self._update(grant, condition, values, ("code", "code_verifier", "tokens"))
+        removed = ("code", "code_verifier", "tokens", "refresh")
+        return self._update(grant, condition, values, removed)
+
+    def _items(self, authorization_id: str) -> list[dict[str, Any]]:
+        found = self._table.query(
+            KeyConditionExpression=Key("authorization_id").eq(authorization_id),
+            ConsistentRead=True,  # a caller that writes first and then reads misses nothing
+        )
+        return found["Items"]
 
     def _update(
         self,
@@ -207,6 +367,10 @@ class Grants:
 
 def _claim_of(claimed: Grant) -> ConditionBase:
     return Attr("status").eq(Status.EXCHANGING) & Attr("owner").eq(claimed.owner)
+
+
+def _refresh_of(claimed: Connection) -> ConditionBase:
+    return Attr("refresh.owner").eq((claimed.refresh or {})["owner"])
 
 
 def _key(grant: Grant) -> dict[str, str]:

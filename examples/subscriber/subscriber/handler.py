@@ -4,49 +4,39 @@ A message whose handling raises stays in the queue and comes again. So everythin
 twice, and the exchange happens once: see ``grants.py``.
 """
 
-import logging
-import os
-import time
 from typing import Any
 
-import boto3
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
     EventType,
     process_partial_response,
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.config import Config
 
 from subscriber import token_endpoint
-from subscriber.client_secret import ClientSecret, Credentials, SecretError
-from subscriber.connections import Connections
-from subscriber.grants import CodeUsedError, Grant, Grants, Status
-from subscriber.messages import MESSAGE, Confirmation, Granted, Repudiation
-from subscriber.settings import Settings
-from subscriber.token_endpoint import Tokens
+from subscriber.client_secret import Credentials, SecretError
+from subscriber.grants import LONGEST_RUN, CodeUsedError, Grant, Status
+from subscriber.messages import MESSAGE, Confirmation, Granted, Repudiation, Unfinished
+from subscriber.tokens import Tokens
+from subscriber.wiring import (
+    access_tokens_with,
+    client_secret,
+    connections,
+    count,
+    grants,
+    logger,
+    now,
+    report,
+    settings,
+)
 
-LONGEST_RUN = 30  # seconds, the function's timeout: a claim that is older has no owner any more
+DISCONNECTED = {Status.DISCONNECTING, Status.DISCONNECTED}
 REPUDIATION_SECONDS = 3600  # after the event; later, a working connection is not deleted
 
-settings = Settings.model_validate(dict(os.environ))
-logger = Logger(use_rfc3339=True, serialize_stacktrace=False)
-logging.getLogger("botocore").setLevel(logging.WARNING)  # at DEBUG it logs whole requests: codes
-_config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3})
-_dynamodb = boto3.resource("dynamodb", config=_config)
-grants = Grants(_dynamodb.Table(settings.grant_table_name))
-connections = Connections(_dynamodb.Table(settings.connection_table_name))
-client_secret = ClientSecret(
-    SecretsProvider(boto3_client=boto3.client("secretsmanager", config=_config)),
-    settings.client_secret_arn,
-    is_sandbox=settings.qonto_environment == "sandbox",
-)
+# Without reminders: the message that is handled stays in the queue until it is done.
+access_tokens = access_tokens_with(lambda _: None)
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
-_said: set[str] = set()  # of an unusable secret
 
 
 class ForeignEventError(Exception):
@@ -70,10 +60,7 @@ def receive(record: SQSRecord) -> None:
     try:
         _handle(record)
     except SecretError as error:
-        _count("SecretUnusable")
-        if str(error) not in _said:  # every message meets it, again and again
-            _said.add(str(error))
-            logger.error(str(error))
+        report(error)
         raise
     except Exception:
         logger.warning("Message failed: it comes again", exc_info=True)
@@ -92,8 +79,10 @@ def _handle(record: SQSRecord) -> None:
         _settle(grants.hold(message))
     elif isinstance(message, Repudiation):
         _repudiate(message, int(record.attributes.sent_timestamp) // 1000)
+    elif isinstance(message, Unfinished):
+        access_tokens.finish(message.authorization_id)
     else:
-        connections.confirm(message, _now())
+        connections.confirm(message, now())
         _settle(*_grants_of(message))
 
 
@@ -117,12 +106,12 @@ def _repudiate(message: Repudiation, sent_at: int) -> None:
     """Drop the codes and tokens of the authorization, unless the message is too late."""
     reference = {"reference": message.authorization_id[:8]}
     if any(sent_at > it.event_time + REPUDIATION_SECONDS for it in _grants_of(message)):
-        _count("RepudiatedTooLate")
+        count("RepudiatedTooLate")
         logger.error("Repudiation too late: decide by hand", extra=reference)
         return
-    connections.repudiate(message, _now())
+    connections.repudiate(message, now())
     for grant in _grants_of(message):  # read again: those that were held before the line above
-        grants.repudiate(grant, _now())
+        grants.repudiate(grant, now())
     logger.warning("Authorization repudiated", extra=reference)
 
 
@@ -134,7 +123,7 @@ def _settle(*received: Grant) -> None:
     """Exchange the codes of *received*, all of one authorization, that may be; tell the app."""
     confirmed = [grant for grant in received if _is_confirmed(grant)]
     for grant in reversed(confirmed):  # the latest first: it replaces the others
-        if grant.status is Status.HELD and not _later_is_connected(grant):
+        if grant.status is Status.HELD and not _is_replaced(grant):
             _exchange(grant)
         elif grant.status is Status.EXCHANGING:
             _take_over(grant)
@@ -151,17 +140,22 @@ def _is_confirmed(grant: Grant) -> bool:
         return True
     status = connections.status(grant)
     if status == Status.REPUDIATED:
-        grants.repudiate(grant, _now())
+        grants.repudiate(grant, now())
     return status not in {None, Status.REPUDIATED}
 
 
-def _later_is_connected(grant: Grant) -> bool:
-    later = (it for it in grants.of(grant.authorization_id) if it.order > grant.order)
-    return any(it.status is Status.CONNECTED for it in later)
+def _is_replaced(grant: Grant) -> bool:
+    """Tell whether a later grant is connected, or the app ended the authorization."""
+    found = grants.of(grant.authorization_id)
+    is_later = any(
+        other.order > grant.order and other.status is Status.CONNECTED for other in found
+    )
+    return is_later or any(other.status in DISCONNECTED for other in found)
 
 
 def _exchange(grant: Grant) -> None:
-    if grant.code_expires_at <= _now():
+    is_foreign = grant.source != settings.source  # it was held before an update of the stack
+    if is_foreign or grant.code_expires_at <= now():
         return
     if not _covers(grant.requested_scope, grant.granted_scope):
         grants.refuse(grant, "scope")
@@ -170,7 +164,7 @@ def _exchange(grant: Grant) -> None:
     credentials = client_secret.credentials()
     # Recorded before the request leaves. Only one exception undoes it: nothing left.
     try:
-        claimed = grants.claim(grant, _now())
+        claimed = grants.claim(grant, now())
     except CodeUsedError:
         grants.refuse(grant, "code-used")
         _failed(grant, Status.FAILED, "code-used")
@@ -196,18 +190,17 @@ def _keep(claimed: Grant, tokens: Tokens, credentials: Credentials) -> None:
         grants.fail(claimed, "scope")
         _failed(claimed, Status.FAILED, "scope")
         return
-    if not grants.connect(claimed, tokens.model_dump(exclude_none=True)):
-        logger.warning("Tokens dropped", extra=_names(claimed))  # repudiated in the meantime
+    if not grants.connect(claimed, tokens):
+        logger.warning("Tokens dropped", extra=claimed.log_fields)  # repudiated in the meantime
         return
-    logger.info("Grant connected", extra=_names(claimed))
-    url = f"{settings.api_url}/v2/organization"
-    if organization := token_endpoint.organization(url, tokens, credentials):
+    logger.info("Grant connected", extra=claimed.log_fields)
+    if organization := token_endpoint.organization(settings.api_url, tokens, credentials):
         grants.name(claimed, organization)
 
 
 def _take_over(grant: Grant) -> None:
     """End the claim of a function that was killed: nobody knows whether its request left."""
-    if _now() <= (grant.claimed_at or 0) + LONGEST_RUN:
+    if now() <= (grant.claimed_at or 0) + LONGEST_RUN:
         raise StillRunningError
     if not grants.lose(grant, "the function was stopped"):
         raise StillRunningError  # a late write of that function changed the grant: look again
@@ -221,11 +214,11 @@ def _conclude(authorization_id: str) -> None:
     for grant in found:
         earlier = connected and grant.order < connected[-1].order
         if earlier and grant.status in {Status.HELD, Status.CONNECTED}:
-            grants.supersede(grant, _now())
+            grants.supersede(grant, now())
     if not settings.require_confirmation:
         return
     latest = (connected or found)[-1]
-    if latest.status is Status.HELD and latest.code_expires_at <= _now():
+    if latest.status is Status.HELD and latest.code_expires_at <= now():
         connections.tell(latest, "expired")
     elif latest.status in {Status.CONNECTED, Status.FAILED, Status.LOST}:
         connections.tell(latest, latest.status)
@@ -237,19 +230,5 @@ def _covers(requested: str, granted: str | None) -> bool:
 
 
 def _failed(grant: Grant, status: Status, reason: str) -> None:
-    _count("ExchangeFailed")
-    logger.warning("Grant %s", status, extra=_names(grant) | {"reason": reason})
-
-
-def _names(grant: Grant) -> dict[str, str]:
-    """Return the log fields that name *grant*; a whole ``authorization_id`` is not logged."""
-    return {"reference": grant.authorization_id[:8], "event_id": grant.event_id}
-
-
-def _count(metric: str) -> None:
-    with single_metric(metric, MetricUnit.Count, 1, namespace="qonto-connect"):
-        pass
-
-
-def _now() -> int:
-    return int(time.time())
+    count("ExchangeFailed")
+    logger.warning("Grant %s", status, extra=grant.log_fields | {"reason": reason})

@@ -1,4 +1,4 @@
-"""The messages in the queue: the connector's event, and the app's confirmation and repudiation."""
+"""What the functions receive: messages by the queue, and requests for tokens."""
 
 from typing import Annotated, Literal
 
@@ -63,6 +63,30 @@ class Repudiation(Confirmation):
     repudiated: Literal[True]
 
 
-MESSAGE: TypeAdapter[Granted | Confirmation | Repudiation] = TypeAdapter(
-    Granted | Confirmation | Repudiation, config=ConfigDict(hide_input_in_errors=True)
-)
+class Unfinished(_Message):
+    """The function `tokens` began a refresh or a disconnection, and may have been stopped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    authorization_id: Uuid
+    unfinished: Literal[True]
+
+
+class TokensRequest(_Message):
+    """The app needs an access token, or ends the connection.
+
+    Attributes:
+        refused: the access token that the app has, if Qonto's API responded to it with 401.
+        disconnect: whether to end the connection.
+
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    authorization_id: Uuid
+    refused: Annotated[str, Field(repr=False)] = ""
+    disconnect: bool = False
+
+
+type Message = Granted | Confirmation | Repudiation | Unfinished
+MESSAGE: TypeAdapter[Message] = TypeAdapter(Message, config=ConfigDict(hide_input_in_errors=True))

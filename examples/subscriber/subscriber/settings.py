@@ -1,4 +1,4 @@
-"""The settings that the stack gives the function in its environment."""
+"""The settings that the stack gives both functions in their environment."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +10,7 @@ class Settings(BaseModel):
 
     grant_table_name: str
     connection_table_name: str
+    queue_url: str
     client_secret_arn: str
     qonto_environment: str
     client_id: str
