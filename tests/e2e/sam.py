@@ -29,7 +29,7 @@ def deploy(
     built = directory / "template.yaml"
     template = infra.load(built)
     _without_metric_math(template)
-    _without_secret_policies(template)
+    _without_resource_policies(template)
     built.write_text(json.dumps(template), "utf-8")
     _sam(
         aws,
@@ -50,9 +50,10 @@ def _without_metric_math(template: Json) -> None:
             alarm["Properties"] |= {"Statistic": "Sum"}
 
 
-def _without_secret_policies(template: Json) -> None:
-    """Remove the policies of secrets, which ministack's CloudFormation does not have."""
-    for logical_id in infra.resources(template, "AWS::SecretsManager::ResourcePolicy"):
+def _without_resource_policies(template: Json) -> None:
+    """Remove the policies of functions and secrets, which ministack's CloudFormation lacks."""
+    types = ("AWS::Lambda::ResourcePolicy", "AWS::SecretsManager::ResourcePolicy")
+    for logical_id in infra.resources(template, *types):
         del template["Resources"][logical_id]
 
 

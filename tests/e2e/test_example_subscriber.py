@@ -8,6 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Deployed:
         aws: the local AWS.
         topic_arn: a topic in place of the connector's.
         outputs: the outputs of the stack.
-        function: the configuration of its function.
+        functions: the configuration of each function, by logical id.
         package: the code that was deployed, as a ZIP archive.
 
     """
@@ -53,7 +54,7 @@ class Deployed:
     aws: LocalAws
     topic_arn: str
     outputs: dict[str, str]
-    function: Json
+    functions: dict[str, Json]
     package: bytes = field(repr=False)
 
 
@@ -80,14 +81,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         [mapping] = aws.awslambda.list_event_source_mappings()["EventSourceMappings"]
         # The local AWS executes no function: its mapping would only receive messages.
         aws.awslambda.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        [function] = aws.awslambda.list_functions()["Functions"]
-        yield Deployed(
-            aws,
-            topic_arn,
-            describe(aws.cloudformation, STACK).outputs,
-            function,
-            _package(aws),
-        )
+        stack = describe(aws.cloudformation, STACK)
+        functions = {
+            logical_id: aws.awslambda.get_function_configuration(
+                FunctionName=stack.resources[logical_id]
+            )
+            for logical_id in ("SubscriberFunction", "TokensFunction")
+        }
+        yield Deployed(aws, topic_arn, stack.outputs, functions, _package(aws))
 
 
 def _package(aws: LocalAws) -> bytes:
@@ -99,7 +100,25 @@ def _package(aws: LocalAws) -> bytes:
     return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
-def test_package_holds_handler_and_locked_packages(deployed: Deployed) -> None:
+@contextmanager
+def running(
+    deployed: Deployed, logical_id: str, tmp_path: Path, mock_qonto: MockQonto
+) -> Iterator[ExecutionEnvironment]:
+    """Run a function of the deployed package, which is unpacked in *tmp_path*."""
+    function = deployed.functions[logical_id]
+    variables = function["Environment"]["Variables"] | mock_qonto.environment
+    with ExecutionEnvironment(
+        tmp_path,
+        function["Handler"],
+        variables | deployed.aws.client_variables,
+        name=function["FunctionName"],
+        timeout=function["Timeout"],
+        memory_size=function["MemorySize"],
+    ) as process:
+        yield process
+
+
+def test_package_holds_handlers_and_locked_packages(deployed: Deployed) -> None:
     files = zipfile.ZipFile(io.BytesIO(deployed.package)).namelist()
     packed = re.findall(r"^([\w.]+)-([\w.]+)\.dist-info/METADATA$", "\n".join(files), re.MULTILINE)
     lock = (EXAMPLE.parent / "requirements.txt").read_text("utf-8")
@@ -108,16 +127,17 @@ def test_package_holds_handler_and_locked_packages(deployed: Deployed) -> None:
         for name, version, marker in re.findall(r"^([\w-]+)==([\w.]+)(.*)$", lock, re.MULTILINE)
         if "== 'emscripten'" not in marker
     }
-    module, _, _ = deployed.function["Handler"].rpartition(".")
     digest = base64.b64encode(hashlib.sha256(deployed.package).digest()).decode()
 
-    assert digest == deployed.function["CodeSha256"]
-    assert f"{module.replace('.', '/')}.py" in files
+    for function in deployed.functions.values():
+        module, _, _ = function["Handler"].rpartition(".")
+        assert digest == function["CodeSha256"]
+        assert f"{module.replace('.', '/')}.py" in files
     assert set(packed) == locked
 
 
 def test_confirmed_event_ends_connected(deployed: Deployed, tmp_path: Path) -> None:
-    aws, function, outputs = deployed.aws, deployed.function, deployed.outputs
+    aws, outputs = deployed.aws, deployed.outputs
     zipfile.ZipFile(io.BytesIO(deployed.package)).extractall(tmp_path)
     aws.secrets.put_secret_value(SecretId=outputs["ClientSecretArn"], SecretString=SECRET)
     mock_qonto = MockQonto()
@@ -125,18 +145,11 @@ def test_confirmed_event_ends_connected(deployed: Deployed, tmp_path: Path) -> N
     confirmation = confirmation_of(event)
     publish(aws, deployed.topic_arn, event)
     aws.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody=json.dumps(confirmation))
-    variables = function["Environment"]["Variables"] | mock_qonto.environment
 
     with (
         mock_qonto.up(),
-        ExecutionEnvironment(
-            tmp_path,
-            function["Handler"],
-            variables | aws.client_variables,
-            name=function["FunctionName"],
-            timeout=function["Timeout"],
-            memory_size=function["MemorySize"],
-        ) as process,
+        running(deployed, "SubscriberFunction", tmp_path, mock_qonto) as process,
+        running(deployed, "TokensFunction", tmp_path, mock_qonto) as tokens,
     ):
         handled = 0
         while handled < 2:
@@ -149,6 +162,7 @@ def test_confirmed_event_ends_connected(deployed: Deployed, tmp_path: Path) -> N
             )
             assert received, "a message was lost"
             handled += received
+        response = tokens.invoke({"authorization_id": event["subject"]})
 
     connection = aws.dynamodb.get_item(
         TableName=outputs["ConnectionTableName"],
@@ -161,4 +175,6 @@ def test_confirmed_event_ends_connected(deployed: Deployed, tmp_path: Path) -> N
     )["Items"]
     assert connection["status"] == {"S": "connected"}
     assert grant["tokens"]["M"].keys() >= {"access_token", "refresh_token"}
+    assert response["status"] == "connected"
+    assert grant["tokens"]["M"]["access_token"] == {"S": response["access_token"]}
     assert mock_qonto.exchanges == (1, 1)

@@ -6,6 +6,7 @@ identity policy together with the resource's own policy.
 """
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,6 +45,9 @@ ARNS = {
     "SubscriberRole": _arn("iam", "role/subscriber"),
     "SubscriberFunction": _arn("lambda", "function:subscriber"),
     "SubscriberLogGroup": _arn("logs", "log-group:subscriber"),
+    "TokensRole": _arn("iam", "role/tokens"),
+    "TokensFunction": _arn("lambda", "function:tokens"),
+    "TokensLogGroup": _arn("logs", "log-group:tokens"),
     "ClientSecret": _arn("secretsmanager", "secret:client-AbCdEf"),
     "Queue": _arn("sqs", "queue"),
     "DeadLetterQueue": _arn("sqs", "dead-letters"),
@@ -53,7 +57,7 @@ ARNS = {
     "TableKey": _arn("kms", "key/table"),
 }
 TOPIC = ARNS["AuthorizationTopic"]
-ROLES = ("StartRole", "CallbackRole", "SubscriberRole")  # of the functions
+ROLES = ("StartRole", "CallbackRole", "SubscriberRole", "TokensRole")  # of the functions
 DATA_TABLES = ("StateTable", "GrantTable", "ConnectionTable")
 
 # -------------------------------------------------------------------- principals
@@ -80,7 +84,8 @@ class Principal:
 
 START = Principal(ARNS["StartRole"], "StartPolicy")
 CALLBACK = Principal(ARNS["CallbackRole"], "CallbackPolicy")
-FUNCTION = Principal(ARNS["SubscriberRole"], "SubscriberPolicy")
+SUBSCRIBER_FUNCTION = Principal(ARNS["SubscriberRole"], "SubscriberPolicy")
+TOKENS_FUNCTION = Principal(ARNS["TokensRole"], "TokensPolicy")
 APP = Principal(_arn("iam", "role/app"))
 READER = Principal(_arn("iam", "role/reader"))
 OPERATOR = Principal(_arn("iam", "role/operator"))
@@ -107,7 +112,7 @@ REPLICATION = Principal(
 
 @dataclass(frozen=True)
 class Step:
-    """An AWS action on a resource: a logical id with an optional path, or an ARN."""
+    """An AWS action on a resource: a logical id with an optional path or version, or an ARN."""
 
     action: str
     resource: str
@@ -201,6 +206,12 @@ MANAGE_KEY = (
     " UpdateKeyDescription"
 )
 MANAGE_QUEUE = "sqs:DeleteQueue SetQueueAttributes TagQueue"
+CHANGE_ROLE = "iam:PassRole PutRolePolicy UpdateAssumeRolePolicy"
+CHANGE_FUNCTION = (
+    "lambda:DeleteResourcePolicy PutResourcePolicy RemovePermission UpdateFunctionCode"
+    " UpdateFunctionConfiguration"
+)
+ADD_DESTINATION = "lambda:PutFunctionEventInvokeConfig UpdateFunctionEventInvokeConfig"
 USE_KEY = "kms:CreateGrant Decrypt Encrypt GenerateDataKey ReEncryptFrom ReEncryptTo"
 MANAGERS = "developer, administrator, CloudFormation"
 OWNERS = "administrator, CloudFormation"
@@ -343,18 +354,22 @@ CONNECTOR = Table(
             *_each("AuthorizationTopicKey", MANAGE_KEY),
         ),
         _row(
-            "**Not stopped:** change the functions' roles, code or environment, or give such a role"
-            " to a function of one's own",
+            "**Not stopped:** change the functions' roles, code, environment or policies, the"
+            " example subscriber's too, or give such a role to a function of one's own",
             OWNERS,
-            *_each("CallbackRole", "iam:PassRole PutRolePolicy UpdateAssumeRolePolicy"),
-            *_each("CallbackFunction", "lambda:UpdateFunctionCode UpdateFunctionConfiguration"),
+            *_each("CallbackRole", CHANGE_ROLE),
+            *_each("CallbackFunction", CHANGE_FUNCTION),
+            *_each("TokensRole", CHANGE_ROLE),
+            *_each("TokensFunction", CHANGE_FUNCTION),
         ),
         _row(
-            "**Not stopped:** invoke a function with a made-up request, or the example subscriber's"
-            " with a made-up event or confirmation",
+            "**Not stopped:** invoke a function with a made-up request; the example's"
+            " `SubscriberFunction` with a made-up event or confirmation; its `TokensFunction`"
+            " by the deprecated `InvokeAsync`, which returns no response",
             OWNERS,
             *_each("CallbackFunction", "lambda:InvokeFunction"),
             *_each("SubscriberFunction", "lambda:InvokeFunction"),
+            *_each("TokensFunction", "lambda:InvokeAsync"),  # no function's policy can deny it
         ),
         _row(
             "**Not stopped:** turn on the table's stream and read it",
@@ -387,11 +402,19 @@ CONNECTOR = Table(
 TOKENS = "connect-grants"
 STATUSES = "connect-connections"
 SEND = (Step("sqs:SendMessage", "Queue"), *_key("QueueKey", "Decrypt GenerateDataKey", "sqs"))
+FUNCTIONS = "SubscriberFunction, TokensFunction"
 STACK_MANAGERS = "anybody else of the account, CloudFormation, CloudFormation's service role"
+
+
+def _write(action: str) -> Way:
+    use_key = _key("TableKey", "Decrypt Encrypt GenerateDataKey", "dynamodb", TOKENS)
+    return (Step(action, "GrantTable"), *use_key)
+
 
 SUBSCRIBER = Table(
     {
-        "function": (FUNCTION,),
+        "SubscriberFunction": (SUBSCRIBER_FUNCTION,),
+        "TokensFunction": (TOKENS_FUNCTION,),
         "app": (APP,),
         "token reader": (READER,),
         "operator": (OPERATOR,),
@@ -402,34 +425,51 @@ SUBSCRIBER = Table(
     },
     (
         _row(
-            "Read or query tokens",
-            "function, token reader",
+            "Get an access token from `TokensFunction`, or have it end a connection",
+            "token reader",
+            *_each("TokensFunction", "lambda:InvokeFunction"),
+        ),
+        _row(
+            "Invoke a version, an alias or a URL of `TokensFunction`",
+            "",
+            *_each("TokensFunction:1", "lambda:InvokeFunction"),
+            *_each("TokensFunction", "lambda:InvokeFunctionUrl"),
+            *_each("TokensFunction:alias", "lambda:InvokeFunctionUrl"),
+        ),
+        _row(
+            "Add a destination, which would receive access tokens, to `TokensFunction`",
+            "",
+            *_each("TokensFunction", ADD_DESTINATION),
+            *_each("TokensFunction:1", ADD_DESTINATION),
+        ),
+        _row(
+            "Read or query tokens in the table, refresh tokens among them",
+            FUNCTIONS,
             *(
                 (*way, *_key("TableKey", "Decrypt", "dynamodb", TOKENS))
                 for way in _each("GrantTable", "dynamodb:GetItem Query")
             ),
         ),
         _row("Read tokens in bulk", "", *_each("GrantTable", BULK_READS)),
-        _row(
-            "Write tokens",
-            "function",
-            *(
-                (*way, *_key("TableKey", "Decrypt Encrypt GenerateDataKey", "dynamodb", TOKENS))
-                for way in _each("GrantTable", "dynamodb:PutItem UpdateItem")
-            ),
-        ),
+        _row("Update tokens", FUNCTIONS, _write("dynamodb:UpdateItem")),
+        _row("Put tokens", "SubscriberFunction", _write("dynamodb:PutItem")),
         _row(
             "Read the status of an authorization",
-            "function, app",
+            "SubscriberFunction, app",
             (
                 Step("dynamodb:GetItem", "ConnectionTable"),
                 *_key("TableKey", "Decrypt", "dynamodb", STATUSES),
             ),
         ),
         _row(
-            "Write a status, or forge a confirmation in the table",
-            "function",
-            *_each("ConnectionTable", "dynamodb:PutItem UpdateItem"),
+            "Update a status, or forge a confirmation in the table",
+            FUNCTIONS,
+            *_each("ConnectionTable", "dynamodb:UpdateItem"),
+        ),
+        _row(
+            "Put a status",
+            "SubscriberFunction",
+            *_each("ConnectionTable", "dynamodb:PutItem"),
         ),
         _row(
             "Read statuses in bulk, delete items, or write in bulk",
@@ -445,7 +485,12 @@ SUBSCRIBER = Table(
             *_each("GrantTable", COPIES),
             *_each("ConnectionTable", COPIES),
         ),
-        _row("Send a confirmation to the queue", "app, operator", SEND, SEND[:1]),
+        _row(
+            "Send to the queue: a confirmation, or what `TokensFunction` did not finish",
+            "TokensFunction, app, operator",
+            SEND,
+            SEND[:1],
+        ),
         _row(
             "Send to a queue or receive from it over plain HTTP",
             "",
@@ -454,7 +499,7 @@ SUBSCRIBER = Table(
         ),
         _row(
             "Receive from the queue, and delete",
-            "function",
+            "SubscriberFunction",
             (Step("sqs:ReceiveMessage", "Queue"), *_key("QueueKey", "Decrypt", "sqs")),
             *_each("Queue", "sqs:DeleteMessage"),
         ),
@@ -475,7 +520,7 @@ SUBSCRIBER = Table(
         ),
         _row(
             "Read the client secret",
-            "function",
+            FUNCTIONS,
             *_each("ClientSecret", "secretsmanager:GetSecretValue"),
         ),
         _row(
@@ -586,6 +631,7 @@ PARAMETERS = {
 
 _SIMULATE = Path(__file__).with_name("simulate.mjs")
 _NAMES = {f"{logical_id}.Arn": arn for logical_id, arn in ARNS.items()} | ARNS
+_NAME = re.compile(r"^\w+(\.Arn)?")  # a path, a version or a wildcard may follow it
 
 # The evaluator does not know the keys of an encryption context. It gets instead a key that it knows
 # and that no policy has.
@@ -646,8 +692,8 @@ def differences(tables: Iterable[Table], without: str = "") -> list[str]:
 def _simulation(step: Step, principal: Principal, resources: dict[str, Json]) -> Json:
     arn, policy = step.resource, step.policy
     if not arn.startswith("arn:"):
-        logical_id, slash, path = step.resource.partition("/")
-        arn, policy = ARNS[logical_id] + slash + path, _policy_of(resources, logical_id)
+        logical_id = re.split(r"\W", arn)[0]
+        arn, policy = _named(arn), _policy_of(resources, logical_id)
         if step.action == "sts:AssumeRole":
             policy = resources[logical_id]["Properties"]["AssumeRolePolicyDocument"]
     own = None
@@ -691,7 +737,9 @@ def _named(value: Json) -> Json:
             return {_KEYS.get(key, key): _named(member) for key, member in value.items()}
         case list():
             return [_named(member) for member in value]
-    return _NAMES.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _NAME.sub(lambda found: _NAMES.get(found[0], found[0]), value)
+    return value
 
 
 def _policy_of(resources: dict[str, Json], logical_id: str) -> Json:
@@ -699,7 +747,8 @@ def _policy_of(resources: dict[str, Json], logical_id: str) -> Json:
     for name, resource in resources.items():
         properties = resource["Properties"]
         owners = [*properties.get("Topics", []), *properties.get("Queues", [])]
-        if name == logical_id or ARNS[logical_id] in [*owners, properties.get("SecretId")]:
+        owners += [properties.get("SecretId"), properties.get("ResourceArn")]
+        if name == logical_id or ARNS[logical_id] in owners:
             for document in policies(resource):
                 return document
     return None

@@ -16,7 +16,10 @@ from tests.e2e import report
 TEXT = report.CHECKLIST.read_text("utf-8")
 CODE = "".join(re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
 # The last is the CLI's name of SNS's Endpoint.
-OF_THE_CLI = {"--max-items", "--output", "--query", "--notification-endpoint"}
+OF_THE_CLI = {
+    *("--cli-binary-format", "--max-items", "--output", "--query"),
+    "--notification-endpoint",
+}
 # A command of the AWS CLI that is no operation of AWS.
 DEPLOY = ("cloudformation", "deploy", {"--parameter-overrides", "--stack-name", "--template-file"})
 

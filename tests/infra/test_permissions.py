@@ -47,15 +47,16 @@ EXCEPTIONS = {
 SUBSCRIBER_EXCEPTIONS = {
     # No backups: it holds what the app is told, and no token.
     "CKV_AWS_28": {"ConnectionTable"},
-    # SQS receives what the function could not handle, in a dead-letter queue of the queue.
-    "CKV_AWS_116": {"SubscriberFunction"},
+    # SQS receives what SubscriberFunction could not handle, in a dead-letter queue of the queue.
+    # The caller of TokensFunction waits for its response.
+    "CKV_AWS_116": {"SubscriberFunction", "TokensFunction"},
     # As for the connector: no VPC, no secret in variables or logs.
-    "CKV_AWS_117": {"SubscriberFunction"},
-    "CKV_AWS_173": {"SubscriberFunction"},
-    "CKV_AWS_158": {"SubscriberLogGroup"},
+    "CKV_AWS_117": {"SubscriberFunction", "TokensFunction"},
+    "CKV_AWS_173": {"SubscriberFunction", "TokensFunction"},
+    "CKV_AWS_158": {"SubscriberLogGroup", "TokensLogGroup"},
     # No reserved concurrency, which a new account refuses.
-    "CKV_AWS_115": {"SubscriberFunction"},
-    # AWS's own key encrypts the secret, and its policy lets only the function read it.
+    "CKV_AWS_115": {"SubscriberFunction", "TokensFunction"},
+    # AWS's own key encrypts the secret, and its policy lets only the functions read it.
     "CKV_AWS_149": {"ClientSecret"},
 }
 

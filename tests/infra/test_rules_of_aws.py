@@ -12,7 +12,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[impor
 from pydantic import BaseModel
 
 from demo.live import EXAMPLE
-from demo.template import Template, function, load, references
+from demo.template import Template, function, load, references, resources
 from settings import CallbackSettings, StartSettings
 from subscriber.settings import Settings as SubscriberSettings
 from tests.infra.resolution import Resolution
@@ -30,14 +30,16 @@ REQUIRED = {
     "StartFunction": {"QONTO_ENVIRONMENT", "CLIENT_ID", "TABLE_NAME", "SCOPE", "REDIRECT_URI"},
     "CallbackFunction": {"QONTO_ENVIRONMENT", "CLIENT_ID", "TABLE_NAME", "TOPIC_ARN"},
     "SubscriberFunction": {
-        *("GRANT_TABLE_NAME", "CONNECTION_TABLE_NAME", "CLIENT_SECRET_ARN", "QONTO_ENVIRONMENT"),
-        *("CLIENT_ID", "TOKEN_ENDPOINT", "API_URL", "REQUIRE_CONFIRMATION"),
+        *("GRANT_TABLE_NAME", "CONNECTION_TABLE_NAME", "QUEUE_URL", "CLIENT_SECRET_ARN"),
+        *("QONTO_ENVIRONMENT", "CLIENT_ID", "TOKEN_ENDPOINT", "API_URL", "REQUIRE_CONFIRMATION"),
     },
 }
+REQUIRED["TokensFunction"] = REQUIRED["SubscriberFunction"]
 SETTINGS: list[tuple[Template, str, type[BaseModel]]] = [
     (CONNECTOR, "StartFunction", StartSettings),
     (CONNECTOR, "CallbackFunction", CallbackSettings),
     (SUBSCRIBER, "SubscriberFunction", SubscriberSettings),
+    (SUBSCRIBER, "TokensFunction", SubscriberSettings),
 ]
 
 
@@ -92,6 +94,24 @@ def test_policy_of_one_function_has_one_change(template: Template) -> None:
     (*AddPermission*, Lambda API Reference.)
     """
     assert _unordered(template, "FunctionName") == set()
+
+
+@TEMPLATES
+def test_function_has_one_kind_of_policy(template: Template) -> None:
+    """One kind would overwrite the other.
+
+    "Don't use both resource types to set permissions on a function."
+    (*AWS::Lambda::ResourcePolicy*, CloudFormation Template Reference.)
+    """
+    permitted, closed = (
+        references([each["Properties"][name] for each in resources(template, kind).values()])
+        for kind, name in (
+            ("AWS::Lambda::Permission", "FunctionName"),
+            ("AWS::Lambda::ResourcePolicy", "ResourceArn"),
+        )
+    )
+
+    assert permitted & closed == set()
 
 
 def test_queue_has_its_policy_before_the_subscription() -> None:

@@ -10,13 +10,18 @@ from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
 
 from demo.live import EXAMPLE
 from demo.local_aws import LocalAws, ParameterError
-from demo.template import Template, load
+from demo.template import Template, function, load
+from subscriber.settings import Settings
 from tests.infra.monitoring import Metric, alarm_metrics, alarms
 from tests.infra.permissions import permissions
 from tests.infra.resolution import REGIONS, Resolution
 
 README = (EXAMPLE.parent / "README.md").read_text("utf-8")
 APP = "arn:aws:iam::123456789012:role/app"
+CODE = "\n".join(
+    module.read_text("utf-8") for module in (EXAMPLE.parent / "subscriber").glob("*.py")
+)
+each_function = pytest.mark.parametrize("logical_id", ["SubscriberFunction", "TokensFunction"])
 PERMISSIONS = {
     ("SubscriberRole", "Queue.Arn"): {
         "sqs:DeleteMessage",
@@ -36,6 +41,15 @@ PERMISSIONS = {
     },
     ("SubscriberRole", "ClientSecret"): {"secretsmanager:GetSecretValue"},
     ("SubscriberRole", "SubscriberLogGroup.Arn"): {"logs:CreateLogStream", "logs:PutLogEvents"},
+    ("TokensRole", "GrantTable.Arn"): {
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+    },
+    ("TokensRole", "ConnectionTable.Arn"): {"dynamodb:UpdateItem"},
+    ("TokensRole", "ClientSecret"): {"secretsmanager:GetSecretValue"},
+    ("TokensRole", "Queue.Arn"): {"sqs:SendMessage"},
+    ("TokensRole", "TokensLogGroup.Arn"): {"logs:CreateLogStream", "logs:PutLogEvents"},
 }
 
 
@@ -133,22 +147,21 @@ def test_stack_without_app_must_give_up_confirmation(template: Template) -> None
     assert resolved(template, RequireConfirmation="false").failed_assertions == []
 
 
-# -------------------------------------------------------------------- the function
+# ------------------------------------------------------------------- the functions
 
 
-def test_function_gets_each_setting(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(EXAMPLE.parent)
-    from subscriber.settings import Settings  # noqa: PLC0415 - from its own code root
-
-    variables = properties(template, "SubscriberFunction")["Environment"]["Variables"]
+@each_function
+def test_function_gets_each_setting(template: Template, logical_id: str) -> None:
+    variables = function(template, logical_id)["Environment"]
 
     assert {name.upper() for name in Settings.model_fields} == variables.keys() - {
         "POWERTOOLS_SERVICE_NAME"
     }
 
 
-def test_secret_goes_only_to_qonto(template: Template) -> None:
-    variables = properties(template, "SubscriberFunction")["Environment"]["Variables"]
+@each_function
+def test_secret_goes_only_to_qonto(template: Template, logical_id: str) -> None:
+    variables = function(template, logical_id)["Environment"]
     endpoints = template["Mappings"]["Qonto"]
 
     assert variables["TOKEN_ENDPOINT"] == {
@@ -162,20 +175,30 @@ def test_secret_goes_only_to_qonto(template: Template) -> None:
 
 def test_retry_follows_the_attempt_while_code_lives(template: Template) -> None:
     queue = properties(template, "Queue")
-    timeout = properties(template, "SubscriberFunction")["Timeout"]
-    handler = (EXAMPLE.parent / "subscriber" / "handler.py").read_text("utf-8")
-    [longest_run] = re.findall(r"^LONGEST_RUN = (\d+)\b", handler, re.MULTILINE)
+    timeout = function(template, "SubscriberFunction")["Timeout"]
 
-    assert int(longest_run) == timeout
     assert timeout < queue["VisibilityTimeout"] <= 60
     assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] < 600
 
 
-def test_role_has_its_policy_before_the_queue(template: Template) -> None:
-    """Lambda refuses a queue that the function's role may not receive from."""
-    depends_on = template["Resources"]["SubscriberFunction"]["DependsOn"]
+@each_function
+def test_claim_outlives_the_longest_run(template: Template, logical_id: str) -> None:
+    [longest_run] = re.findall(r"^LONGEST_RUN = (\d+)\b", CODE, re.MULTILINE)
 
-    assert properties(template, depends_on)["Roles"] == [{"Ref": "SubscriberRole"}]
+    assert int(longest_run) == function(template, logical_id)["Timeout"]
+
+
+@each_function
+def test_role_has_its_policy_before_the_function(template: Template, logical_id: str) -> None:
+    """Lambda refuses a queue that the function's role may not receive from.
+
+    An update brings a permission before the code that needs it.
+    """
+    depends_on = template["Resources"][logical_id]["DependsOn"]
+
+    assert properties(template, depends_on)["Roles"] == [
+        {"Ref": logical_id.replace("Function", "Role")}
+    ]
 
 
 def test_queue_gets_raw_granted_events(template: Template) -> None:
@@ -188,7 +211,7 @@ def test_queue_gets_raw_granted_events(template: Template) -> None:
     }
 
 
-def test_only_failed_messages_of_a_batch_return(plain: Template) -> None:
+def test_failed_message_returns_alone(plain: Template) -> None:
     [mapping] = [
         resource["Properties"]
         for resource in Resolution(plain).resources.values()
@@ -197,7 +220,7 @@ def test_only_failed_messages_of_a_batch_return(plain: Template) -> None:
 
     assert mapping["EventSourceArn"] == "Queue.Arn"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["BatchSize"] == 2  # the timeout is for two exchanges
+    assert mapping["BatchSize"] == 1  # a slow refresh stops nobody's exchange
 
 
 def test_function_imports_only_locked_packages() -> None:
@@ -279,11 +302,15 @@ def test_each_alarm_watches_its_metric(plain: Template) -> None:
         "ExchangeFailedAlarm": {counted("ExchangeFailed")},
         "SecretUnusableAlarm": {counted("SecretUnusable")},
         "RepudiatedTooLateAlarm": {counted("RepudiatedTooLate")},
+        "ConnectionEndedAlarm": {counted("ConnectionEnded")},
+        "RefreshFailedAlarm": {counted("RefreshFailed")},
+        "TokensErrorsAlarm": {
+            Metric("AWS/Lambda", "Errors", frozenset({("FunctionName", "TokensFunction")}))
+        },
     }
 
 
-def test_handler_counts_what_alarms_watch(plain: Template) -> None:
-    handler = (EXAMPLE.parent / "subscriber" / "handler.py").read_text("utf-8")
+def test_code_counts_what_alarms_watch(plain: Template) -> None:
     watched = {
         metric.name
         for metrics in alarm_metrics(Resolution(plain)).values()
@@ -291,7 +318,7 @@ def test_handler_counts_what_alarms_watch(plain: Template) -> None:
         if metric.namespace == "qonto-connect"
     }
 
-    assert set(re.findall(r'_count\("(\w+)"\)', handler)) == watched
+    assert set(re.findall(r'count\("(\w+)"\)', CODE)) == watched
 
 
 @pytest.mark.parametrize("topic", ["", "arn:aws:sns:eu-west-3:123456789012:on-call"])
