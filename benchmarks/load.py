@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from threading import Thread
 
+from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from tests.demo_process import running
 
@@ -19,7 +20,7 @@ def table() -> str:
         return "No load run: wrk is not installed."
     lines = ["| connections | starts a second | p50 | p99 | other than 2xx or 3xx |"]
     lines.append("|---|---|---|---|---|")
-    port = free_port(5)
+    port = free_port(len(HOSTS))
     with running(PORT=str(port)) as (process, _):
         assert process.stdout
         # Read the demo's log, because a full pipe would stop the handlers.

@@ -1,9 +1,10 @@
 """Runs the pair for real on this machine: ``make demo``.
 
 A process each for the example app, the pair, the stand-in for Qonto, the example subscriber with
-its live page and the local AWS, on five ports in a row. They stop together.
+its live page, the local AWS and the example's function `tokens`, on six ports in a row. They stop
+together.
 
-Variables, all optional: ``PORT``, the first of the five. ``QONTO_ENVIRONMENT`` and ``CLIENT_ID``
+Variables, all optional: ``PORT``, the first of the six. ``QONTO_ENVIRONMENT`` and ``CLIENT_ID``
 (and ``SCOPE``) lead to Qonto itself instead of the stand-in; with ``CLIENT_SECRET``, in the sandbox
 ``STAGING_TOKEN`` as well, the subscriber exchanges the code; without, the live page shows it.
 """
@@ -19,9 +20,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from demo import guard, live
+from demo import clock, guard, live
 from demo import template as infra
 from demo.child import Child, ChildError, server
+from demo.lambda_api import TOKENS_FUNCTION
 from demo.local_aws import LocalAws, ParameterError, Stack, start_ministack
 
 # To a browser, the stand-in's name is another site than the pair's, as Qonto is: its cookies do
@@ -32,6 +34,7 @@ HOSTS = {
     "qonto": "127.0.0.1",
     "subscriber": "localhost",
     "aws": "127.0.0.1",
+    "tokens": "127.0.0.1",
 }
 FIRST_PORTS = range(1024, 65536 - len(HOSTS) + 1)
 # The stand-in's own client: no secret outside this machine.
@@ -95,30 +98,35 @@ def _run(port: int, processes: ExitStack) -> str:
         name: str, service: str, factory: str, variables: dict[str, str], *arguments: str
     ) -> None:
         guarded = {guard.APPLICATION: factory, guard.URL: url[service]}
-        module = server("demo.guard:create", ports[service], *STOPS_AT_ONCE, *arguments)
+        create = "create_for_this_run" if service == "tokens" else "create"
+        module = server(f"demo.guard:{create}", ports[service], *STOPS_AT_ONCE, *arguments)
         add(Child(name, ports[service], *module, environment=environment | variables | guarded))
 
     _say("Starting the local AWS (ministack) ...")
     directory = processes.enter_context(TemporaryDirectory())
     ministack = add(start_ministack(ports["aws"], directory, aws.access_key))
     if not real:
+        environment[clock.VARIABLE] = clock.file_in(directory)
         qonto = client | {"REDIRECT_URI": redirect_uri}
         serve("the stand-in for Qonto", "qonto", "demo.qonto:create", qonto)
     ministack.wait_until_ready()
 
-    _say("Deploying table and topic from infra/template.yaml ...")
     stack = _deploy(aws, client, f"{url['app']}/connected")
-    if stack.not_honoured:
-        _say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
-    _say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")
     example = _deploy_example(aws, client, stack.topic_arn)
 
-    pair = stack.environment["StartFunction"] | stack.environment["CallbackFunction"]
+    mock_qonto = {
+        "OAUTH_BASE_URL": url["qonto"],
+        "TOKEN_ENDPOINT": f"{url['qonto']}/oauth2/token",
+        "API_URL": url["qonto"],
+    }
+    place = {} if real else mock_qonto
+    pair = stack.environment["StartFunction"] | stack.environment["CallbackFunction"] | place
     pair["REDIRECT_URI"] = redirect_uri
-    subscriber = example.environment["SubscriberFunction"]
+    tokens = example.environment[TOKENS_FUNCTION] | place
+    subscriber = example.environment["SubscriberFunction"] | place
     subscriber["RAW_QUEUE_URL"] = aws.subscribe_queue(stack.topic_arn)
-    if "CLIENT_SECRET" in client:
-        subscriber["QUEUE_URL"] = example.resources["Queue"]
+    if "CLIENT_SECRET" not in client:
+        del subscriber["QUEUE_URL"]
     app = {
         "APP_URL": url["app"],
         "CONNECTOR_URL": url["pair"],
@@ -126,13 +134,15 @@ def _run(port: int, processes: ExitStack) -> str:
         "FOOTER_URL": url["subscriber"],
         "QUEUE_URL": example.resources["Queue"],
         "CONNECTION_TABLE_NAME": example.resources["ConnectionTable"],
+        "TOKENS_FUNCTION_NAME": TOKENS_FUNCTION,
+        "AWS_ENDPOINT_URL_LAMBDA": url["tokens"],
+        "API_URL": tokens["API_URL"],
+        "STAGING_TOKEN": client.get("STAGING_TOKEN", ""),
     }
-    if not real:
-        pair["OAUTH_BASE_URL"] = subscriber["API_URL"] = url["qonto"]
-        subscriber["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
     serve("the example app", "app", "examples.app.app:create", app)
     serve("the pair", "pair", "demo.gateway:create", pair, *GATEWAY)
     serve("the subscriber", "subscriber", "demo.live:create", subscriber)
+    serve("the function tokens", "tokens", "demo.lambda_api:create", tokens)
     for child in children.values():
         child.wait_until_ready()
 
@@ -155,15 +165,15 @@ def _say_what_qonto_needs(client: dict[str, str], redirect_uri: str) -> None:
 
 
 def _first_port() -> int:
-    """Return ``PORT``, once it is known to be usable, with the four that follow it."""
+    """Return ``PORT``, once it is known to be usable, with the five that follow it."""
     value = os.environ.get("PORT") or "8000"
     if not value.isdecimal() or int(value) not in FIRST_PORTS:
-        sys.exit(f"demo: PORT must be a number from 1024 to 65531, not {value!r}.")
+        sys.exit(f"demo: PORT must be a number from 1024 to {FIRST_PORTS[-1]}, not {value!r}.")
     port = int(value)
     for each in range(port, port + len(HOSTS)):
         for host in ("127.0.0.1", "::1"):  # "localhost" may be either
             with suppress(OSError), socket.create_connection((host, each), timeout=1):
-                sys.exit(f"demo: port {each} is taken. Take five others:  PORT=9000 make demo")
+                sys.exit(f"demo: port {each} is taken. Take six others:  PORT=9000 make demo")
     return port
 
 
@@ -179,16 +189,21 @@ def _client_of_the_person() -> dict[str, str]:
 
 
 def _deploy(aws: LocalAws, client: dict[str, str], return_url: str) -> Stack:
+    _say("Deploying table and topic from infra/template.yaml ...")
     parameters = {it: client[name] for name, it in PARAMETERS.items() if name in client}
     try:
-        return aws.deploy(parameters | DEPLOYED | {"ReturnUrls": return_url})
+        stack = aws.deploy(parameters | DEPLOYED | {"ReturnUrls": return_url})
     except ParameterError as error:
         names = {it: name for name, it in PARAMETERS.items()}
         sys.exit(f"demo: {names.get(error.name, error.name)} must be {error.constraint}.")
+    if stack.not_honoured:
+        _say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
+    return stack
 
 
 def _deploy_example(aws: LocalAws, client: dict[str, str], topic_arn: str) -> Stack:
     """Deploy the subscriber, and put the client secret in, if there is one."""
+    _say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")
     parameters = {
         "TopicArn": topic_arn,
         "QontoEnvironment": client["QONTO_ENVIRONMENT"],

@@ -1,7 +1,10 @@
-"""Who may talk to the demo's servers: ASGI middleware in front of each of the five.
+"""Who may talk to the demo's servers: ASGI middleware in front of each of the six.
 
 A port of the loopback is open to every page in the developer's browser and to every user of the
-machine. ministack would run code for them, so its guard is the stricter one.
+machine. ministack would run code for them, and the function `tokens` would give them access tokens,
+so the guard of these two is the stricter one.
+
+Each factory below sets the process's clock before it imports an application.
 """
 
 import os
@@ -13,8 +16,10 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from demo import clock
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-# The variables that the two factories below read.
+# The variables that the factories below read.
 ACCESS_KEY = "LOCAL_AWS_ACCESS_KEY"
 APPLICATION = "GUARDED_APPLICATION"  # module:factory
 URL = "GUARDED_URL"
@@ -77,8 +82,13 @@ def own_address(application: Application, url: str) -> Application:
 
 def create() -> Application:
     """Return the application that the environment names (a factory for uvicorn)."""
-    module, _, factory = os.environ[APPLICATION].partition(":")
-    return own_address(getattr(import_module(module), factory)(), os.environ[URL])
+    return own_address(_application(), os.environ[URL])
+
+
+def create_for_this_run() -> Application:
+    """Return the application that the environment names, for the AWS clients of this run alone."""
+    host = urlsplit(os.environ[URL]).netloc
+    return this_run_alone(_application(), host, os.environ["AWS_ACCESS_KEY_ID"])
 
 
 def create_local_aws() -> Application:
@@ -87,11 +97,19 @@ def create_local_aws() -> Application:
     From now on this process starts no other: ministack executes functions in processes, and several
     of its services can be made to do so.
     """
+    clock.install()
     # It reads the environment when it is imported.
     from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 
     sys.addaudithook(_refuse_processes)
     return this_run_alone(app, f"127.0.0.1:{os.environ['GATEWAY_PORT']}", os.environ[ACCESS_KEY])
+
+
+def _application() -> Application:
+    clock.install()
+    module, _, factory = os.environ[APPLICATION].partition(":")
+    application: Application = getattr(import_module(module), factory)()
+    return application
 
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:

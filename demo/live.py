@@ -1,7 +1,7 @@
 """The live page: every message of the topic as it comes, and how the example subscriber stands.
 
-Beside the page runs what AWS does with the example's queue and function. The page itself only looks
-on: a raw queue of its own, and the example's table of grants.
+Beside the page runs what AWS does with the example's queue and function. The page itself looks on,
+by a raw queue of its own and the example's table of grants, and puts the demo's clock forward.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -26,25 +28,28 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import Lifespan
 
-from demo import event_source, gateway
+from demo import clock, event_source, gateway
 from demo import template as infra
+from demo.clock import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.service_resource import Table
 
 logger = logging.getLogger(__name__)
 
-EXAMPLE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
+EXAMPLE = infra.EXAMPLE
 # A laptop need not wait for the queue's own visibility time-out.
 RETRY_SECONDS = 5
 LOOKS_PER_SECOND = 4
-OPEN = {"held", "by-hand", "exchanging", "connected"}  # statuses that may change
+OPEN = {"held", "by-hand", "exchanging", "connected", "disconnecting"}  # may change
+HOUR = 60 * 60  # seconds
+JUMPS = {"An hour later": HOUR, "91 days later": 91 * 24 * HOUR}  # refresh tokens live 90 days
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'",
@@ -128,15 +133,16 @@ class Live:
         for entry in self.entries:
             if not entry.event or entry.status not in OPEN:
                 continue
+            grant: dict[str, Any] = {}
             if self._look:
-                entry.grant = await anyio.to_thread.run_sync(self._look, entry.event)
-            status = entry.grant.get("status", entry.status)
+                grant = await anyio.to_thread.run_sync(self._look, entry.event)
+            status = grant.get("status", entry.status)
             good_until = entry.event.data.code_expires_at
             dead = good_until is not None and self._now() >= good_until.timestamp()
             if dead and status in {"held", "by-hand"}:
                 status = "expired"
-            if status != entry.status:
-                entry.status = status
+            if (status, grant) != (entry.status, entry.grant):
+                entry.status, entry.grant = status, grant
                 self._changed(entry)
 
     async def watch(self, ending: anyio.Event) -> AsyncGenerator[Entry]:
@@ -159,15 +165,29 @@ class Live:
             watcher.put_nowait(entry)
 
 
-def create_app(live: Live, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-    """Put the messages behind the page."""
+def create_app(
+    live: Live, lifespan: Lifespan[Starlette] | None = None, demo_clock: Clock | None = None
+) -> Starlette:
+    """Put the messages behind the page; without *demo_clock* the time is the real one."""
     templates = Jinja2Templates(Path(__file__).parent / "templates")
     templates.env.filters["shortened"] = shortened
+    templates.env.filters["as_time"] = as_time
     card = templates.get_template("event.html")
 
     async def page(request: Request) -> Response:
-        context = {"entries": live.entries[::-1]}
+        ahead = in_words(demo_clock.ahead) if demo_clock else None
+        context = {"entries": live.entries[::-1], "ahead": ahead, "jumps": JUMPS}
         return templates.TemplateResponse(request, "live.html", context, headers=HEADERS)
+
+    async def put_clock_forward(request: Request) -> Response:
+        # The guard lets no other host through, and browsers name the page that sends a form.
+        if request.headers.get("origin") != f"http://{request.headers['host']}":
+            return PlainTextResponse("Only the live page does that.\n", HTTPStatus.FORBIDDEN)
+        async with request.form() as form:
+            jump = JUMPS.get(str(form.get("jump")), 0)
+        if demo_clock:
+            demo_clock.put_forward(jump)
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
     async def events(_request: Request) -> Response:
         ending = anyio.Event()
@@ -184,6 +204,7 @@ def create_app(live: Live, lifespan: Lifespan[Starlette] | None = None) -> Starl
         routes=[
             Route("/", page),
             Route("/events", events),
+            Route("/clock", put_clock_forward, methods=["POST"]),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
         lifespan=lifespan,
@@ -193,6 +214,19 @@ def create_app(live: Live, lifespan: Lifespan[Starlette] | None = None) -> Starl
 def shortened(secret: str) -> str:
     """Show enough of a secret to recognise it, and not enough to use it."""
     return f"{secret[:10]}…({len(secret)} characters)"
+
+
+def as_time(seconds: float) -> str:
+    """Return the time of epoch *seconds* as the page shows it."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%-d %B, %H:%M:%S UTC")
+
+
+def in_words(seconds: int) -> str:
+    """Return *seconds* in whole days and hours."""
+    hours = seconds // HOUR
+    units = {"day": hours // 24, "hour": hours % 24}
+    words = [f"{number} {unit}{'s' * (number > 1)}" for unit, number in units.items() if number]
+    return " and ".join(words)
 
 
 def _readable(body: str, *, codes_in_full: bool) -> str:
@@ -270,4 +304,4 @@ def create() -> Starlette:
             stopped.set()
             tasks.cancel_scope.cancel()
 
-    return create_app(live, running)
+    return create_app(live, running, clock.shared())

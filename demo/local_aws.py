@@ -21,7 +21,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from demo import drift, guard
+from demo import clock, drift, guard
 from demo import template as infra
 from demo.child import Child, server
 from demo.template import Json, Template
@@ -156,6 +156,7 @@ def start_ministack(port: int, directory: str, access_key: str) -> Child:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         guard.ACCESS_KEY: access_key,
+        clock.VARIABLE: clock.file_in(directory),
     }
     return Child(
         "the local AWS",

@@ -8,6 +8,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
+EXAMPLE = ROOT / "examples" / "subscriber" / "template.yaml"
 
 type Json = Any  # as json.loads returns it
 type Template = dict[str, Json]

@@ -38,12 +38,13 @@ class RefusesInPlace(Ledgerly):
         return self.not_asked(request)
 
 
-class RefusesBareReturns(Ledgerly):
-    """Takes a return without parameters for a forged one."""
+class RefusesUnknownReturns(Ledgerly):
+    """Takes a return without a known context for a forged one."""
 
     def connected(self, request: Request) -> Response:
-        """Refuse a return without parameters."""
-        return super().connected(request) if request.query_params else self.not_asked(request)
+        """Refuse a return without a known context."""
+        known = self.contexts.asked(request.query_params.get("context", ""))
+        return super().connected(request) if known else self.not_asked(request)
 
 
 class HandlesEveryRequest(Ledgerly):

@@ -1,9 +1,12 @@
 """Ledgerly, an app that lets its users connect their Qonto account: what to copy.
 
-The app sees no code and no token. It makes a random `context` for the session that asks. When the
-browser is back with it, in that session, the app confirms (authorization_id, context) to the
-subscriber, which exchanges no other code. If another browser comes back, somebody forwarded their
-link: the app then repudiates what that browser has shown.
+The app makes a random `context` for the session that asks. When the browser is back with it, in
+that session, the app confirms (authorization_id, context) to the subscriber, which exchanges no
+other code. If another browser comes back, somebody forwarded their link: the app then repudiates
+what that browser has shown.
+
+The app sees no code and no refresh token. To read from Qonto it asks for an access token, once for
+each page, and stores none.
 """
 
 import hmac
@@ -12,13 +15,17 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlencode
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
@@ -27,12 +34,15 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from examples.app.contexts import Asked, Contexts, sha256
+from examples.app.qonto import Qonto, ReadError
 from examples.app.sessions import LIFETIME, Session, Sessions
 from examples.app.subscriber import Subscriber
+from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
 from examples.app.web import Guard, content_security_policy, cookie, is_users, origin, redirect
 
 CODE_LIFETIME = 600  # seconds; after them, a connection that is still pending will not come
-STATUSES = {"pending", "connected", "failed", "expired", "lost", "repudiated"}
+# What the subscriber's table says of a connection that is not pending any more.
+STATUSES = {"connected", "failed", "expired", "lost", "repudiated", "ended", "disconnected"}
 AUTHORIZATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 HERE = Path(__file__).parent
@@ -45,11 +55,13 @@ class Ledgerly:
 
     footer_url = ""  # of the demo's live page
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its collaborators
         self,
         app_url: str,
         connector_url: str,
         subscriber: Subscriber,
+        tokens: Tokens,
+        qonto: Qonto,
         sessions: Sessions,
         contexts: Contexts,
     ) -> None:
@@ -57,6 +69,8 @@ class Ledgerly:
         self.app_url = origin(app_url)
         self.connector_url = origin(re.sub(r"/start/?\s*$", "", connector_url))
         self.subscriber = subscriber
+        self.tokens = tokens
+        self.qonto = qonto
         self.sessions = sessions
         self.contexts = contexts
         self._secure = self.app_url.startswith("https:")
@@ -65,13 +79,16 @@ class Ledgerly:
         self.session_cookie, self.browser_cookie = f"{prefix}ledgerly", f"{prefix}ledgerly-browser"
 
     def home(self, request: Request) -> Response:
-        """Show the button."""
+        """Show the button, or the connection if this session has one."""
+        asked = self._latest(request)
+        if asked and asked.confirmed:
+            return redirect("/connection", "_")
         return self._page(request, "home")
 
     async def connect(self, request: Request) -> Response:
         """Send the browser to the connector, with a new context of the session that asks."""
         session = self._session(request)
-        if session is None or not await _has_token(request, session):
+        if session is None or not _has_token(await _form(request), session):
             return redirect("/out-of-date", "_")  # another site's request must set no cookie
         browser = cookie(request, self.browser_cookie) or secrets.token_urlsafe(32)
         context = self.contexts.ask(session.id, browser)
@@ -132,29 +149,91 @@ class Ledgerly:
         return self._page(request, "signed-out", HTTPStatus.FORBIDDEN)
 
     def connection(self, request: Request) -> Response:
-        """Show the status of the connection; it is one when the subscriber has the tokens."""
-        session = self._session(request)
-        asked = self.contexts.latest(session.id) if session else None
+        """Show the session's latest connection; it is one when the subscriber has the tokens."""
+        asked = self._latest(request)
         if asked is None:
             return redirect("/", "_")
         if asked.outcome != "granted":
             known = asked.outcome in {"denied", "expired"}
             return self._page(request, str(asked.outcome) if known else "failed")
+        found = self._found(asked)
+        status = found["status"]
+        if status == "unknown":
+            return self._page(request, status, HTTPStatus.SERVICE_UNAVAILABLE)
+        if status not in {"connected", "disconnected"}:
+            return self._page(request, status)
+        access, read = self._read(asked) if status == "connected" else (self._access(asked), {})
+        # The subscriber forgets a disconnection after a day; else its tokens were lost or deleted.
+        gone = "ended" if status == "connected" else status
+        page = {"unavailable": status, "not-connected": gone}.get(access.status, access.status)
+        shown = found | read | {"connection": asked.reference, "is_revoked": access.revoked}
+        return self._page(request, page, shown=shown)
+
+    def _found(self, asked: Asked) -> dict[str, str]:
+        """Return the `status` of the connection, and its `organization` where that is known."""
+        is_late = time.time() > (asked.returned_at or 0) + CODE_LIFETIME
         try:
             found = self.subscriber.connection(asked.confirmation(str(asked.authorization_id)))
         except (BotoCoreError, ClientError) as error:
             logger.warning("Status not read: %s", error)
-            found = {}
-        status = found.get("status", "pending")
-        status = status if status in STATUSES else "pending"
-        if status == "pending" and time.time() > (asked.returned_at or 0) + CODE_LIFETIME:
-            status = "expired"  # the event never came
-        return self._page(request, status, organization=found.get("organization"))
+            return {"status": "unknown" if is_late else "pending"}
+        if found.get("status") in STATUSES:
+            return found
+        return {"status": "expired" if is_late else "pending"}  # the event never came, or not yet
+
+    def _read(self, asked: Asked) -> tuple[Access, dict[str, Any]]:
+        """Read the accounts of a connection; a token that Qonto refuses is replaced, once."""
+        refused = ""
+        for _ in range(2):
+            access = self._access(asked, refused)
+            if access.status != "connected":
+                break
+            try:
+                return access, {"accounts": self.qonto.accounts(access.access_token)}
+            except ReadError as error:
+                logger.warning("Accounts not read: %s", error)
+                if error.reason != HTTPStatus.UNAUTHORIZED:
+                    return access, {"is_forbidden": error.reason == HTTPStatus.FORBIDDEN}
+            refused = access.access_token
+        return access, {}
+
+    def _access(self, asked: Asked, refused: str = "") -> Access:
+        try:
+            return self.tokens.access(str(asked.authorization_id), refused)
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("No token: %s", error)
+            return Access("unavailable")
+
+    async def disconnect(self, request: Request) -> Response:
+        """End the connection that the page with the button shows."""
+        session, form = self._session(request), await _form(request)
+        if session is None or not _has_token(form, session):
+            return redirect("/out-of-date", "_")
+        asked = self.contexts.latest(session.id)
+        if asked is None or asked.reference != form.get("connection"):
+            return redirect("/connection", "_")  # another tab has connected in the meantime
+        return await run_in_threadpool(self._disconnect, request, asked)
+
+    def _disconnect(self, request: Request, asked: Asked) -> Response:
+        authorization_id = str(asked.authorization_id)
+        try:
+            # As in `connection`, an authorization_id alone does not show whose connection it is.
+            found = self.subscriber.connection(asked.confirmation(authorization_id))
+            if found.get("status") != "connected":
+                return redirect("/connection", "_")
+            access = self.tokens.disconnect(authorization_id)
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("Not disconnected: %s", error)
+            access = Access("unavailable")
+        if access.status == "unavailable":
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            return self._page(request, "not-disconnected", status, {"connection": asked.reference})
+        return redirect("/connection", "_")
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
         session = self._session(request)
-        if session and await _has_token(request, session):
+        if session and _has_token(await _form(request), session):
             self.sessions.end(session)
         return redirect("/", "_")
 
@@ -162,12 +241,16 @@ class Ledgerly:
         value = cookie(request, self.session_cookie)
         return self.sessions.find(value) if value else None
 
+    def _latest(self, request: Request) -> Asked | None:
+        session = self._session(request)
+        return self.contexts.latest(session.id) if session else None
+
     def _page(
         self,
         request: Request,
         name: str,
         status: HTTPStatus = HTTPStatus.OK,
-        organization: str | None = None,
+        shown: Mapping[str, Any] = MappingProxyType({}),
     ) -> Response:
         new_cookie, session = "", self._session(request)
         if session is None:
@@ -176,8 +259,8 @@ class Ledgerly:
             new_cookie, session = self.sessions.new()
         nonce = secrets.token_urlsafe(16)
         context = {
+            **shown,
             "page": name,
-            "organization": organization,
             "session": session,
             "footer_url": self.footer_url,
             "nonce": nonce,
@@ -201,11 +284,14 @@ class Ledgerly:
         )
 
 
-async def _has_token(request: Request, session: Session) -> bool:
-    """Tell whether the form is one of *session*'s own pages."""
+async def _form(request: Request) -> dict[str, str]:
     async with request.form() as form:
-        token = str(form.get("token", ""))
-    return hmac.compare_digest(token.encode(), session.token.encode())
+        return {name: str(value) for name, value in form.items()}
+
+
+def _has_token(form: Mapping[str, str], session: Session) -> bool:
+    """Tell whether *form* is one of *session*'s own pages."""
+    return hmac.compare_digest(form.get("token", "").encode(), session.token.encode())
 
 
 def create_app(ledgerly: Ledgerly) -> Starlette:
@@ -217,6 +303,8 @@ def create_app(ledgerly: Ledgerly) -> Starlette:
             Route("/connect", ledgerly.connect, methods=["POST"]),
             Route("/connected", ledgerly.connected),
             Route("/connection", ledgerly.connection),
+            Route("/disconnect", lambda _request: redirect("/connection", "_")),
+            Route("/disconnect", ledgerly.disconnect, methods=["POST"]),
             Route("/not-asked", ledgerly.not_asked),
             Route("/out-of-date", ledgerly.out_of_date),
             Route("/signed-out", ledgerly.signed_out),
@@ -236,11 +324,16 @@ def create() -> Starlette:
         os.environ["QUEUE_URL"],
         boto3.resource("dynamodb").Table(os.environ["CONNECTION_TABLE_NAME"]),
     )
+    tokens = Tokens(
+        boto3.client("lambda", config=CLIENT_CONFIG), os.environ["TOKENS_FUNCTION_NAME"]
+    )
     database = Path(os.environ["DATABASE"])
     ledgerly = Ledgerly(
         os.environ["APP_URL"],
         os.environ["CONNECTOR_URL"],
         subscriber,
+        tokens,
+        Qonto(os.environ["API_URL"], os.environ.get("STAGING_TOKEN", "")),
         Sessions(database),
         Contexts(database),
     )

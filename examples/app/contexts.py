@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIFETIME = 60 * 60  # seconds, as long as the connector's state lives
-KEPT = 24 * 60 * 60  # seconds, in which the session can look at the connection
+KEPT = 24 * 60 * 60  # seconds; a connection that was confirmed is kept for longer
 _SCHEMA = """CREATE TABLE IF NOT EXISTS contexts (
     context TEXT PRIMARY KEY, session_id TEXT NOT NULL, browser TEXT NOT NULL,
     asked_at INTEGER NOT NULL, authorization_id TEXT, outcome TEXT, returned_at REAL,
     confirmed INTEGER NOT NULL DEFAULT 0, repudiated INTEGER NOT NULL DEFAULT 0
 )"""
+_INDEX = "CREATE INDEX IF NOT EXISTS returned ON contexts (session_id, returned_at)"
 
 
 class Asked(NamedTuple):
@@ -47,6 +48,11 @@ class Asked(NamedTuple):
         """Whether nobody came back within the hour."""
         return self.authorization_id is None and time.time() >= self.asked_at + LIFETIME
 
+    @property
+    def reference(self) -> str:
+        """The name of the connection that a page may show."""
+        return str(self.authorization_id)[:8]
+
     def confirmation(self, authorization_id: str) -> dict[str, str]:
         """Return what the subscriber knows the connection by."""
         return {"authorization_id": authorization_id, "context": self.context}
@@ -60,12 +66,15 @@ class Contexts:
         self.path = path
         with opened(self.path) as database:
             database.execute(_SCHEMA)
+            database.execute(_INDEX)
 
     def ask(self, session_id: str, browser_cookie: str) -> str:
         """Return a new context of the session, bound to the browser that has *browser_cookie*."""
         context, now = secrets.token_urlsafe(32), int(time.time())
         with opened(self.path) as database:
-            database.execute("DELETE FROM contexts WHERE asked_at < ?", [now - KEPT])
+            database.execute(
+                "DELETE FROM contexts WHERE asked_at < ? AND NOT confirmed", [now - KEPT]
+            )
             database.execute(
                 "INSERT INTO contexts (context, session_id, browser, asked_at) VALUES (?, ?, ?, ?)",
                 [context, session_id, sha256(browser_cookie), now],

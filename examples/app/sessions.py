@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from examples.app.contexts import opened, sha256
 
-LIFETIME = 24 * 60 * 60  # seconds
+LIFETIME = 180 * 24 * 60 * 60  # seconds: Ledgerly has no sign-in to come back with
 _SCHEMA = """CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, token TEXT NOT NULL, expires_at INTEGER NOT NULL
 )"""

@@ -18,10 +18,10 @@ from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, subscribe_queue
 from examples.app.app import Ledgerly, create_app
 from examples.app.contexts import Contexts
-from examples.app.sessions import Sessions
 from examples.app.subscriber import Subscriber
 from tests.browser.site import wait_until
 from tests.careless import forgetting_used_codes
+from tests.example_app import without_tokens
 from tests.http_server import serving
 from tests.integration.connector import PARAMETERS, Connector
 from tests.integration.subscription import GRANTED, ExampleSubscriber, MockQonto, confirmation_of
@@ -117,8 +117,14 @@ class CarelessServers:
         servers = self.servers
         connections = servers.table(servers.connection_table)
         subscriber = Subscriber(servers.aws.sqs, servers.queue_url, connections)
-        stores = Sessions(database), careless.contexts(database)
-        ledgerly = careless.ledgerly(servers.app, servers.connector, subscriber, *stores)
+        ledgerly = without_tokens(
+            servers.app,
+            servers.connector,
+            subscriber,
+            database,
+            ledgerly=careless.ledgerly,
+            contexts=careless.contexts,
+        )
         self.app = careless.create_app(ledgerly)
         self.handler = self._example.handler
         if careless.forgets_used_codes:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from demo.__main__ import HOSTS
 from demo.local_aws import LocalAws, free_port
 from demo.template import ROOT
-from examples.app.app import Ledgerly, create_app
-from examples.app.contexts import Contexts
-from examples.app.sessions import Sessions
+from examples.app.app import create_app
 from examples.app.subscriber import Subscriber
 from tests.browser.site import Site, serve_site
 from tests.demo_process import running
+from tests.example_app import without_tokens
 from tests.http_server import serving
 from tests.integration.connector import watched_aws
 
@@ -85,8 +85,8 @@ def example_app(
     queue: Any = SimpleNamespace(send_message=lambda **_: None)
     table: Any = SimpleNamespace(get_item=lambda **_: {"Item": connection})
     database = tmp_path_factory.mktemp("app") / "ledgerly.sqlite"
-    subscriber, stores = Subscriber(queue, "", table), (Sessions(database), Contexts(database))
-    ledgerly = Ledgerly(url, served.connector, subscriber, *stores)
+    subscriber = Subscriber(queue, "", table)
+    ledgerly = without_tokens(url, served.connector, subscriber, database)
     with serving(create_app(ledgerly), port):
         yield url
 
@@ -106,7 +106,7 @@ def chromium() -> Iterator[Browser]:
 def demo(chromium: Browser) -> Iterator[Demo]:
     """The running demo, on its own ports; skipped without Chromium."""
     assert chromium.is_connected()
-    port = free_port(5)
+    port = free_port(len(HOSTS))
     with running(PORT=str(port)):
         yield Demo(port)
 

@@ -305,11 +305,11 @@ ON_THE_DEMO: dict[str, tuple[Scenario, list[str]]] = {
 
 ANY_REQUEST = Careless(careless.HandlesEveryRequest)
 WITHOUT_DEFENCE: dict[str, tuple[Scenario, Careless, list[str]]] = {
-    "link back": (link_back, Careless(careless.RefusesBareReturns), [NOT_ASKED]),
+    "link back": (link_back, Careless(careless.RefusesUnknownReturns), [NOT_ASKED]),
     "second get": (
         second_get,
-        Careless(contexts=careless.ForgetsUsedContexts),
-        [CONNECTED, HOME],
+        Careless(careless.RefusesUnknownReturns, careless.ForgetsUsedContexts),
+        [CONNECTED, NOT_ASKED],
     ),
     "head": (HEAD_REQUEST, ANY_REQUEST, [CONNECTED, CONNECTED]),
     "prefetch": (PREFETCHED, ANY_REQUEST, [CONNECTED, CONNECTED]),

@@ -19,10 +19,9 @@ from demo import gateway, qonto
 from demo import template as infra
 from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
-from examples.app.contexts import Contexts
-from examples.app.sessions import Sessions
 from examples.app.subscriber import Subscriber as SubscriberStack
 from tests.careless import ConfirmsEveryReturn, forgetting_used_codes
+from tests.example_app import without_tokens
 from tests.integration.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
 from tests.integration.subscription import ExampleSubscriber, MockQonto
 
@@ -115,10 +114,10 @@ def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
         connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
         subscriber = SubscriberStack(aws.sqs, example.queue_url, connections)
         database = tmp_path / "ledgerly.sqlite"
-        stores = Sessions(database), Contexts(database)
+        ledgerly = without_tokens(APP_URL, CONNECTOR_URL, subscriber, database, ledgerly=app)
         handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
         sites: dict[str, ASGIApp] = {
-            APP_URL: create_app(app(APP_URL, CONNECTOR_URL, subscriber, *stores)),
+            APP_URL: create_app(ledgerly),
             CONNECTOR_URL: gateway.application(gateway.routes(infra.load()), handlers),
             mock_qonto.url: qonto.create_app(mock_qonto.server),
         }

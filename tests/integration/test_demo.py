@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from demo.template import ROOT
 from tests.demo_process import DEMO, SHELL, running
@@ -42,7 +43,7 @@ def location(port: int) -> str:
     ("stop", "terminal"), [(signal.SIGINT, "utf-8"), (signal.SIGTERM, "ascii")]
 )
 def test_signal_stops_the_demo_without_leftovers(stop: signal.Signals, terminal: str) -> None:
-    port = free_port(5)
+    port = free_port(len(HOSTS))
 
     with running(PORT=str(port), PYTHONIOENCODING=terminal) as (process, lines):
         assert lines[-1].startswith(f"Open http://localhost:{port} in ")
@@ -55,13 +56,13 @@ def test_signal_stops_the_demo_without_leftovers(stop: signal.Signals, terminal:
 
     assert "Traceback" not in rest
     assert rest.endswith("Stopping ...\n")
-    for each in range(port, port + 5):
+    for each in range(port, port + len(HOSTS)):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", each))
 
 
 def test_stopped_process_stops_the_demo_by_name() -> None:
-    port = free_port(5)
+    port = free_port(len(HOSTS))
 
     with running(PORT=str(port)) as (process, _):
         processes = subprocess.run(
@@ -84,7 +85,7 @@ def test_stopped_process_stops_the_demo_by_name() -> None:
 
 
 def test_client_of_the_user_leads_to_qonto() -> None:
-    port = free_port(5)
+    port = free_port(len(HOSTS))
 
     with running(
         PORT=str(port), QONTO_ENVIRONMENT="sandbox", CLIENT_ID="client-1", SCOPE="a b"
@@ -101,19 +102,19 @@ def test_client_of_the_user_leads_to_qonto() -> None:
             socket.create_connection(("127.0.0.1", port + 2))
 
 
-@pytest.mark.parametrize("value", ["http", "80", "65532", "-1", "8000.0"])
+@pytest.mark.parametrize("value", ["http", "80", "65531", "-1", "8000.0"])
 def test_invalid_port_is_refused(value: str) -> None:
     assert refusal(PORT=value) == (
-        f"demo: PORT must be a number from 1024 to 65531, not '{value}'."
+        f"demo: PORT must be a number from 1024 to 65530, not '{value}'."
     )
 
 
 def test_used_port_is_named() -> None:
-    first = free_port(5)
+    first = free_port(len(HOSTS))
     with socket.create_server(("127.0.0.1", first + 3)):
         line = refusal(PORT=str(first))
 
-    assert line == f"demo: port {first + 3} is taken. Take five others:  PORT=9000 make demo"
+    assert line == f"demo: port {first + 3} is taken. Take six others:  PORT=9000 make demo"
 
 
 @pytest.mark.parametrize(
@@ -134,4 +135,4 @@ def test_used_port_is_named() -> None:
     ],
 )
 def test_invalid_client_is_refused(environment: dict[str, str], line: str) -> None:
-    assert refusal(PORT=str(free_port(5)), **environment) == line
+    assert refusal(PORT=str(free_port(len(HOSTS))), **environment) == line

@@ -1,4 +1,4 @@
-"""The demo's five ports, asked what another site, another user or another name would ask."""
+"""The demo's six ports, asked what another site, another user or another name would ask."""
 
 import http.client
 import io
@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
+from time import sleep, time
 from urllib.parse import urlencode
 
 import pytest
 
 from demo.__main__ import HOSTS, STAND_IN, variables_file
+from demo.lambda_api import TOKENS_FUNCTION
 from demo.local_aws import LocalAws, free_port, ministack
 from tests.demo_process import local_aws, running
 from tests.unguarded import ministack_without_a_guard
 
 LOCALHOST, LOOPBACK = "localhost", "127.0.0.1"
+SIGNED = "AWS4-HMAC-SHA256 Credential={access_key}/20261126/any/any/aws4_request"
 EVIL = "http://localhost:1"
 CLIENT = {"client_id": STAND_IN["CLIENT_ID"], "client_secret": STAND_IN["CLIENT_SECRET"]}
 
@@ -52,8 +54,15 @@ REQUESTS = {
         "POST",
         "/",
         {"X-Amz-Target": "DynamoDB_20120810.ListTables"},
-        {"Authorization": "AWS4-HMAC-SHA256 Credential={access_key}/20261126/any/any/aws4_request"},
+        {"Authorization": SIGNED},
         "{}",
+    ),
+    "tokens": Request(
+        "POST",
+        f"/2015-03-31/functions/{TOKENS_FUNCTION}/invocations",
+        {},
+        {"Authorization": SIGNED},
+        '{"authorization_id": "5b0f5a0e-0000-4000-8000-000000000001"}',
     ),
 }
 PREFLIGHT = {
@@ -63,22 +72,22 @@ PREFLIGHT = {
 }
 # Who asks, how that differs from the server's own client, and the status that each server gives.
 QUESTIONS: dict[str, tuple[dict[str, str], tuple[int, ...]]] = {
-    "own client": ({}, (200, 200, 400, 200, 200)),
-    "name of another site": ({"Host": "evil.example:{port}"}, (421, 421, 421, 421, 403)),
-    "another port": ({"Host": "{host}:1"}, (421, 421, 421, 421, 403)),
-    "no name": ({"Host": ""}, (421, 421, 421, 421, 403)),
-    "page of another site": ({"Origin": EVIL}, (200, 200, 400, 200, 403)),
-    "page in a sandbox": ({"Origin": "null"}, (200, 200, 400, 200, 403)),
-    "image on another page": ({"Sec-Fetch-Site": "same-site"}, (200, 200, 400, 200, 403)),
-    "preflight": (PREFLIGHT, (405, 404, 405, 405, 403)),
-    "without credentials": ({}, (200, 200, 401, 200, 403)),
+    "own client": ({}, (200, 200, 400, 200, 200, 200)),
+    "name of another site": ({"Host": "evil.example:{port}"}, (421, 421, 421, 421, 403, 403)),
+    "another port": ({"Host": "{host}:1"}, (421, 421, 421, 421, 403, 403)),
+    "no name": ({"Host": ""}, (421, 421, 421, 421, 403, 403)),
+    "page of another site": ({"Origin": EVIL}, (200, 200, 400, 200, 403, 403)),
+    "page in a sandbox": ({"Origin": "null"}, (200, 200, 400, 200, 403, 403)),
+    "image on another page": ({"Sec-Fetch-Site": "same-site"}, (200, 200, 400, 200, 403, 403)),
+    "preflight": (PREFLIGHT, (405, 404, 405, 405, 403, 403)),
+    "without credentials": ({}, (200, 200, 401, 200, 403, 403)),
 }
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A whole demo's first port."""
-    first = free_port(5)
+    first = free_port(len(HOSTS))
     with running(PORT=str(first)):
         yield first
 
@@ -138,6 +147,30 @@ def test_access_key_is_random_and_private(port: int) -> None:
     with ministack() as another:
         assert another.access_key != local_aws(port).access_key
     assert variables_file(port).stat().st_mode & 0o077 == 0
+
+
+def seconds_ahead(aws: LocalAws) -> float:
+    """Return by how much the clock of the local AWS is ahead."""
+    url = aws.sqs.create_queue(QueueName="clock")["QueueUrl"]
+    aws.sqs.send_message(QueueUrl=url, MessageBody="now")
+    [message] = aws.sqs.receive_message(
+        QueueUrl=url, MessageSystemAttributeNames=["SentTimestamp"], VisibilityTimeout=0
+    )["Messages"]
+    aws.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return int(message["Attributes"]["SentTimestamp"]) / 1000 - time()
+
+
+def test_live_page_alone_puts_clock_forward(port: int) -> None:
+    live = f"http://localhost:{port + 3}"
+    form = {"Host": f"localhost:{port + 3}", "Content-Type": "application/x-www-form-urlencoded"}
+
+    def press(**origin: str) -> tuple[int, int]:
+        status, _, _ = ask(port + 3, "POST", "/clock", form | origin, "jump=An+hour+later")
+        return status, round(seconds_ahead(local_aws(port)) / 60)
+
+    for origin in ({}, {"Origin": "null"}, {"Origin": EVIL}, {"Origin": f"{live}.evil.example"}):
+        assert press(**origin) == (403, 0)
+    assert press(Origin=live) == (303, 60)
 
 
 def ask(

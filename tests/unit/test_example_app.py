@@ -1,6 +1,8 @@
-"""The example app, with two workers on one file of sessions and a scripted subscriber."""
+"""The example app, with two workers on one file of sessions, a scripted subscriber and API."""
 
+import io
 import json
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -15,10 +17,14 @@ from botocore.exceptions import EndpointConnectionError
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from demo import live
+from demo import template as infra
 from examples.app.app import CODE_LIFETIME, Ledgerly, create_app
-from examples.app.contexts import Contexts
+from examples.app.contexts import Contexts, opened
+from examples.app.qonto import Qonto
 from examples.app.sessions import LIFETIME, Sessions
 from examples.app.subscriber import Subscriber
+from examples.app.tokens import CLIENT_CONFIG, Tokens
 from examples.app.web import cookie
 from tests.navigations import AHEAD_OF_USER, BY_USER
 
@@ -27,6 +33,17 @@ CONNECTOR_URL = "http://localhost:8001"
 QUEUE_URL = "https://sqs.eu-west-3.amazonaws.com/000000000000/subscriber"
 AUTHORIZATION_ID = "5b0f5a0e-0000-4000-8000-000000000001"
 OTHER_ID = "5b0f5a0e-0000-4000-8000-000000000002"
+TOKENS_FUNCTION = "subscriber-TokensFunction"
+TOKEN, NEXT_TOKEN = "ory_at_secret-1", "ory_at_secret-2"
+CONNECTED = {"status": "connected", "access_token": TOKEN, "expires_at": 1, "scope": "a"}
+ACCOUNT = {
+    "name": "Main & <b>",
+    "iban": "FR1420041010050500013M02606",
+    "balance": -1234567.8,
+    "currency": "EUR",
+}
+ACCOUNTS = {"organization": {"bank_accounts": [ACCOUNT, ACCOUNT | {"iban": "DE42"}]}}
+UNREAD = "Your accounts cannot be read at the moment"
 HOME, STATUS = "/#_", "/connection#_"
 NOT_ASKED, SIGNED_OUT, OUT_OF_DATE = "/not-asked#_", "/signed-out#_", "/out-of-date#_"
 # The URLs that the app is given, and the base URLs that it uses.
@@ -53,13 +70,22 @@ WRONG_URLS += [
 
 
 class FakeSubscriber:
-    """Both AWS clients of the app: they keep its messages, and return the status of a test."""
+    """The AWS clients of the app: they keep its messages, and return the status of a test.
+
+    Attributes:
+        requests: those to the function `tokens`.
+        responses: its responses; the last one is repeated. None is a `FunctionError`.
+
+    """
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.item: dict[str, str] = {}
         self.read: dict[str, str] = {}  # the key
         self.down = False
+        self.requests: list[dict[str, Any]] = []
+        self.responses: list[dict[str, Any] | None] = [{"status": "unavailable"}]
+        self.tokens_down = False
 
     def send_message(self, **call: str) -> None:
         self._respond()
@@ -71,9 +97,34 @@ class FakeSubscriber:
         self.read = call["Key"]
         return {"Item": self.item} if self.item else {}
 
+    def invoke(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - boto3's own
+        if self.tokens_down:
+            raise EndpointConnectionError(endpoint_url="https://lambda")
+        assert call["FunctionName"] == TOKENS_FUNCTION
+        self.requests.append(json.loads(call["Payload"]))
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        if response is None:
+            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorMessage": ""}')}
+        return {"Payload": io.BytesIO(json.dumps(response).encode())}
+
     def _respond(self) -> None:
         if self.down:
             raise EndpointConnectionError(endpoint_url="https://sqs")
+
+
+class FakeQonto:
+    """Qonto's API: it keeps the requests, and returns what a test says, the last one repeatedly."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx2.Request] = []
+        self.responses = [httpx2.Response(200, json=ACCOUNTS)]
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        if response.status_code == 599:  # none
+            raise httpx2.ReadTimeout(TOKEN)
+        return response
 
 
 type Worker = Callable[..., TestClient]
@@ -85,7 +136,12 @@ def subscriber() -> FakeSubscriber:
 
 
 @pytest.fixture
-def worker(subscriber: FakeSubscriber, tmp_path: Path) -> Worker:
+def qonto() -> FakeQonto:
+    return FakeQonto()
+
+
+@pytest.fixture
+def worker(subscriber: FakeSubscriber, qonto: FakeQonto, tmp_path: Path) -> Worker:
     """Start a worker, and return a browser at it, new or with the cookies of another browser."""
 
     def start(
@@ -95,7 +151,9 @@ def worker(subscriber: FakeSubscriber, tmp_path: Path) -> Worker:
         database = tmp_path / "ledgerly.sqlite"
         stores = Sessions(database), Contexts(database)
         own = Subscriber(clients, QUEUE_URL, clients)
-        ledgerly = Ledgerly(app_url, connector_url, own, *stores)
+        tokens = Tokens(clients, TOKENS_FUNCTION)
+        api = Qonto("https://api.example", "of-the-sandbox", httpx2.MockTransport(qonto))
+        ledgerly = Ledgerly(app_url, connector_url, own, tokens, api, *stores)
         cookies = same.cookies if same else None
         return TestClient(
             create_app(ledgerly), ledgerly.app_url, cookies=cookies, follow_redirects=False
@@ -135,6 +193,22 @@ def come_back(
 ) -> httpx2.Response:
     query = {"authorization_id": authorization_id, "outcome": outcome, "context": context}
     return browser.request(**{"method": "GET", "url": "/connected", "params": query, **request})
+
+
+@pytest.fixture
+def connected(browser: TestClient, subscriber: FakeSubscriber) -> TestClient:
+    """A browser whose connection has its tokens."""
+    come_back(browser, connect(browser))
+    subscriber.item = {"status": "connected", "organization": "Martin"}
+    subscriber.responses = [CONNECTED]
+    return browser
+
+
+def disconnect(browser: TestClient, page: httpx2.Response | None = None) -> httpx2.Response:
+    """Press the button of *page*."""
+    page = page or browser.get("/connection")
+    fields = re.findall(r'name="(token|connection)" value="(.+?)"', page.text)
+    return browser.post("/disconnect", data=dict(fields))
 
 
 def led_to(response: httpx2.Response) -> str:
@@ -322,6 +396,7 @@ def test_failed_message_can_be_tried_again(worker: Worker, subscriber: FakeSubsc
 
     assert [response.status_code for response in failed] == [503, 503]
     assert all('<a class="button" href="">' in response.text for response in failed)
+    assert browser.get("/").status_code == 200  # not yet the connection
     assert led_to(come_back(browser, contexts[1])) == NOT_ASKED  # although nothing was sent
     assert [led_to(come_back(*each)) for each in returns] == [STATUS, NOT_ASKED]
     assert subscriber.sent == [confirmation(contexts[0]), repudiation(contexts[1])]
@@ -458,7 +533,8 @@ def test_post_without_token_of_session_starts_nothing(
     if kind == "expired":
         wait(monkeypatch, LIFETIME + 1)
 
-    for path, end in (("/connect", OUT_OF_DATE), ("/sign-out", HOME)):
+    ends = {"/connect": OUT_OF_DATE, "/disconnect": OUT_OF_DATE, "/sign-out": HOME}
+    for path, end in ends.items():
         response = worker().post(path, data=data, headers=headers)
         assert (led_to(response), response.headers.get("set-cookie")) == (end, None)
 
@@ -473,7 +549,7 @@ def test_each_response_has_security_headers(worker: Worker, app_url: str) -> Non
     come_back(browser, context)
     pages = [browser.get("/connection") for _ in range(2)]
     others = ["/", "/connect", "/connected", "/not-asked", "/out-of-date", "/style.css"]
-    others += ["/connected/"]  # Starlette's own redirect would have no fragment
+    others += ["/disconnect", "/connected/"]  # Starlette's own redirect would have no fragment
 
     responses = [*pages, *map(browser.get, others)]
     responses += [press(browser, ""), come_back(browser, context, method="HEAD")]
@@ -528,6 +604,8 @@ def test_other_outcome_can_be_tried_again(
         ({"status": "expired"}, "That took too long"),
         ({"status": "lost"}, "We did not hear back"),
         ({"status": "repudiated"}, "Nothing was connected"),
+        ({"status": "ended"}, "Your connection has ended"),
+        ({"status": "disconnected"}, "no longer has access"),
     ],
 )
 def test_page_shows_status_of_subscriber(
@@ -543,11 +621,239 @@ def test_page_shows_status_of_subscriber(
 
 
 def test_connection_without_event_expires(
-    browser: TestClient, subscriber: FakeSubscriber, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     come_back(browser, connect(browser))
-    subscriber.down = True  # the table as well
 
     assert "Finishing…" in browser.get("/connection").text
     wait(monkeypatch, CODE_LIFETIME + 1)
     assert "That took too long" in browser.get("/connection").text
+
+
+def test_unreadable_status_is_not_called_expired(
+    browser: TestClient, subscriber: FakeSubscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come_back(browser, connect(browser))
+    subscriber.down = True
+
+    assert "Finishing…" in browser.get("/connection").text
+    wait(monkeypatch, CODE_LIFETIME + 1)
+    page = browser.get("/connection")
+
+    assert (page.status_code, 'href="/connection"' in page.text) == (503, True)
+    assert 'action="/connect"' not in page.text
+
+
+def test_connected_page_shows_accounts(
+    connected: TestClient, subscriber: FakeSubscriber, qonto: FakeQonto
+) -> None:
+    page = connected.get("/connection").text
+
+    for text in ("Main &amp; &lt;b&gt;", "ending in 2606", "ending in DE42", "-1,234,567.80 EUR"):
+        assert text in page
+    assert subscriber.requests == [{"authorization_id": AUTHORIZATION_ID}]
+    [request] = qonto.requests
+    assert str(request.url) == "https://api.example/v2/organization"
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    assert request.headers["x-qonto-staging-token"] == "of-the-sandbox"
+
+
+@pytest.mark.parametrize(("statuses", "shows"), [((401, 200), True), ((401, 401), False)])
+def test_refused_token_is_replaced_once(
+    connected: TestClient,
+    subscriber: FakeSubscriber,
+    qonto: FakeQonto,
+    statuses: tuple[int, ...],
+    *,
+    shows: bool,
+) -> None:
+    subscriber.responses = [CONNECTED, CONNECTED | {"access_token": NEXT_TOKEN}]
+    qonto.responses = [httpx2.Response(status, json=ACCOUNTS) for status in statuses]
+
+    page = connected.get("/connection").text
+
+    assert ("ending in 2606" in page, UNREAD in page) == (shows, not shows)
+    request = {"authorization_id": AUTHORIZATION_ID}
+    assert subscriber.requests == [request, request | {"refused": TOKEN}]
+    sent = [request.headers["authorization"] for request in qonto.requests]
+    assert sent == [f"Bearer {TOKEN}", f"Bearer {NEXT_TOKEN}"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "response", "sentence", "connects"),
+    [
+        ("connected", {"status": "ended"}, "Your connection has ended", True),
+        ("connected", {"status": "not-connected"}, "Your connection has ended", True),
+        ("disconnected", {"status": "disconnecting"}, "Disconnecting…", False),
+        ("disconnected", {"status": "disconnected", "revoked": True}, "no longer has", True),
+        ("disconnected", {"status": "disconnected", "revoked": False}, "withdraw it there", True),
+        ("disconnected", {"status": "not-connected"}, "no longer has", True),  # a day later
+        ("disconnected", {"status": "unavailable"}, "no longer has", True),
+    ],
+)
+def test_page_shows_status_of_tokens(  # noqa: PLR0913, PLR0917 - the cases
+    connected: TestClient,
+    subscriber: FakeSubscriber,
+    qonto: FakeQonto,
+    stored: str,
+    response: dict[str, Any],
+    sentence: str,
+    connects: bool,  # noqa: FBT001
+) -> None:
+    subscriber.item["status"] = stored
+    subscriber.responses = [response]
+
+    page = connected.get("/connection").text
+
+    assert sentence in page
+    assert ('action="/connect"' in page, 'action="/disconnect"' in page) == (connects, False)
+    assert ("withdraw it there" in page) == (response.get("revoked") is False)
+    assert qonto.requests == []
+
+
+@pytest.mark.parametrize(
+    ("response", "api"),
+    [
+        (None, httpx2.Response(200, json=ACCOUNTS)),
+        ({"status": "unavailable"}, httpx2.Response(200, json=ACCOUNTS)),
+        ("down", httpx2.Response(200, json=ACCOUNTS)),
+        (CONNECTED, httpx2.Response(503, json=ACCOUNTS)),
+        (CONNECTED, httpx2.Response(302, headers={"location": "https://other.example"})),
+        (CONNECTED, httpx2.Response(200, text=TOKEN)),
+        (CONNECTED, httpx2.Response(200, json={"organization": {"bank_accounts": [TOKEN]}})),
+        (CONNECTED, httpx2.Response(599)),
+        (CONNECTED | {"access_token": f"{TOKEN}ü"}, httpx2.Response(200, json=ACCOUNTS)),
+    ],
+)
+def test_unread_accounts_leave_connection_and_no_token(  # noqa: PLR0913, PLR0917 - fixtures
+    connected: TestClient,
+    subscriber: FakeSubscriber,
+    qonto: FakeQonto,
+    caplog: pytest.LogCaptureFixture,
+    response: Any,  # noqa: ANN401 - JSON
+    api: httpx2.Response,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    subscriber.tokens_down = response == "down"
+    subscriber.responses, qonto.responses = [response], [api]
+
+    page = connected.get("/connection")
+
+    assert (page.status_code, "Connected to Martin" in page.text) == (200, True)
+    assert UNREAD in page.text
+    assert 'href="/connection">Try again' in page.text
+    assert len(qonto.requests) <= 1
+    assert TOKEN not in f"{caplog.text}{page.text}{page.headers}"
+
+
+def test_missing_scope_is_not_called_an_outage(connected: TestClient, qonto: FakeQonto) -> None:
+    qonto.responses = [httpx2.Response(403)]
+
+    page = connected.get("/connection").text
+
+    assert "You did not allow Ledgerly to read your accounts" in page
+    assert "Try again" not in page
+    assert 'action="/disconnect"' in page
+
+
+@pytest.mark.parametrize("status", ["pending", "failed", "lost", "expired", "repudiated", "ended"])
+def test_unconnected_status_uses_no_token(
+    connected: TestClient, subscriber: FakeSubscriber, qonto: FakeQonto, status: str
+) -> None:
+    page = connected.get("/connection")
+    subscriber.requests.clear()
+    qonto.requests.clear()
+
+    subscriber.item["status"] = status
+    connected.get("/connection")
+    ends = [led_to(disconnect(connected, page))]
+    subscriber.item = {}  # as for another user's authorization_id, with this session's context
+    connected.get("/connection")
+    ends.append(led_to(disconnect(connected, page)))
+
+    assert (ends, subscriber.requests, qonto.requests) == ([STATUS, STATUS], [], [])
+
+
+def test_access_token_stays_in_memory(
+    connected: TestClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    page = connected.get("/connection")
+
+    assert "ending in 2606" in page.text
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert AUTHORIZATION_ID.encode() in stored
+    assert TOKEN not in f"{stored!r}{caplog.text}{page.text}{page.headers}"
+
+
+def test_cookie_of_the_api_is_not_sent_back(connected: TestClient, qonto: FakeQonto) -> None:
+    qonto.responses = [httpx2.Response(200, json=ACCOUNTS, headers={"set-cookie": "user=1"})]
+
+    for _ in range(2):
+        connected.get("/connection")
+
+    assert ["cookie" in request.headers for request in qonto.requests] == [False, False]
+
+
+def test_disconnect_can_be_repeated(connected: TestClient, subscriber: FakeSubscriber) -> None:
+    page = connected.get("/connection")
+    subscriber.requests.clear()
+    subscriber.responses = [{"status": "disconnecting"}, {"status": "disconnected"}]
+
+    for _ in range(2):
+        assert led_to(disconnect(connected, page)) == STATUS
+    assert led_to(connected.get("/disconnect")) == STATUS  # a reload of its address
+
+    request = {"authorization_id": AUTHORIZATION_ID, "disconnect": True}
+    assert subscriber.requests == [request, request]
+
+
+@pytest.mark.parametrize("fault", ["table", "function", "error", "unavailable"])
+def test_failed_disconnect_can_be_tried_again(
+    connected: TestClient, subscriber: FakeSubscriber, fault: str
+) -> None:
+    page = connected.get("/connection")
+    subscriber.down, subscriber.tokens_down = fault == "table", fault == "function"
+    subscriber.responses = [None if fault == "error" else {"status": "unavailable"}]
+
+    failed = disconnect(connected, page)
+
+    assert (failed.status_code, "Not disconnected yet" in failed.text) == (503, True)
+    subscriber.down = subscriber.tokens_down = False
+    subscriber.responses = [{"status": "disconnected"}]
+    assert led_to(disconnect(connected, failed)) == STATUS
+
+
+def test_button_of_an_earlier_connection_ends_nothing(
+    connected: TestClient, subscriber: FakeSubscriber
+) -> None:
+    session = form_token(connected.get("/connection"))
+    earlier = connected.get("/connection")
+    come_back(connected, context_in(press(connected, session)), "6" + AUTHORIZATION_ID[1:])
+    subscriber.requests.clear()
+
+    assert led_to(disconnect(connected, earlier)) == STATUS
+    assert subscriber.requests == []
+
+
+def test_app_opens_with_connection_months_later(
+    connected: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = form_token(connected.get("/connection"))
+    press(connected, token)  # and never comes back
+
+    wait(monkeypatch, LIFETIME - 10)
+    press(connected, token)
+
+    assert led_to(connected.get("/")) == STATUS
+    assert "ending in 2606" in connected.get("/connection").text
+    with opened(tmp_path / "ledgerly.sqlite") as database:
+        [stored] = database.execute("SELECT COUNT(*) FROM contexts").fetchone()
+    assert stored == 2  # the connected one and the latest
+
+
+def test_app_waits_longer_than_the_function_runs() -> None:
+    function = infra.function(infra.load(live.EXAMPLE), "TokensFunction")
+
+    assert vars(CLIENT_CONFIG)["read_timeout"] > function["Timeout"]

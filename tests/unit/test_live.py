@@ -3,12 +3,14 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from starlette.testclient import TestClient
 
+from demo.clock import Clock as DemoClock
 from demo.live import Event, Live, create_app
 
 ARRIVED_AT = 1_800_000_000.0
@@ -89,6 +91,10 @@ def _rfc3339(seconds: float) -> str:
         ({"status": "lost", "reason": "HTTP 500"}, "not tried again: HTTP 500"),
         ({"status": "superseded"}, "Replaced by a later code"),
         ({"status": "repudiated"}, "The app repudiated it"),
+        ({"status": "disconnecting"}, "Qonto is being told"),
+        ({"status": "disconnected", "is_revoked": True}, "and revoked at Qonto"),
+        ({"status": "disconnected", "is_revoked": False}, "by the app</p>"),
+        ({"status": "ended"}, "the user must connect again"),
     ],
 )
 def test_code_shows_the_status_of_its_grant(
@@ -111,20 +117,36 @@ def test_code_that_nobody_confirmed_expires(live: Live, clock: Clock) -> None:
     assert "died unused, which is a normal end" in page(live)
 
 
-@pytest.mark.parametrize("status", ["superseded", "repudiated"])
-def test_connected_grant_can_still_end(live: Live, grants: Grants, status: str) -> None:
+def test_refresh_shows_when_tokens_were_issued(live: Live, grants: Grants) -> None:
+    live.take_in(granted())
+    connected = {"status": "connected", "tokens": {"access_token": "a" * 94}}
+    for number in range(2):
+        grants.item = connected | {"issued_at": ARRIVED_AT + number, "refreshes": number}
+        asyncio.run(live.look())
+
+    assert "15 January, 08:00:01 UTC (refresh 1)" in page(live)
+
+
+@pytest.mark.parametrize(
+    "end", [["superseded"], ["repudiated"], ["ended"], ["disconnecting", "disconnected"]]
+)
+def test_connected_grant_can_still_end(live: Live, grants: Grants, end: list[str]) -> None:
     live.take_in(granted())
     grants.item = {"status": "connected", "tokens": {"access_token": "a" * 94}}
     asyncio.run(live.look())
 
-    grants.item = {"status": status}
-    asyncio.run(live.look())
+    for status in end:
+        grants.item = {"status": status}
+        asyncio.run(live.look())
 
-    assert f'<article class="event {status}"' in page(live)
+    assert f'<article class="event {end[-1]}"' in page(live)
     assert "access token" not in page(live)
 
 
-@pytest.mark.parametrize("status", ["failed", "lost", "superseded", "repudiated"])
+ENDS = ["failed", "lost", "superseded", "repudiated", "ended", "disconnected"]
+
+
+@pytest.mark.parametrize("status", ENDS)
 def test_ended_grant_is_not_read_again(live: Live, grants: Grants, status: str) -> None:
     live.take_in(granted())
     live.take_in(event("failed", {"error": "access_denied"}) + " ")
@@ -203,3 +225,20 @@ def test_late_watcher_sees_the_past_and_each_change(live: Live, grants: Grants) 
     live.take_in(granted())
 
     assert asyncio.run(watch()) == ["held", "exchanging", "connected"]
+
+
+def test_buttons_put_the_clock_forward(live: Live, tmp_path: Path) -> None:
+    url = "http://localhost:8003"
+    clock = DemoClock(tmp_path / "clock")
+    browser = TestClient(create_app(live, demo_clock=clock), url, headers={"origin": url})
+
+    assert " ahead" not in browser.get("/").text
+    for jump in ("An hour later", "91 days later", "An hour later", "unknown"):
+        shown = browser.post("/clock", data={"jump": jump})
+
+    assert clock.ahead == (91 * 24 + 2) * 3600
+    assert "<b>91 days and 2 hours</b> ahead" in shown.text
+
+
+def test_page_without_demo_clock_has_no_buttons(live: Live) -> None:
+    assert "<form" not in page(live)

@@ -1,0 +1,56 @@
+"""The demo's Invoke API, called by the example app's own client of the function `tokens`."""
+
+import logging
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from demo import lambda_api
+from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
+from tests.http_server import serving
+
+SESSION = boto3.Session("local", "local", region_name="eu-west-3")
+REFUSED, NEXT = "ory_at_refused", "ory_at_next"
+
+
+def function(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    if event["authorization_id"] == "unknown":
+        raise ValueError(event["authorization_id"])
+    assert event["refused"] == REFUSED
+    return {"status": "connected", "access_token": NEXT, "expires_at": 1}
+
+
+def tokens(port: int, name: str = "function") -> Tokens:
+    url = f"http://127.0.0.1:{port}"
+    return Tokens(SESSION.client("lambda", endpoint_url=url, config=CLIENT_CONFIG), name)
+
+
+def test_response_and_error_come_back_without_token_in_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serving(lambda_api.application("function", lambda: function)) as port:
+        assert tokens(port).access("known", REFUSED) == Access("connected", NEXT)
+        assert tokens(port).access("unknown") == Access("unavailable")
+        with pytest.raises(ClientError):
+            tokens(port, "another").access("known")
+
+    assert REFUSED not in caplog.text
+    assert NEXT not in f"{caplog.text}{Access('connected', NEXT)}"
+
+
+def test_failed_invocation_is_not_repeated() -> None:
+    """The user tries again: so they wait no longer than the function runs."""
+    requests = []
+
+    async def failing(scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        requests.append(scope["path"])
+        await send({"type": "http.response.start", "status": 503})
+        await send({"type": "http.response.body"})
+
+    with serving(failing) as port, pytest.raises(ClientError):
+        tokens(port).disconnect("known")
+
+    assert requests == ["/2015-03-31/functions/function/invocations"]
