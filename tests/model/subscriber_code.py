@@ -13,6 +13,7 @@ EVENT, CONFIRMATION, REPUDIATION = "event", "confirmation", "repudiation"
 LATE = "late repudiation"  # sent when the hour after the event is over
 RIGHT, OTHER_SESSION, OTHER = "right browser", "right browser, other session", "other browser"
 BROWSERS = {RIGHT, OTHER_SESSION, OTHER}
+DISCONNECTED = {Status.DISCONNECTING, Status.DISCONNECTED}
 AFTER_EXCHANGE = {"tokens": "connect", "refused": "fail", "lost": "lose", "not sent": "release"}
 
 
@@ -42,6 +43,14 @@ class Call(NamedTuple):
     about: Arrival
     owner: int = 0  # of the claim that the call makes or ends
     value: str = ""
+    tokens: int = 0
+
+
+class Refresh(NamedTuple):
+    """An unfinished refresh. Its claim is over when its owner sends no request any more."""
+
+    owner: int
+    is_over: bool = False
 
 
 class Grant(NamedTuple):
@@ -50,6 +59,8 @@ class Grant(NamedTuple):
     event: Arrival
     status: Status
     owner: int = 0
+    tokens: int = 0
+    refresh: Refresh | None = None
 
 
 class FailedError(Exception):
@@ -145,7 +156,7 @@ class Code:
         for grant in reversed(confirmed):
             if grant.status is Status.EXCHANGING:
                 yield from self._take_over(grant)
-            elif grant.status is Status.HELD and not (yield from self._later_is_connected(grant)):
+            elif grant.status is Status.HELD and not (yield from self._is_replaced(grant)):
                 yield from self._exchange(grant.event)
         if self._without == "repeated tell":
             return any(grant.status is Status.HELD for grant in confirmed)
@@ -163,10 +174,12 @@ class Code:
             del status
         return confirmed
 
-    def _later_is_connected(self, grant: Grant) -> Calls[bool]:
+    def _is_replaced(self, grant: Grant) -> Calls[bool]:
         found = yield Call("query", grant.event)
         later = (other for other in found if other.event > grant.event)
-        return any(other.status is Status.CONNECTED for other in later)
+        is_later = any(other.status is Status.CONNECTED for other in later)
+        is_disconnected = any(other.status in DISCONNECTED for other in found)
+        return is_later or (is_disconnected and self._without != "disconnection replaces")
 
     def _exchange(self, event: Arrival) -> Calls[None]:
         if (yield Call("expired?", event)):

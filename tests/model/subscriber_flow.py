@@ -100,6 +100,7 @@ class World(NamedTuple):
     connections: Rows[Connection] = ()
     contexts: Rows[Context] = ()
     exchanges: Rows[int] = ()
+    issued: tuple[tuple[str, int], ...] = ()  # for `tokens_flow.py`: of which event, how old
 
 
 class Process(NamedTuple):
@@ -108,6 +109,10 @@ class Process(NamedTuple):
     arrival: Arrival
     step: int
     owner: int = 0  # of its claim
+    # For `tokens_flow.py`: time passed while it waited (1) or was slow (2); it started when the app
+    # read that the connection is disconnected.
+    age: int = 0
+    starts_after: bool = False
 
 
 class State(NamedTuple):
@@ -122,6 +127,7 @@ class State(NamedTuple):
     owners: int = 0  # that were drawn
     refused: frozenset[str] = frozenset()  # keys with which another browser came back
     has_failed: bool = False  # a process ended by a fault
+    wrong: frozenset[StrEnum] = frozenset()  # for `tokens_flow.py`: problems of responses
 
 
 class Move(NamedTuple):
@@ -268,7 +274,7 @@ class Model:
                 if process.arrival.kind == OTHER and state.clock < HOUR_OVER:
                     state = state._replace(refused=state.refused | {process.arrival.key})
                 return state._replace(running=less(state.running, process))
-        following = Process(process.arrival, step, owner)
+        following = process._replace(step=step, owner=owner)
         return state._replace(running=plus(less(state.running, process), following))
 
     def _ended(self, state: State, process: Process) -> State:
@@ -306,7 +312,7 @@ class Model:
         match call.name:
             case "hold":
                 held = grants.get(event.event, Grant(event, Status.HELD))
-                return event.event not in grants, _put(world, "grants", event.event, held)
+                return event.event not in grants, put(world, "grants", event.event, held)
             case "read":
                 return grants[event.event], world
             case "query":
@@ -316,10 +322,10 @@ class Model:
                 return tuple(of_it), world
             case "lock":
                 locked_by = locks.get(event.code, event.event)
-                return locked_by == event.event, _put(world, "locks", event.code, locked_by)
+                return locked_by == event.event, put(world, "locks", event.code, locked_by)
             case "exchange":
                 times = dict(world.exchanges).get(event.code, 0) + 1
-                return "tokens", _put(world, "exchanges", event.code, times)
+                return "tokens", put(world, "exchanges", event.code, times)
             case "send":
                 message = Arrival(call.value, event.authorization, event.context)
                 return None, world._replace(queue=plus(world.queue, message))
@@ -337,7 +343,7 @@ class Model:
         if not (is_open and may):
             return False, world
         owner = {"claim": call.owner, "release": 0}.get(call.name, grant.owner)
-        return True, _put(world, "grants", grant.event.event, Grant(grant.event, status, owner))
+        return True, put(world, "grants", grant.event.event, Grant(grant.event, status, owner))
 
     def _is_without(self, part: str, call: Call) -> bool:
         return self.rules.without == f"{part} of {call.name}"
@@ -349,15 +355,12 @@ class Model:
             case "status":
                 return old and old.status, world
             case "confirm":
-                return not old, _put(world, "connections", key, old or Connection("pending"))
+                return not old, put(world, "connections", key, old or Connection("pending"))
             case "repudiate connection":
-                return True, _put(world, "connections", key, Connection(Status.REPUDIATED))
-        is_open = old and old.status != Status.REPUDIATED
-        is_later = call.value == Status.CONNECTED and old and old.event <= event
-        is_next = (old and old.status != Status.CONNECTED) or is_later
-        if not (is_open and is_next) and not self._is_without("condition", call):
+                return True, put(world, "connections", key, Connection(Status.REPUDIATED))
+        if not (old and _replaces(call, old)) and not self._is_without("condition", call):
             return False, world
-        return True, _put(world, "connections", key, Connection(call.value, event))
+        return True, put(world, "connections", key, Connection(call.value, event))
 
     def _apply_to_context(self, world: World, call: Call) -> tuple[Any, World]:
         context, authorization = call.about.context, call.about.authorization
@@ -374,9 +377,9 @@ class Model:
                 row = row._replace(repudiated=True)
             case _:
                 row = row._replace(confirmed=True)
-        return True, _put(world, "contexts", context, row)
+        return True, put(world, "contexts", context, row)
 
-    def problems(self, before: State, move: Move, after: State) -> Iterator[Problem]:
+    def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
         """Yield each problem with *move*, and with *after* if the model may end there."""
         old, new = before.world, after.world
         if move.call and new.exchanges != old.exchanges:
@@ -431,7 +434,7 @@ class Model:
         if not {it.key for it in connected} <= told:
             yield Problem.UNTOLD
         locks, exchanges = dict(world.locks), dict(world.exchanges)
-        for event, status, _ in grants:
+        for event, status, *_ in grants:
             is_alive = state.clock == FRESH and event.code not in exchanges
             is_own = locks.get(event.code, event.event) == event.event
             is_confirmed = statuses.get(event.key, Status.REPUDIATED) != Status.REPUDIATED
@@ -459,6 +462,22 @@ def _may(call: Call, grant: Grant) -> bool:
     return grant.status is Status.EXCHANGING and grant.owner == call.owner
 
 
-def _put(world: World, table: str, key: str, row: object) -> World:
+def _replaces(call: Call, old: Connection) -> bool:
+    """Tell whether the status that *call* tells replaces *old*."""
+    if old.status in {Status.REPUDIATED, Status.DISCONNECTED}:
+        return False
+    is_earlier = old.status not in {Status.CONNECTED, Status.ENDED}
+    match call.value:
+        case Status.CONNECTED:
+            is_same = old == (Status.CONNECTED, call.about.event)
+            return is_earlier or old.event < call.about.event or is_same
+        case Status.ENDED:
+            return is_earlier or old.event <= call.about.event
+        case Status.DISCONNECTED:
+            return True
+    return is_earlier
+
+
+def put(world: World, table: str, key: str, row: object) -> World:
     rows = dict(getattr(world, table)) | {key: row}
     return World(**(world._asdict() | {table: tuple(sorted(rows.items()))}))

@@ -1,0 +1,457 @@
+"""An exhaustive model of refreshes and disconnections, beside the subscriber that it extends.
+
+An authorization is connected. The app asks for tokens and ends the connection, the user withdraws
+the permission at Qonto, a repudiation or a later code comes, all in any order and at once:
+
+- Time passes in periods of a claim's life. It passes while processes wait for a claim. Any other
+  process that it passes is slow, and a message that has arrived is late (one fault). No process
+  sees it pass twice, because AWS kills it before.
+- Qonto takes a refresh token during its grace. It then treats a use as theft, and revokes all
+  tokens of the code.
+- An attempt of a write succeeds, or its response is lost (one fault), as in `subscriber_flow.py`.
+  AWS applies it in the same period or never. A function is killed at any call (one fault).
+- A request to Qonto is not sent, is refused for another reason, or its response is lost (one fault
+  each). **Assumption:** Qonto receives each request with a refresh token during the token's grace,
+  or never.
+- A message is delivered twice, or to a function that fails at once (one fault each).
+
+The code of the processes is in `tokens_code.py`. The model leaves out what `subscriber_flow.py`
+leaves out, connections without a refresh token, and revocations that Qonto refuses because of their
+scopes. Qonto refuses the exchange of a code after the revocation.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import count
+from typing import Any
+
+from subscriber.grants import CONNECTIONS, REFRESHING, Status
+from tests.model.exploration import Exploration, explore, less, plus
+from tests.model.subscriber_code import EVENT, Arrival, Call, Grant, Refresh
+from tests.model.subscriber_flow import (
+    UPDATES,
+    Connection,
+    Model,
+    Move,
+    Process,
+    State,
+    World,
+    put,
+)
+from tests.model.tokens_code import DISCONNECT, NEAR, REFUSED, TOKEN, UNFINISHED, TokensCode
+
+PERIOD = REFRESHING + 2  # seconds: then the first reminder of a claim arrives
+GRACE = -(-60 // PERIOD)  # in periods
+UNUSED, REVOKED = -1, 9  # instead of the number of periods since the first use
+REDELIVERY = "3"  # periods until a message comes again
+FIRST = Arrival(EVENT, "A", "X", "1", "1")
+OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
+AT_QONTO = {"refresh", "revoke"}
+REQUEST_FAULTS = {"no response", "not sent", "refused"}
+
+
+class Problem(StrEnum):
+    """A move that must not be possible, or a state in which no process runs."""
+
+    REUSED = "a refresh token is used after its grace, and its successor is or would be stored"
+    ENDED = "a connection is lost in spite of few faults"
+    PARALLEL = "two owners use a refresh token at once, and no claim is over"
+    OLD = "tokens are replaced by older ones, or not the newest are handed out"
+    DISCONNECTED = "after a disconnection, tokens are stored or handed out, or Qonto takes them"
+    REOPENED = "the app reads something else after a disconnection or a repudiation"
+    UNTOLD = "in the end, the app reads something else than is true"
+    ENDLESS = "in the end, a disconnection is not complete"
+    UNREVOKED = "in the end, Qonto takes tokens of a connection that was disconnected"
+    STUCK = "a caller alone, without a fault, gets neither a token that Qonto takes nor the truth"
+
+
+@dataclass(frozen=True)
+class TokensModel(Model):
+    """The moves of *messages* and of callers, the *browsers*."""
+
+    tokens: int = NEAR  # that are stored at first
+    only_requests: bool = False  # fail: nothing is killed or late, and AWS responds
+    few: int = 2  # with so many faults, no connection is lost
+    grace: int = GRACE
+    reminders: tuple[str, ...] = ("1", "2")
+
+    def __str__(self) -> str:
+        """Name the model, for a test."""
+        arrivals = ", ".join(it.kind for it in (*self.messages, *self.browsers))
+        tokens = "near their end" if self.tokens == NEAR else "new"
+        faults = "failed requests" if self.only_requests else "faults"
+        return f"{arrivals}; {tokens}; {self.faults} {faults}"
+
+    @cached_property
+    def code(self) -> TokensCode:
+        """The code that the processes run."""
+        return TokensCode(self.rules.without)
+
+    @property
+    def initial(self) -> State:
+        """The state with a connection."""
+        grant = Grant(FIRST, Status.CONNECTED, tokens=self.tokens)
+        world = World(
+            tuple(sorted(self.messages)),
+            grants=(("1", grant),),
+            connections=((FIRST.key, Connection(Status.CONNECTED, "1")),),
+            issued=(*(("1", REVOKED),) * (self.tokens - 1), ("1", UNUSED)),
+        )
+        return State(0, world, (), tuple(sorted(self.browsers)), (), self.faults)
+
+    def explore(self, sought: Collection[StrEnum] = frozenset(Problem)) -> Exploration[State, Move]:
+        """Visit all states, or stop at the first *sought* problem."""
+        return explore(self.initial, self.moves, self.problems, sought)
+
+    # -------------------------------------------------------------------- moves
+
+    def moves(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Yield each move that is possible in *state*, and the state after it."""
+        for move, after in (*super().moves(state), *self._passing(state)):
+            is_excluded = after.faults < state.faults and move.name not in REQUEST_FAULTS
+            if not (self.only_requests and is_excluded):
+                yield move, after
+
+    def _passing(self, state: State) -> Iterator[tuple[Move, State]]:
+        if any(it.age for it in state.running):
+            return
+        world, name, age, faults = state.world, "time passes", 1, state.faults
+        is_claimed = any(it.refresh and not it.refresh.is_over for _, it in world.grants)
+        waiting = {"waited?"} if is_claimed else set()
+        is_waiting = {self.code.calls[it.step].name for it in state.running} <= waiting
+        if not is_waiting or any(it.kind == UNFINISHED for it in self._deliverable(state)):
+            name, age, faults = "time passes a process or a message", 2, faults - 1
+        if faults < 0:
+            return
+        world = world._replace(
+            queue=tuple(sorted(map(_nearer, world.queue))),
+            grants=tuple((key, _with_claim_over(it)) for key, it in world.grants),
+            issued=tuple((event, self._older(use)) for event, use in world.issued),
+        )
+        running = tuple(sorted(it._replace(age=age) for it in state.running))
+        late = tuple(it for it in state.late if it.name in AT_QONTO)
+        after = state._replace(running=running, late=late, faults=faults)
+        yield Move(name), self._written(after, world)
+
+    def _older(self, use: int) -> int:
+        return use if use in {UNUSED, REVOKED} else min(use + 1, self.grace)
+
+    def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
+        yield from super()._arrivals(state)
+        for message in self._deliverable(state) if state.faults else ():
+            if message.kind == UNFINISHED:
+                world = state.world._replace(queue=less(state.world.queue, message))
+                after = state._replace(world=world, faults=state.faults - 1)
+                yield Move("is delivered, and fails", message), _redelivered(after, message)
+
+    def _deliverable(self, state: State) -> list[Arrival]:
+        # A process that waited while time passed has ended before the messages that it sent come.
+        due = "" if any(it.age == 1 for it in state.running) else "0"
+        found = super()._deliverable(state)
+        return [it for it in found if it.kind != UNFINISHED or it.event == due]
+
+    def _started(self, state: State, arrival: Arrival) -> State:
+        process = Process(arrival, self.code.start(arrival))
+        if arrival.kind in {TOKEN, REFUSED}:
+            process = process._replace(starts_after=_told(state.world) == Status.DISCONNECTED)
+        name = ""
+        while name != "connection":  # the first reads are a part of the arrival
+            call = self.code.calls[process.step]
+            name = call.name
+            if name not in {"access token", "connection", "withdraw"}:
+                break
+            result, world = self.apply(state.world, call)
+            state = state._replace(world=world)
+            process = process._replace(step=self.code.next(process.step, result))
+        return self._going_on(state, process)
+
+    def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
+        if call.name == "lives?":
+            results: tuple[object, ...] = False, True
+        elif call.name == "waited?":  # never, if the claim is over: the next attempt has it
+            refresh = dict(state.world.grants)[call.about.event].refresh
+            results = (False, True) if refresh and not refresh.is_over else (False,)
+        elif call.name == "remind" and process.arrival.kind == UNFINISHED:
+            results = (None,)  # the message that is handled comes again
+        elif call.name == "refresh" and _is_too_late(state.world, process, call):
+            results = ("too late",)
+        elif call.name in AT_QONTO:
+            yield from self._request(state, process, call)
+            return
+        else:
+            yield from super()._attempt(state, process, call)
+            return
+        for result in results:
+            yield str(result), self._next(state, process, result)
+
+    def _request(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
+        result, world = self.apply(state.world, call)
+        yield str(result), self._next(self._written(state, world), process, result)
+        if not state.faults:
+            return
+        unsent = state._replace(faults=state.faults - 1)
+        sent = self._written(unsent._replace(late=plus(unsent.late, call)), state.world)
+        yield "killed", self._ended(sent, process)
+        yield "no response", self._next(sent, process, "lost")
+        yield "not sent", self._next(unsent, process, "not sent")
+        yield "refused", self._next(unsent, process, "refused")
+
+    def _next(self, state: State, process: Process, result: object) -> State:
+        state = state._replace(running=less(state.running, process))
+        step = self.code.next(process.step, result)
+        return self._going_on(state, process._replace(step=step))
+
+    def _going_on(self, state: State, process: Process) -> State:
+        """Return *state* with *process* at a call that others can come before, or after its end."""
+        while (call := self.code.calls[process.step]).name in {"owner", "expired?", "respond"}:
+            result: object = None  # of "expired?" and "respond"
+            if call.name == "owner":
+                owner = 1 if self.rules.without == "owner" else _free_owner(state)
+                process, result = process._replace(owner=owner), owner
+            elif call.name == "respond":
+                wrong = set(self._problems_of_response(state.world, process, call))
+                state = state._replace(wrong=state.wrong | wrong)
+            process = process._replace(step=self.code.next(process.step, result))
+        state = state._replace(running=plus(state.running, process))
+        if call.name == "failed":
+            return self._ended(state, process)
+        if call.name == "done":
+            return state._replace(running=less(state.running, process))
+        return state
+
+    def _ended(self, state: State, process: Process) -> State:
+        state = state._replace(running=less(state.running, process))
+        is_message = process.arrival in {*self.messages} or process.arrival.kind == UNFINISHED
+        return _redelivered(state, process.arrival) if is_message else state
+
+    def _is_over(self, write: Call, world: World) -> bool:
+        if write.name == "refresh":
+            return world.issued[write.tokens - 1][1] in {REVOKED, self.grace}
+        if write.name in UPDATES:
+            return super()._is_over(write, world)
+        grant = dict(world.grants).get(write.about.event)
+        if grant and write.name == "claim refresh" and grant.tokens == write.tokens:
+            return False
+        return self.apply(world, write)[1] == world
+
+    # -------------------------------------------------------------------- calls
+
+    def _apply(self, world: World, call: Call) -> tuple[Any, World]:
+        match call.name:
+            case "access token":
+                return max(it.tokens for _, it in world.grants), world
+            case "connection":
+                return _connection(world), world
+            case "remind":
+                sent = (Arrival(UNFINISHED, "A", "X", wait) for wait in self.reminders)
+                return None, world._replace(queue=tuple(sorted((*world.queue, *sent))))
+            case "withdraw":
+                return None, _revoked(world)
+            case "revoke" if world.issued[call.tokens - 1][1] != UNUSED:
+                return "unauthorized", world
+            case "revoke":
+                return "revoked", _revoked(world)
+            case "refresh":
+                return self._apply_refresh(world, call)
+            case "exchange" if not _takes_any(world):
+                return "refused", world
+            case "exchange":
+                result, world = super()._apply(world, call)
+                issued = *world.issued, (call.about.event, UNUSED)
+                return result, world._replace(issued=issued)
+        return super()._apply(world, call)
+
+    def _apply_refresh(self, world: World, call: Call) -> tuple[Any, World]:
+        event, use = world.issued[call.tokens - 1]
+        if use == REVOKED:
+            return "invalid_grant", world
+        issued = list(world.issued)
+        if use == self.grace:
+            issued = [(other, REVOKED if other == event else it) for other, it in issued]
+            return "invalid_grant", world._replace(issued=tuple(issued))
+        issued[call.tokens - 1] = event, max(use, 0)
+        return len(issued) + 1, world._replace(issued=(*issued, (event, UNUSED)))
+
+    def _apply_to_grant(self, world: World, call: Call, grant: Grant) -> tuple[bool, World]:
+        refresh, is_owner = grant.refresh, _owner(grant) == call.owner
+        after = grant._replace(refresh=None)
+        match call.name:
+            case "claim refresh":
+                is_free = refresh is None or refresh.is_over
+                is_as_read = call.value == str(_owner(grant))
+                may = is_free and (is_as_read or self._is_without("comparison", call))
+                may = may and grant.tokens == call.tokens
+                after = grant._replace(refresh=Refresh(call.owner))
+            case "renew":
+                may = is_owner
+                after = after._replace(tokens=call.tokens)
+            case "release refresh":
+                may = is_owner
+                after = after._replace(refresh=None if call.value else Refresh(0, is_over=True))
+            case "end":
+                may = grant.status is Status.CONNECTED and grant.tokens == call.tokens
+                may = may and (is_owner or not call.owner)
+                after = Grant(grant.event, Status.ENDED)
+            case "disconnect others":
+                may = grant.status not in {*OPEN, Status.DISCONNECTED, Status.REPUDIATED}
+                after = Grant(grant.event, Status.DISCONNECTED)
+            case "disconnect connected":
+                may = grant.status is Status.CONNECTED
+                after = grant._replace(status=Status.DISCONNECTING)
+            case "set disconnected":
+                may = grant.status is Status.DISCONNECTING
+                after = Grant(grant.event, Status.DISCONNECTED)
+            case _:
+                return self._apply_to_new_grant(world, call, grant)
+        if not may and not self._is_without("condition", call):
+            return False, world
+        return True, put(world, "grants", grant.event.event, after)
+
+    def _apply_to_new_grant(self, world: World, call: Call, grant: Grant) -> tuple[bool, World]:
+        is_written, world = super()._apply_to_grant(world, call, grant)
+        if is_written and call.name == "connect":
+            name = grant.event.event
+            own = [tokens for tokens, it in enumerate(world.issued, 1) if it[0] == name]
+            connected = dict(world.grants)[name]._replace(tokens=own[-1])
+            world = put(world, "grants", name, connected)
+        return is_written, world
+
+    # ----------------------------------------------------------------- problems
+
+    def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
+        """Yield each problem with *move*, and with *after* if no process runs."""
+        yield from after.wrong
+        if move.call and move.call.name == "refresh" and move.name == "invalid_grant":
+            yield from self._problems_of_use(before, move.call)
+        if before.world != after.world:
+            yield from _problems_of_tables(before.world, after.world)
+        calls = [self.code.calls[it.step] for it in after.running if it.age < 2]  # 2: outlived
+        sent = [it.tokens for it in calls if it.name == "refresh"]
+        if len(sent) != len(set(sent)):
+            yield Problem.PARALLEL
+        if not after.running:
+            yield from self._problems_at_rest(after)
+
+    def _problems_of_use(self, before: State, call: Call) -> Iterator[Problem]:
+        event, use = before.world.issued[call.tokens - 1]
+        grant = dict(before.world.grants)[event]
+        if use == REVOKED or grant.status is not Status.CONNECTED:
+            return
+        calls = [self.code.calls[it.step] for it in before.running]
+        would_be_stored = any(it.name == "renew" and it.owner == _owner(grant) for it in calls)
+        if grant.tokens != call.tokens or would_be_stored:
+            yield Problem.REUSED
+
+    def _problems_of_response(
+        self, world: World, process: Process, call: Call
+    ) -> Iterator[Problem]:
+        is_request = process.arrival.kind == DISCONNECT
+        if call.value == Status.CONNECTED:
+            if all(it.tokens != call.tokens for _, it in world.grants):
+                yield Problem.OLD
+            if process.starts_after or is_request:
+                yield Problem.DISCONNECTED
+        is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
+        if call.value == Status.DISCONNECTED and is_request and is_kept:
+            yield Problem.DISCONNECTED
+
+    def _problems_at_rest(self, state: State) -> Iterator[Problem]:
+        world = state.world
+        yield from self._problems_of_caller(world)
+        if world.queue:
+            return
+        connection, told = _connection(world), _told(world)
+        if connection is None:
+            return
+        if connection.status is Status.DISCONNECTING:
+            yield Problem.ENDLESS
+        elif told not in {connection.status, Status.REPUDIATED}:
+            yield Problem.UNTOLD
+        if connection.status is Status.DISCONNECTED and _keeps_any(world):
+            yield Problem.UNREVOKED
+
+    def _problems_of_caller(self, world: World) -> Iterator[Problem]:
+        """Yield the problems of a caller that is alone, and has no fault."""
+        if any(it.refresh and not it.refresh.is_over for _, it in world.grants):
+            return  # "unavailable", for a period
+        takes_any, step = _takes_any(world), self.code.start(Arrival(REFUSED, "A", "X"))
+        while (call := self.code.calls[step]).name not in {"respond", "done"}:
+            result: Any = {"waited?": True, "lives?": False, "owner": 99}.get(call.name)
+            if result is None:
+                result, world = self.apply(world, call)
+            step = self.code.next(step, result)
+        connection = _connection(world)
+        is_true = call.value == (connection.status if connection else "not-connected")
+        if not is_true or (call.tokens and world.issued[call.tokens - 1][1] != UNUSED):
+            yield Problem.STUCK
+        if call.value == Status.ENDED and takes_any and self.faults <= self.few:
+            yield Problem.ENDED
+
+
+def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
+    before = dict(old.grants)
+    for name, grant in new.grants:
+        was = before.get(name, grant)
+        if 0 < grant.tokens < was.tokens:
+            yield Problem.OLD
+        if grant.tokens and grant.status not in OPEN:
+            yield Problem.DISCONNECTED
+    is_final = _told(old) in {Status.DISCONNECTED, Status.REPUDIATED}
+    if is_final and _told(new) not in {_told(old), Status.REPUDIATED}:
+        yield Problem.REOPENED
+
+
+def _is_too_late(world: World, process: Process, call: Call) -> bool:
+    """Tell whether the claim of *process* is over: then it does not send its request."""
+    refresh = dict(world.grants)[call.about.event].refresh
+    return refresh is not None and (refresh.is_over or refresh.owner != process.owner)
+
+
+def _owner(grant: Grant) -> int | None:
+    return grant.refresh.owner if grant.refresh else None
+
+
+def _free_owner(state: State) -> int:
+    used = {process.owner for process in state.running} | {call.owner for call in state.late}
+    used |= {_owner(grant) or 0 for _, grant in state.world.grants}
+    return next(owner for owner in count(1) if owner not in used)
+
+
+def _connection(world: World) -> Grant | None:
+    found = [it for _, it in world.grants if it.status in CONNECTIONS]
+    return max(found, key=lambda it: (it.tokens != 0, it.event), default=None)
+
+
+def _told(world: World) -> str:
+    return dict(world.connections)[FIRST.key].status
+
+
+def _takes_any(world: World) -> bool:
+    return any(use != REVOKED for _, use in world.issued)
+
+
+def _keeps_any(world: World) -> bool:
+    """Tell whether Qonto takes tokens, and no repudiation has dropped them."""
+    return _takes_any(world) and all(it.status != Status.REPUDIATED for _, it in world.grants)
+
+
+def _revoked(world: World) -> World:
+    return world._replace(issued=tuple((event, REVOKED) for event, _ in world.issued))
+
+
+def _with_claim_over(grant: Grant) -> Grant:
+    return grant._replace(refresh=grant.refresh and grant.refresh._replace(is_over=True))
+
+
+def _nearer(message: Arrival) -> Arrival:
+    if message.kind != UNFINISHED:
+        return message
+    return message._replace(event=str(max(0, int(message.event) - 1)))
+
+
+def _redelivered(state: State, message: Arrival) -> State:
+    if message.kind == UNFINISHED:
+        message = message._replace(event=REDELIVERY)
+    return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
