@@ -1,7 +1,8 @@
 """Writes the tables of docs/fault-matrix.md, which show the outcomes of a run.
 
-To update them: `PYTHONPATH=functions .venv/bin/python -m tests.integration.faults_page`, with
-`connector` or `subscriber` as its argument to update only those.
+To update them: `PYTHONPATH=functions:examples/subscriber .venv/bin/python -m
+tests.integration.faults_page`, with `connector` or `subscriber` as its argument to update only
+those.
 """
 
 import re
@@ -9,11 +10,19 @@ import sys
 from contextlib import ExitStack
 
 from demo.local_aws import LocalAws, ministack
+from tests.integration import tokens_outcomes
 from tests.integration.connector import PARAMETERS, ROOT
 from tests.integration.faults import microburst
 from tests.integration.kills import KILLS, drip_table, kill_harness, kill_table, killed, timed_out
 from tests.integration.outcomes import Call, outcomes, pair_tables, pairs, single_tables, singles
-from tests.integration.subscriber_outcomes import cases, subscriber_outcomes, tables
+from tests.integration.subscriber_outcomes import (
+    CALLS,
+    COLUMNS,
+    cases,
+    cells,
+    subscriber_outcomes,
+    tables,
+)
 from tests.packages import FOLDERS, packed
 
 _PAGE = ROOT / "docs" / "fault-matrix.md"
@@ -48,9 +57,15 @@ def _write_connector(aws: LocalAws, url: str) -> None:
 
 
 def _write_subscriber(aws: LocalAws, url: str) -> None:
-    with subscriber_outcomes(aws, url, aws.deploy(PARAMETERS).topic_arn) as running:
-        chosen = list(cases())
-        _write("subscriber", tables(zip(chosen, running.of(chosen), strict=True)))
+    topic_arn = aws.deploy(PARAMETERS).topic_arn
+    with subscriber_outcomes(aws, url, topic_arn) as running:
+        chosen = list(cases(CALLS))
+        rows = map(cells, running.of(chosen))
+        _write("subscriber", tables(COLUMNS, zip(chosen, rows, strict=True)))
+    with tokens_outcomes.tokens_outcomes(aws, url, topic_arn) as running_tokens:
+        of_tokens = list(cases(tokens_outcomes.CALLS))
+        rows = map(tokens_outcomes.cells, running_tokens.of(of_tokens))
+        _write("tokens", tables(tokens_outcomes.COLUMNS, zip(of_tokens, rows, strict=True)))
 
 
 _WRITERS = {"connector": _write_connector, "subscriber": _write_subscriber}

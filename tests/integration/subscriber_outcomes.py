@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from demo import event_source
-from demo.gateway import LambdaContext
+from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
 from tests.integration.kills import APPLIED, BEFORE
@@ -39,6 +39,7 @@ from tests.integration.subscription import (
     granted,
     load,
 )
+from tests.lambda_runtime import FunctionError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
@@ -51,7 +52,7 @@ _FORKSERVER.set_forkserver_preload(["tests.integration.subscription"])
 
 
 class CountingQonto(MockQonto):
-    """Mock Qonto that counts how often its token endpoint received each code."""
+    """Mock Qonto that counts how often its token endpoint received each code or refresh token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +63,8 @@ class CountingQonto(MockQonto):
             await super()._app(scope, receive, send)
             return
         body = await Request(scope, receive).body()
-        self.received.update(parse_qs(body.decode())["code"])
+        form = parse_qs(body.decode())
+        self.received.update(form.get("code") or form["refresh_token"])
 
         async def receive_body() -> Message:
             return {"type": "http.request", "body": body}
@@ -71,11 +73,19 @@ class CountingQonto(MockQonto):
 
 
 class Function:
-    """A process that runs the real handler behind *proxy*, and that can be killed at any time."""
+    """A process that runs a real handler behind *proxy*, and that can be killed at any time.
 
-    def __init__(self, environment: dict[str, str], proxy: FaultProxy) -> None:
+    *load_handler* loads it: `load` or `load_tokens`.
+    """
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        proxy: FaultProxy,
+        load_handler: Callable[[dict[str, str]], Handler] = load,
+    ) -> None:
         self.proxy = proxy
-        self._environment = environment | proxy.endpoints
+        self._arguments = load_handler, environment | proxy.endpoints
         self._start()
 
     def __enter__(self) -> Self:
@@ -96,7 +106,7 @@ class Function:
     def _start(self) -> None:
         self._connection, child = _FORKSERVER.Pipe()
         self._process = _FORKSERVER.Process(
-            target=_serve, args=(child, self._environment), daemon=True
+            target=_serve, args=(child, *self._arguments), daemon=True
         )
         self._process.start()
         child.close()  # so that the end of the process ends the connection
@@ -106,26 +116,43 @@ class Function:
         self._process.kill()
 
     def __call__(self, event: dict[str, Any], _context: object = None) -> dict[str, Any]:
-        """Handle *event*; a process that is killed leaves all messages, and a new one follows."""
+        """Handle *event*; a process that is killed leaves all messages, and a new one follows.
+
+        Raises:
+            FunctionError: the handler raised, or the process was killed without a message.
+
+        """
         self._connection.send(event)
         try:
-            result: dict[str, Any] = self._connection.recv()
+            result: dict[str, Any] = json.loads(self._connection.recv())
         except (EOFError, ConnectionError):
             self.restart()
+            if "Records" not in event:
+                raise FunctionError("Runtime.ExitError", "killed") from None
             messages = [record["messageId"] for record in event["Records"]]
             return {"batchItemFailures": [{"itemIdentifier": each} for each in messages]}
+        if "errorType" in result:
+            raise FunctionError(result["errorType"], result["errorMessage"])
         return result
 
 
-def _serve(connection: Connection, environment: dict[str, str]) -> None:
+def _serve(
+    connection: Connection,
+    load_handler: Callable[[dict[str, str]], Handler],
+    environment: dict[str, str],
+) -> None:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the log, for as long as it runs
-    handler = load(environment)
+    handler = load_handler(environment)
     while True:
         try:
             event = connection.recv()
         except EOFError:  # the test has ended
             return
-        connection.send(handler(event, LambdaContext("subscriber")))
+        try:
+            result = handler(event, LambdaContext("subscriber"))
+        except Exception as error:  # noqa: BLE001 - Lambda's response to any
+            result = {"errorType": type(error).__name__, "errorMessage": str(error)}
+        connection.send(json.dumps(result))  # as Lambda does
 
 
 @dataclass(frozen=True)
@@ -178,7 +205,7 @@ REPUDIATED_FIRST = Scenario(
 )
 
 
-class Call(NamedTuple):
+class Call[S](NamedTuple):
     """A call of the subscriber.
 
     Attributes:
@@ -190,7 +217,7 @@ class Call(NamedTuple):
     """
 
     name: str
-    scenario: Scenario
+    scenario: S
     nth: int = 1
     may_lose: bool = False
 
@@ -240,17 +267,17 @@ CALLS = (
 )
 
 
-class Case(NamedTuple):
+class Case[S](NamedTuple):
     """A fault of the first or of every attempt of a call, or a kill before or after it."""
 
-    call: Call
+    call: Call[S]
     attempts: str
     fault: str
 
 
-def cases() -> Iterator[Case]:
-    """Yield each fault at each call, and each kill."""
-    for call in CALLS:
+def cases[S](calls: Iterable[Call[S]]) -> Iterator[Case[S]]:
+    """Yield each fault at each of *calls*, and each kill."""
+    for call in calls:
         if call is not EXCHANGE:
             yield from (Case(call, FIRST, fault) for fault in FAULTS)
             yield from (Case(call, EVERY, fault) for fault in FAULTS)
@@ -287,34 +314,62 @@ class Lane(NamedTuple):
     qonto: CountingQonto
 
 
-class SubscriberOutcomes:
+class Outcomes[L, C, O]:
     """Runs cases, several at a time, because they mostly wait for timeouts."""
 
-    def __init__(self, example: ExampleSubscriber, lanes: Sequence[Lane]) -> None:
-        """Use the tables of *example*, and run as many cases at a time as there are *lanes*."""
-        self._example = example
-        self._number = len(lanes)
-        self._idle: SimpleQueue[Lane] = SimpleQueue()
+    def __init__(self, lanes: Sequence[L], outcome: Callable[[L, C], O]) -> None:
+        """Run as many cases at a time as there are *lanes*; *outcome* runs one."""
+        self._number, self._outcome = len(lanes), outcome
+        self._idle: SimpleQueue[L] = SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
 
-    def of(self, chosen: Sequence[Case]) -> list[Outcome]:
+    def of(self, chosen: Sequence[C]) -> list[O]:
         """Run the cases and return their outcomes in the same order."""
         with ThreadPoolExecutor(self._number) as threads:
             return list(threads.map(self._run, chosen))
 
-    def _run(self, case: Case) -> Outcome:
+    def _run(self, case: C) -> O:
         lane = self._idle.get()
         try:
-            return _Run(self._example, lane, case).outcome()
+            return self._outcome(lane, case)
         finally:
             self._idle.put(lane)
+
+
+def with_fault[R](
+    case: Case[Any], proxy: FaultProxy, function: Function, send: Callable[[], R]
+) -> R:
+    """Return what *send* returns if the fault of *case* happens meanwhile, or kills *function*."""
+    call, attempts, fault = case
+    proxy.clear()  # of what happened since: a fault reports itself after the response
+    try:
+        if attempts == KILL:
+            held = Fault.HANGING if fault == BEFORE else Fault.HELD
+            proxy.inject(call.operation, held, after=call.nth - 1, times=1)
+            return killed(function, lambda: proxy.wait_for(call.operation), send)
+        times = 1 if attempts == FIRST else _ATTEMPTS
+        proxy.inject(call.operation, Fault(fault), after=call.nth - 1, times=times)
+        result = send()
+        assert proxy.attempts(call.operation), case  # else it tests nothing
+        return result
+    finally:
+        proxy.clear()
+
+
+def killed[R](function: Function, wait: Callable[[], object], send: Callable[[], R]) -> R:
+    """Return what *send* returns if *function* is killed when *wait* returns."""
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(send)
+        wait()
+        function.kill()
+        return result.result()
 
 
 class _Run:
     """One case, with an authorization of its own."""
 
-    def __init__(self, example: ExampleSubscriber, lane: Lane, case: Case) -> None:
+    def __init__(self, example: ExampleSubscriber, lane: Lane, case: Case[Scenario]) -> None:
         self._example, self._case = example, case
         self._function, self._qonto = lane
         self._scenario = case.call.scenario
@@ -359,37 +414,20 @@ class _Run:
         return self._handle(name)
 
     def _handle_with_fault(self) -> bool:
-        call, attempts, fault = self._case
-        proxy = self._function.proxy
+        def handle() -> bool:
+            return self._handle(self._scenario.at)
+
         self._qonto.instead = self._scenario.instead
         try:
-            if attempts == KILL:
-                return self._handle_and_kill()
-            times = 1 if attempts == FIRST else _ATTEMPTS
-            proxy.inject(call.operation, Fault(fault), after=call.nth - 1, times=times)
-            handled = self._handle(self._scenario.at)
-            assert proxy.attempts(call.operation), self._case  # else it tests nothing
-            return handled
+            if self._case.call is not EXCHANGE:
+                return with_fault(self._case, self._function.proxy, self._function, handle)
+            self._qonto.breaks = "before" if self._case.fault == BEFORE else "after"
+            return killed(self._function, self._wait_for_exchange, handle)
         finally:
             self._qonto.reset()
-            proxy.clear()
 
-    def _handle_and_kill(self) -> bool:
-        call, _, moment = self._case
-        proxy = self._function.proxy
-        if call is EXCHANGE:
-            self._qonto.breaks = "before" if moment == BEFORE else "after"
-        else:
-            fault = Fault.HANGING if moment == BEFORE else Fault.HELD
-            proxy.inject(call.operation, fault, after=call.nth - 1, times=1)
-        with ThreadPoolExecutor(1) as thread:
-            handled = thread.submit(self._handle, self._scenario.at)
-            if call is EXCHANGE:
-                assert self._qonto.reached.wait(30)
-            else:
-                proxy.wait_for(call.operation)
-            self._function.kill()
-            return handled.result()
+    def _wait_for_exchange(self) -> None:
+        assert self._qonto.reached.wait(30)
 
     def _found(self) -> tuple[tuple[int, ...], tuple[str, ...], tuple[bool, ...], str | None]:
         exchanges = tuple(self._qonto.received[event["data"]["code"]] for event in self._events)
@@ -416,20 +454,17 @@ def lambda_event(body: str) -> dict[str, Any]:
     return event_source.lambda_event([message], "")
 
 
-def tables(found: Iterable[tuple[Case, Outcome]]) -> str:
-    """Return one Markdown table per call, with a row for all faults of the same outcome."""
+def tables(columns: str, found: Iterable[tuple[Case[Any], str]]) -> str:
+    """Return one Markdown table per call, with a row for all faults with the same cells."""
     alike: defaultdict[str, defaultdict[str, dict[str, list[str]]]]
     alike = defaultdict(lambda: defaultdict(dict))
-    for (call, attempts, fault), outcome in found:
-        faults = alike[call.name][cells(outcome)]
+    for (call, attempts, fault), row in found:
+        faults = alike[call.name][row]
         faults.setdefault(attempts, []).append(fault)
     lines = []
     for name, rows in alike.items():
-        lines += [f"### {name}", ""]
-        lines += [
-            "| What fails | Comes again | Exchanges | Grant | The app reads |",
-            "|---" * 5 + "|",
-        ]
+        lines += [f"### {name}", "", f"| What fails | {columns} |"]
+        lines.append("|---" * (columns.count("|") + 2) + "|")
         for row, faults in rows.items():
             texts = (f"{attempts}: {'; '.join(each)}" for attempts, each in faults.items())
             lines.append(f"| {'<br>'.join(texts)} | {row} |")
@@ -449,6 +484,9 @@ def documented(text: str) -> dict[tuple[str, str, str], str]:
     return found
 
 
+COLUMNS = "Comes again | Exchanges | Grant | The app reads"
+
+
 def cells(outcome: Outcome) -> str:
     """Return the cells of *outcome* in a table."""
     comes_again = "yes" if outcome.comes_again else "no"
@@ -459,7 +497,7 @@ def cells(outcome: Outcome) -> str:
 @contextmanager
 def subscriber_outcomes(
     aws: LocalAws, microburst: str, topic_arn: str, lanes: int = LANES
-) -> Iterator[SubscriberOutcomes]:
+) -> Iterator[Outcomes[Lane, Case[Scenario], Outcome]]:
     """Run processes and proxies inside the block, and yield a runner with a stack of its own."""
     with ExitStack() as block:
         proxies = block.enter_context(fault_proxies(aws, microburst, lanes, retry_after=False))
@@ -469,4 +507,7 @@ def subscriber_outcomes(
             block.enter_context(Function(example.environment | mock.environment, proxy))
             for proxy, mock in zip(proxies, mocks, strict=True)
         ]
-        yield SubscriberOutcomes(example, list(map(Lane, functions, mocks)))
+        yield Outcomes(
+            list(map(Lane, functions, mocks)),
+            lambda lane, case: _Run(example, lane, case).outcome(),
+        )

@@ -1,7 +1,7 @@
 """Faults and kills of the example subscriber: it sends no code twice, and nothing is stuck."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,10 +14,12 @@ from boto3.dynamodb.conditions import Attr
 from demo import event_source
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack
+from tests.integration import tokens_outcomes
 from tests.integration.faults import ANY, Fault, FaultProxy, fault_proxies
 from tests.integration.faults_page import section
 from tests.integration.kills import APPLIED, BEFORE
 from tests.integration.subscriber_outcomes import (
+    CALLS,
     CLAIM,
     CONNECT,
     EVERY,
@@ -28,11 +30,13 @@ from tests.integration.subscriber_outcomes import (
     LOCK,
     RELEASE,
     SECRET,
+    Call,
     Case,
     CountingQonto,
     Function,
     Outcome,
-    SubscriberOutcomes,
+    Outcomes,
+    Scenario,
     cases,
     cells,
     documented,
@@ -62,18 +66,47 @@ SAMPLE = [
     Case(CONNECT, KILL, BEFORE),
 ]
 
+TOKENS_SAMPLE = [
+    Case(tokens_outcomes.CLAIM, FIRST, Fault.LOST),
+    Case(tokens_outcomes.SEND, FIRST, Fault.LOST),
+    Case(tokens_outcomes.RENEW, FIRST, Fault.LOST),
+    Case(tokens_outcomes.DELETE, EVERY, Fault.DENIED),
+]
+
 # ------------------------------------------------------------------- single faults
 
 
+def assert_outcomes[C: Case[Any], O](
+    name: str,
+    running: Outcomes[Any, C, O],
+    chosen: list[C],
+    assert_rules: Callable[[C, O], None],
+    cells: Callable[[O], str],
+) -> None:
+    """Assert that the outcomes of *chosen* hold the rules, and are in the section *name*."""
+    page = documented(section(name))
+    for _ in range(2):  # again for those that differ: a busy machine causes timeouts
+        found = running.of(chosen)
+        for case, outcome in zip(chosen, found, strict=True):
+            assert_rules(case, outcome)
+        chosen = [
+            case
+            for case, outcome in zip(chosen, found, strict=True)
+            if cells(outcome) != page[case.call.name, case.attempts, case.fault]
+        ]
+
+    assert chosen == []
+
+
 @pytest.fixture(scope="module")
-def running(aws: LocalAws, stack: Stack, microburst: str) -> Iterator[SubscriberOutcomes]:
+def running(aws: LocalAws, stack: Stack, microburst: str) -> Iterator[Outcomes[Any, Any, Any]]:
     """A runner of cases."""
     lanes = LANES if SLOW else 3
     with subscriber_outcomes(aws, microburst, stack.topic_arn, lanes) as found:
         yield found
 
 
-def assert_nothing_is_stuck(case: Case, outcome: Outcome) -> None:
+def assert_nothing_is_stuck(case: Case[Scenario], outcome: Outcome) -> None:
     """Assert the rules that hold for each fault."""
     assert max(outcome.exchanges) <= 1, case
     assert not outcome.left, case
@@ -86,23 +119,62 @@ def assert_nothing_is_stuck(case: Case, outcome: Outcome) -> None:
         assert outcome.exchanges[-1] == 1, case
 
 
-def test_fault_at_any_call_sends_code_once(running: SubscriberOutcomes) -> None:
+def test_fault_at_any_call_sends_code_once(running: Outcomes[Any, Any, Outcome]) -> None:
     """The short form runs some of the cases."""
-    page = documented(section("subscriber"))
-    chosen = list(cases()) if SLOW else SAMPLE
+    chosen = list(cases(CALLS)) if SLOW else SAMPLE
 
-    for _ in range(2):  # again for those that differ: a busy machine causes timeouts
-        found = running.of(chosen)
-        for case, outcome in zip(chosen, found, strict=True):
-            assert_nothing_is_stuck(case, outcome)
-        chosen = [
-            case
-            for case, outcome in zip(chosen, found, strict=True)
-            if cells(outcome) != page[case.call.name, case.attempts, case.fault]
-        ]
+    assert_outcomes("subscriber", running, chosen, assert_nothing_is_stuck, cells)
 
-    assert chosen == []
-    assert len(page) == len(list(cases()))
+
+@pytest.fixture(scope="module")
+def tokens_running(
+    aws: LocalAws, stack: Stack, microburst: str
+) -> Iterator[Outcomes[Any, Any, Any]]:
+    """A runner of cases of the function `tokens`."""
+    lanes = LANES if SLOW else 1
+    with tokens_outcomes.tokens_outcomes(aws, microburst, stack.topic_arn, lanes) as found:
+        yield found
+
+
+def assert_connection_is_kept(
+    case: Case[tokens_outcomes.Scenario], outcome: tokens_outcomes.Outcome
+) -> None:
+    """Assert the rules that hold for each fault."""
+    end = case.call.scenario.end
+    asked_in_vain = {"unavailable", "disconnecting", "an error", "handled", "comes again"}
+    assert outcome.response in {end} | asked_in_vain, case
+    assert outcome.message in {None, "connected", end}, case
+    assert outcome.again in {None, end}, case
+    assert outcome.found[1:] == (end, end == "connected", end), case
+    assert not outcome.forgotten, case
+    assert not outcome.left, case
+    assert not outcome.useless, case
+    assert not outcome.untrue, case
+    assert not outcome.reuses, case
+    is_due = outcome.response == "connected" and not sum(outcome.found.refreshes)
+    assert not outcome.changed or is_due, case  # the next request refreshes what Qonto refused
+
+
+def test_fault_of_tokens_loses_no_connection(
+    tokens_running: Outcomes[Any, Any, tokens_outcomes.Outcome],
+) -> None:
+    """The short form runs some of the cases."""
+    chosen = list(cases(tokens_outcomes.CALLS)) if SLOW else TOKENS_SAMPLE
+
+    assert_outcomes(
+        "tokens", tokens_running, chosen, assert_connection_is_kept, tokens_outcomes.cells
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [("subscriber", CALLS), ("tokens", tokens_outcomes.CALLS)],
+    ids=["subscriber", "tokens"],
+)
+def test_page_has_each_case(name: str, calls: tuple[Call[Any], ...]) -> None:
+    named = {(case.call.name, case.attempts, case.fault) for case in cases(calls)}
+
+    assert set(documented(section(name))) == named
 
 
 # ----------------------------------------------------------------- a late release
