@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -195,7 +195,10 @@ class Life:
             reckless = self.random.choice(waiting)
             asks = [getattr(each, accident if each is reckless else "handle") for each in waiting]
             with ThreadPoolExecutor() as threads:
-                tokens = list(threads.map(partial(self._token, refused), asks))
+                asked = [threads.submit(self._token, refused, ask) for ask in asks]
+                if accident != "handle" and wait(asked, timeout=1).not_done:
+                    self._give_up()
+            tokens = [each.result() for each in asked]
             reads = [self._reads(token) for token in tokens]
             waiting = [each for each, read in zip(waiting, reads, strict=True) if not read]
             if not waiting:
@@ -249,9 +252,13 @@ class Life:
         response = ask({"authorization_id": self.event["subject"], **request})
         self.seen[response["status"]] += 1
         if response["status"] in {"killed", "FunctionError"}:
-            with self.lock:
-                self.clock.put_forward(WAIT)  # for those who wait for its refresh
+            self._give_up()
         return response
+
+    def _give_up(self) -> None:
+        """Let those who wait for the refresh of a function that was stopped give up."""
+        with self.lock:
+            self.clock.put_forward(WAIT)
 
     def _reads(self, access_token: str) -> bool:
         if not access_token:
