@@ -386,6 +386,11 @@ class ExampleSubscriber:
         return {"authorization_id": {"S": event["subject"]}, "event_id": {"S": event["id"]}}
 
 
+def without_app(aws: LocalAws, topic_arn: str, mock_qonto: MockQonto) -> ExampleSubscriber:
+    """Deploy the example for those who have no app."""
+    return ExampleSubscriber(aws, topic_arn, mock_qonto, RequireConfirmation="false", AppRoleArn="")
+
+
 @dataclass(frozen=True)
 class Output:
     """What the function printed.

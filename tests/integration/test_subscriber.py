@@ -22,6 +22,7 @@ from tests.integration.subscription import (
     confirmation_of,
     granted,
     read_output,
+    without_app,
 )
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
@@ -134,9 +135,7 @@ def test_late_confirmation_finds_code_expired(
 def test_optional_confirmation_exchanges_each_code(
     aws: LocalAws, stack: Stack, qonto: MockQonto
 ) -> None:
-    no_app = ExampleSubscriber(
-        aws, stack.topic_arn, qonto, RequireConfirmation="false", AppRoleArn=""
-    )
+    no_app = without_app(aws, stack.topic_arn, qonto)
     event = granted(qonto, context=None)
 
     no_app.publish(event)

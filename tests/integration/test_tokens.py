@@ -26,6 +26,7 @@ from tests.integration.subscription import (
     load_tokens,
     read_output,
     rfc3339,
+    without_app,
 )
 from tests.integration.test_leaks import leaks
 from tests.slow import slow
@@ -74,6 +75,13 @@ def claim(example: ExampleSubscriber, event: dict[str, Any], *, seconds_ago: int
     """Let another function have claimed the refresh of *event*."""
     claimed_at = {"N": str(int(time.time()) - seconds_ago)}
     example.change_grant(event, "refresh", {"M": {"owner": {"S": "x"}, "claimed_at": claimed_at}})
+
+
+def end(example: ExampleSubscriber, qonto: MockQonto, event: dict[str, Any]) -> None:
+    """Let the user withdraw the permission, and the connection of *event* end."""
+    leave(example, event, 60)
+    qonto.revoke(example.tokens(event)["access_token"])
+    example.token(event)
 
 
 def later_than(event: dict[str, Any], qonto: MockQonto, code: str = "") -> dict[str, Any]:
@@ -573,9 +581,7 @@ def test_connection_is_told_again_as_ended(
     example: ExampleSubscriber, qonto: MockQonto, event: dict[str, Any]
 ) -> None:
     """The function was stopped before it told the app."""
-    leave(example, event, 60)
-    qonto.revoke(example.tokens(event)["access_token"])
-    example.token(event)
+    end(example, qonto, event)
     example.change_connection(event, "status", {"S": "connected"})
 
     example.token(event)
@@ -586,9 +592,7 @@ def test_connection_is_told_again_as_ended(
 def test_ended_authorization_connects_by_later_code(
     example: ExampleSubscriber, qonto: MockQonto, event: dict[str, Any]
 ) -> None:
-    leave(example, event, 60)
-    qonto.revoke(example.tokens(event)["access_token"])
-    example.token(event)
+    end(example, qonto, event)
 
     later = example.connect(later_than(event, qonto))
 
@@ -599,9 +603,7 @@ def test_ended_authorization_connects_by_later_code(
 def test_failed_later_code_leaves_connection_ended(
     example: ExampleSubscriber, qonto: MockQonto, event: dict[str, Any]
 ) -> None:
-    leave(example, event, 60)
-    qonto.revoke(example.tokens(event)["access_token"])
-    example.token(event)
+    end(example, qonto, event)
 
     example.connect(later_than(event, qonto, code=f"ory_ac_{uuid4()}"))
 
@@ -807,9 +809,7 @@ def test_repudiation_during_refresh_keeps_no_tokens(
 def test_optional_confirmation_refreshes_and_disconnects(
     aws: LocalAws, stack: Stack, qonto: MockQonto
 ) -> None:
-    no_app = ExampleSubscriber(
-        aws, stack.topic_arn, qonto, RequireConfirmation="false", AppRoleArn=""
-    )
+    no_app = without_app(aws, stack.topic_arn, qonto)
     event = granted(qonto, context=None)
     no_app.publish(event)
     no_app.poll()

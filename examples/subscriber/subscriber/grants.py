@@ -305,8 +305,7 @@ class Grants:
     def release_refresh(self, claimed: Connection, *, is_unused: bool) -> None:
         """End the claim; unless the refresh token *is_unused*, the next caller must refresh."""
         if is_unused:
-            unchanged = {"refreshes": claimed.refreshes}  # an update must set something
-            self._update(claimed, _refresh_of(claimed), unchanged, ("refresh",))
+            self._update(claimed, _refresh_of(claimed), {}, ("refresh",))
         else:
             unfinished = {"refresh": {"owner": "", "claimed_at": 0}}
             self._update(claimed, _refresh_of(claimed), unfinished)

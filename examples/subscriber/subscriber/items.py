@@ -46,10 +46,13 @@ def update(
     # By number, because DynamoDB reserves names such as "status" and "owner".
     sets = ", ".join(f"#set{index} = :set{index}" for index in range(len(values)))
     removes = ", ".join(f"#remove{index}" for index in range(len(removed)))
+    clauses = {"SET": sets, "REMOVE": removes}
     try:
         table.update_item(
             Key=key,
-            UpdateExpression=f"SET {sets}" + (f" REMOVE {removes}" if removed else ""),
+            UpdateExpression=" ".join(
+                f"{name} {clause}" for name, clause in clauses.items() if clause
+            ),
             ExpressionAttributeNames={f"#set{index}": it for index, it in enumerate(values)}
             | {f"#remove{index}": it for index, it in enumerate(removed)},
             ExpressionAttributeValues={

@@ -51,12 +51,10 @@ def exchange(url: str, grant: Grant, credentials: Credentials) -> Tokens:
         "grant_type": "authorization_code",
         "code": grant.code,
         "redirect_uri": grant.redirect_uri,  # Qonto compares it byte for byte
-        "client_id": grant.client_id,
-        "client_secret": credentials.client_secret,  # in the body: Qonto refuses Basic
     }
     if grant.code_verifier:
         form["code_verifier"] = grant.code_verifier
-    return _tokens(url, form, credentials)
+    return _tokens(url, grant, form, credentials)
 
 
 def refresh(url: str, connection: Connection, credentials: Credentials) -> Tokens:
@@ -66,17 +64,16 @@ def refresh(url: str, connection: Connection, credentials: Credentials) -> Token
         NotSentError, RefusedError, ResponseLostError: there are no tokens.
 
     """
-    form = {
-        "grant_type": "refresh_token",
-        "refresh_token": connection.refresh_token,
-        "client_id": connection.client_id,
-        "client_secret": credentials.client_secret,
+    form = {"grant_type": "refresh_token", "refresh_token": connection.refresh_token}
+    return _tokens(url, connection, form, credentials)
+
+
+def _tokens(url: str, grant: Grant, form: dict[str, str], credentials: Credentials) -> Tokens:
+    client = {
+        "client_id": grant.client_id,
+        "client_secret": credentials.client_secret,  # in the body: Qonto refuses Basic
     }
-    return _tokens(url, form, credentials)
-
-
-def _tokens(url: str, form: dict[str, str], credentials: Credentials) -> Tokens:
-    response = _send("POST", url, credentials.headers, form)
+    response = _send("POST", url, credentials.headers, form | client)
     try:
         return Tokens.model_validate(json.loads(response.content))  # bytes: with a BOM too
     except (ValueError, RecursionError) as error:  # no JSON, or no access token
