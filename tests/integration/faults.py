@@ -175,19 +175,23 @@ class FaultProxy:
         with client.makefile("rb") as lines:
             call = _Call(lines)
         fault = self._next_fault(call.operation)
-        if fault is Fault.RESET:
-            _abort(client)
         if fault is Fault.THEN_REFUSED:
             self.dynamodb.refuse()
         if fault is Fault.DELAYED and not self._is_released(call, client):
             return
-        if fault not in {Fault.RESET, Fault.HANGING}:
-            response = self._forwarded(call, fault)
-            if fault is Fault.HELD and not self._is_released(call, client):
-                return
-            self._respond(client, fault, *response)
-        if fault:
+        is_applied = fault not in {Fault.RESET, Fault.HANGING}
+        response = self._forwarded(call, fault) if is_applied else None
+        if fault is Fault.HELD and not self._is_released(call, client):
+            return
+        if fault and fault not in {Fault.DELAYED, Fault.HELD}:
+            # Reported before the client goes on, so that `clear` removes all reports of its past.
             self._reached.put(call.operation)
+        if response:
+            self._respond(client, fault, *response)
+        elif fault is Fault.RESET:
+            _abort(client)
+        if fault is Fault.HELD:
+            self._reached.put(call.operation)  # a second time, for those who await the response
         if fault in _NO_RESPONSE:
             client.recv(1)
 

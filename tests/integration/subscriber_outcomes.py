@@ -342,7 +342,7 @@ def with_fault[R](
 ) -> R:
     """Return what *send* returns if the fault of *case* happens meanwhile, or kills *function*."""
     call, attempts, fault = case
-    proxy.clear()  # of what happened since: a fault reports itself after the response
+    proxy.clear()  # the faults of earlier messages
     try:
         if attempts == KILL:
             held = Fault.HANGING if fault == BEFORE else Fault.HELD
