@@ -1,1 +1,1 @@
-"""The pair on a laptop: the real handlers, a local AWS, and stand-ins for the rest."""
+"""The connector on a laptop: the real handlers, a local AWS, and a mock Qonto."""

@@ -1,14 +1,32 @@
-"""The clock of the demo's processes, which its user can put forward to see a connection live.
+"""The clock of the demo's processes, which its user can put forward to see a connection age.
 
-It changes `time.time` alone: what sleeps or waits does not get faster, and an AWS request is signed
-with the real time.
+It changes only `time.time`: AWS requests are signed with the real time, and waits do not shorten.
 """
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-VARIABLE = "DEMO_CLOCK"  # the file that says by how many seconds the clock is ahead
+VARIABLE = "DEMO_CLOCK"  # names the file that says by how many seconds the clock is ahead
+
+
+@dataclass
+class Clock:
+    """The clock in a file, which the processes share; without the file it is not ahead."""
+
+    path: Path
+
+    @property
+    def ahead(self) -> int:
+        """How many seconds it is ahead."""
+        return int(self.path.read_text("ascii")) if self.path.exists() else 0
+
+    def put_forward(self, seconds: int) -> None:
+        """Put it forward by *seconds*."""
+        new = self.path.with_suffix(".new")
+        new.write_text(str(self.ahead + seconds), "ascii")
+        new.replace(self.path)  # so that no process reads half of it
 
 
 def file_in(directory: str) -> str:
@@ -16,38 +34,13 @@ def file_in(directory: str) -> str:
     return f"{directory}/clock"
 
 
-def install() -> None:
-    """Use the demo's clock in this process, if there is one.
-
-    It must come before the import of a module that keeps `time.time` in a variable.
-    """
-    clock, real = shared(), time.time
-    if clock:
-        time.time = lambda: real() + clock.ahead
-
-
-def shared() -> "Clock | None":
+def shared() -> Clock | None:
     """Return the clock that the environment names, if it does."""
     return Clock(Path(os.environ[VARIABLE])) if VARIABLE in os.environ else None
 
 
-class Clock:
-    """The clock in a file, which the processes share."""
-
-    def __init__(self, path: Path) -> None:
-        """Use the file at *path*; without it the clock is not ahead."""
-        self._path = path
-
-    @property
-    def ahead(self) -> int:
-        """How many seconds it is ahead."""
-        try:
-            return int(self._path.read_text("ascii"))
-        except FileNotFoundError:
-            return 0
-
-    def put_forward(self, seconds: int) -> None:
-        """Put it forward by so many *seconds*."""
-        new = self._path.with_suffix(".new")
-        new.write_text(str(self.ahead + seconds), "ascii")
-        new.replace(self._path)  # so that no process reads half of it
+def install() -> None:
+    """Use the demo's clock, if there is one, in modules that are imported after this call."""
+    clock, real = shared(), time.time
+    if clock:
+        time.time = lambda: real() + clock.ahead

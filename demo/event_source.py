@@ -1,42 +1,30 @@
-"""Lambda's event source mapping for a queue: receives, calls the handler, deletes what is done."""
-
-from typing import TYPE_CHECKING, Any
+"""Lambda's event source mapping of a queue: receives, calls the handler, deletes what is done."""
 
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import REGION
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+from demo.template import Json
 
 
-def poll(  # noqa: PLR0913 - what the mapping is configured with
-    queue: "SQSClient",
-    queue_url: str,
+def poll(  # noqa: PLR0913 - the settings of an event source mapping
+    queue: Json,
+    url: str,
     handler: Handler,
     *,
     batch_size: int = 10,
     wait_seconds: int = 0,
-    retry_seconds: int | None = None,
+    retry_seconds: int | None = None,  # None: the queue's own visibility timeout
 ) -> int:
-    """Hand *handler* one batch, if there is one; return how many messages it was.
-
-    What it reports as failed stays in the queue, and comes again after the queue's own visibility
-    time-out, or after *retry_seconds*: a laptop need not wait as long.
-    """
-    answer = queue.receive_message(
-        QueueUrl=queue_url,
+    """Pass a batch to *handler* and delete what succeeded; return the number of messages."""
+    messages = queue.receive_message(
+        QueueUrl=url,
         MaxNumberOfMessages=batch_size,
         WaitTimeSeconds=wait_seconds,
         MessageSystemAttributeNames=["All"],
-    )
-    messages = answer.get("Messages", [])
-    if not messages:
-        return 0
-    result = handler(lambda_event(messages, queue_url), LambdaContext("subscriber"))
-    failed = {it["itemIdentifier"] for it in result["batchItemFailures"]}
+    ).get("Messages", [])
+    result = handler(lambda_event(messages, url), LambdaContext("subscriber")) if messages else {}
+    failed = {failure["itemIdentifier"] for failure in result.get("batchItemFailures", [])}
     for message in messages:
-        receipt = {"QueueUrl": queue_url, "ReceiptHandle": message["ReceiptHandle"]}
+        receipt = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
         if message["MessageId"] not in failed:
             queue.delete_message(**receipt)
         elif retry_seconds is not None:
@@ -44,22 +32,11 @@ def poll(  # noqa: PLR0913 - what the mapping is configured with
     return len(messages)
 
 
-def lambda_event(messages: "list[MessageTypeDef]", queue_url: str) -> dict[str, Any]:
+def lambda_event(messages: list[Json], url: str) -> dict[str, Json]:
     """Return the event that a function gets for *messages*."""
-    arn = f"arn:aws:sqs:{REGION}:000000000000:{queue_url.rpartition('/')[2]}"
-    return {
-        "Records": [
-            {
-                "messageId": message["MessageId"],
-                "receiptHandle": message["ReceiptHandle"],
-                "body": message["Body"],
-                "attributes": dict(message.get("Attributes", {})),
-                "messageAttributes": {},
-                "md5OfBody": message["MD5OfBody"],
-                "eventSource": "aws:sqs",
-                "eventSourceARN": arn,
-                "awsRegion": REGION,
-            }
-            for message in messages
-        ]
-    }
+    constant = {"messageAttributes": {}, "awsRegion": REGION, "eventSource": "aws:sqs"}
+    constant["eventSourceARN"] = f"arn:aws:sqs:{REGION}:000000000000:{url.rpartition('/')[2]}"
+    names = ("messageId", "receiptHandle", "md5OfBody", "body", "attributes")
+    fields = ("MessageId", "ReceiptHandle", "MD5OfBody", "Body", "Attributes")
+    received = ([message.get(field, {}) for field in fields] for message in messages)
+    return {"Records": [dict(zip(names, values, strict=True)) | constant for values in received]}

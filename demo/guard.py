@@ -1,144 +1,137 @@
-"""Who may talk to the demo's servers: ASGI middleware in front of each of the six.
+"""Guards each of the demo's servers: ASGI middleware that refuses the requests of others.
 
-A port of the loopback is open to every page in the developer's browser and to every user of the
-machine. ministack would run code for them, and the function `tokens` would give them access tokens,
-so the guard of these two is the stricter one.
-
-Each factory below sets the process's clock before it imports an application.
+Every page in the developer's browser and every user of the machine can reach a port of the
+loopback. ministack would run code for them, and the function `tokens` would give them access
+tokens, so these two have the stricter guard.
 """
 
 import os
 import re
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from importlib import import_module
-from typing import Any
+import tomllib
+from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from urllib.parse import urlsplit
 
-from demo import clock
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from demo import clock
+from demo.child import Child
+from demo.template import ROOT
+
+SERVERS = tomllib.loads((ROOT / "demo" / "servers.toml").read_text("utf-8"))
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-# The variables that the factories below read.
-ACCESS_KEY = "LOCAL_AWS_ACCESS_KEY"
-APPLICATION = "GUARDED_APPLICATION"  # module:factory
-URL = "GUARDED_URL"
+# The variables of a guarded process.
+ACCESS_KEY, APPLICATION, URL = "GUARDED_ACCESS_KEY", "GUARDED_APPLICATION", "GUARDED_URL"
 # The events by which Python announces a new process (PEP 578).
 NEW_PROCESS = re.compile(r"os\.(exec|fork|posix_spawn|spawn|system)|pty\.|subprocess\.")
 
-type Message = MutableMapping[str, Any]
-type Receive = Callable[[], Awaitable[Message]]
-type Send = Callable[[Message], Awaitable[None]]
-type Application = Callable[[Message, Receive, Send], Awaitable[None]]
-
 
 def new_access_key() -> str:
-    """Return a random AWS access key ID.
-
-    It must not be twelve digits: ministack takes those for the number of an account.
-    """
+    """Return a random AWS access key ID; ministack reads twelve digits as an account's number."""
     return f"local-{secrets.token_hex(20)}"
 
 
-def this_run_alone(application: Application, host: str, access_key: str) -> Application:
+def serve(service: str, environment: dict[str, str], names: Mapping[str, str]) -> Child:
+    """Start *service*, as servers.toml says with its *names*, behind its guard."""
+    server, url = SERVERS[service], names[service]
+    port = urlsplit(url).port or 0
+    access_key = names["access_key"] if server.get("this_run_alone") else ""
+    own = {name: it.format_map(names) for name, it in server.get("environment", {}).items()}
+    own |= {APPLICATION: server["application"], URL: url, ACCESS_KEY: access_key}
+    return Child(
+        server["name"],
+        port,
+        *("uvicorn", "--factory", "demo.guard:create", "--host=127.0.0.1", f"--port={port}"),
+        *("--log-level=warning", "--no-access-log"),  # it would print codes and states
+        *("--no-proxy-headers", "--ws=none"),
+        *server.get("arguments", []),
+        environment=environment | own,
+    )
+
+
+def create() -> ASGIApp:
+    """Return the application that the environment names, behind its guard."""
+    clock.install()  # before an import that keeps time.time in a variable
+    application: ASGIApp = resolve_name(os.environ[APPLICATION])()
+    url, access_key = os.environ[URL], os.environ[ACCESS_KEY]
+    if access_key:
+        return this_run_alone(application, url, access_key)
+    return own_address(application, url)
+
+
+def this_run_alone(application: ASGIApp, url: str, access_key: str) -> ASGIApp:
     """Return *application* behind a guard that only the AWS clients of this run pass.
 
-    Their requests name *host*, are signed with *access_key*, and have none of the headers that a
-    browser adds by itself. Any other request gets a 403.
+    Their requests name the host of *url*, are signed with *access_key*, and have none of the
+    headers that a browser adds by itself. Any other request gets a 403.
     """
 
-    async def guarded(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or _is_own_client(scope, host, access_key):
-            await application(scope, receive, send)
-            return
-        await _refuse(send, 403, "The local AWS serves the AWS clients of its own run alone.")
+    def refusal(request: Request) -> Response | None:
+        headers = request.headers
+        credential = re.match(
+            "AWS4-HMAC-SHA256 Credential=([^/]+)/", ",".join(headers.getlist("authorization"))
+        )
+        if (
+            headers.getlist("host") == [urlsplit(url).netloc]
+            and not any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
+            and credential
+            and secrets.compare_digest(credential[1].encode(), access_key.encode())
+        ):
+            return None
+        return PlainTextResponse(
+            "The local AWS serves the AWS clients of its own run alone.\n", 403
+        )
 
-    return guarded
+    return _guarded(application, refusal)
 
 
-def own_address(application: Application, url: str) -> Application:
+def own_address(application: ASGIApp, url: str) -> ASGIApp:
     """Return *application* at the address *url* (scheme, host and port) and at no other.
 
     A request to another name of the loopback is sent to *url*, where the cookies are. A request to
     any other name gets a 421: a site can let its own name resolve to this machine.
     """
     own = urlsplit(url)
-    other_names = {f"{name}:{own.port}" for name in LOOPBACK}
+    other_names = [[f"{name}:{own.port}"] for name in LOOPBACK]
 
-    async def guarded(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or _values(scope, b"host") == [own.netloc]:
-            await application(scope, receive, send)
-            return
-        path, query = scope["raw_path"], scope["query_string"]
-        here = other_names.issuperset(_values(scope, b"host"))
-        if here and scope["method"] == "GET" and path.startswith(b"/"):
-            location = url.encode() + path + (b"?" + query if query else b"")
-            await _refuse(send, 307, f"This is {url}.", [(b"location", location)])
-            return
-        await _refuse(send, 421, f"This is {url}.")
+    def refusal(request: Request) -> Response | None:
+        hosts = request.headers.getlist("host")
+        if hosts == [own.netloc]:
+            return None
+        path, query = request.scope["raw_path"], request.scope["query_string"]
+        if hosts in other_names and request.method == "GET" and path.startswith(b"/"):
+            target = (path + (b"?" + query if query else b"")).decode("latin-1")
+            return PlainTextResponse(f"This is {url}.\n", 307, {"Location": url + target})
+        return PlainTextResponse(f"This is {url}.\n", 421)
+
+    return _guarded(application, refusal)
+
+
+def _guarded(application: ASGIApp, refusal: Callable[[Request], Response | None]) -> ASGIApp:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        response = None if scope["type"] == "lifespan" else refusal(Request(scope))
+        await (response or application)(scope, receive, send)
 
     return guarded
 
 
-def create() -> Application:
-    """Return the application that the environment names (a factory for uvicorn)."""
-    return own_address(_application(), os.environ[URL])
+def ministack() -> ASGIApp:
+    """Return ministack, and forbid this process to start others.
 
-
-def create_for_this_run() -> Application:
-    """Return the application that the environment names, for the AWS clients of this run alone."""
-    host = urlsplit(os.environ[URL]).netloc
-    return this_run_alone(_application(), host, os.environ["AWS_ACCESS_KEY_ID"])
-
-
-def create_local_aws() -> Application:
-    """Return ministack behind its guard (a factory for uvicorn), for the port GATEWAY_PORT.
-
-    From now on this process starts no other: ministack executes functions in processes, and several
-    of its services can be made to do so.
+    ministack executes functions in processes, and several of its services can be made to do so.
     """
-    clock.install()
     # It reads the environment when it is imported.
     from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 
     sys.addaudithook(_refuse_processes)
-    return this_run_alone(app, f"127.0.0.1:{os.environ['GATEWAY_PORT']}", os.environ[ACCESS_KEY])
-
-
-def _application() -> Application:
-    clock.install()
-    module, _, factory = os.environ[APPLICATION].partition(":")
-    application: Application = getattr(import_module(module), factory)()
+    application: ASGIApp = app
     return application
 
 
 def _refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
     if NEW_PROCESS.match(event):
         raise PermissionError(event)
-
-
-def _is_own_client(scope: Message, host: str, access_key: str) -> bool:
-    names = {name.decode("latin-1") for name, _ in scope["headers"]}
-    signed = re.match(
-        r"AWS4-HMAC-SHA256 Credential=([^/]+)/", ",".join(_values(scope, b"authorization"))
-    )
-    return (
-        scope["type"] == "http"
-        and _values(scope, b"host") == [host]
-        and not any(name == "origin" or name.startswith("sec-fetch-") for name in names)
-        and signed is not None
-        and secrets.compare_digest(signed[1].encode(), access_key.encode())
-    )
-
-
-def _values(scope: Message, header: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in scope["headers"] if name == header]
-
-
-async def _refuse(
-    send: Send, status: int, reason: str, headers: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    body = f"{reason}\n".encode()
-    start = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,7 @@
-"""The live page: every message of the topic as it comes, and how the example subscriber stands.
+"""The live page: every message of the topic as it arrives, and the example subscriber's status.
 
-Beside the page runs what AWS does with the example's queue and function. The page itself looks on,
-by a raw queue of its own and the example's table of grants, and puts the demo's clock forward.
+The same process passes the example's queue to its function, as AWS does. The page itself reads a
+raw queue of its own and the example's table of grants, and puts the demo's clock forward.
 """
 
 import asyncio
@@ -10,46 +10,35 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import Any
 
-import anyio
 import boto3
-from anyio.from_thread import BlockingPortal
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from pydantic import AwareDatetime, BaseModel, ValidationError
+from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
-from starlette.types import Lifespan
 
 from demo import clock, event_source, gateway
 from demo import template as infra
-from demo.clock import Clock
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.service_resource import Table
 
 logger = logging.getLogger(__name__)
 
 EXAMPLE = infra.EXAMPLE
-# A laptop need not wait for the queue's own visibility time-out.
-RETRY_SECONDS = 5
-LOOKS_PER_SECOND = 4
+FOLDER = Path(__file__).parent
 OPEN = {"held", "by-hand", "exchanging", "connected", "disconnecting"}  # may change
-HOUR = 60 * 60  # seconds
-JUMPS = {"An hour later": HOUR, "91 days later": 91 * 24 * HOUR}  # refresh tokens live 90 days
+JUMPS = {"An hour later": 60 * 60, "91 days later": 91 * 24 * 60 * 60}  # refresh tokens: 90 days
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'",
@@ -57,7 +46,7 @@ HEADERS = {
 
 
 class Data(BaseModel):
-    """What the page shows of an event's data: a code, or an error."""
+    """An event's data, as far as the page shows it: a code, or an error."""
 
     code_expires_at: AwareDatetime | None = None
     error: str = ""
@@ -65,9 +54,7 @@ class Data(BaseModel):
 
 
 class Event(BaseModel):
-    """What the page shows of an event."""
-
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    """An event, as far as the page shows it."""
 
     id: str
     type: str
@@ -78,10 +65,10 @@ class Event(BaseModel):
 
 @dataclass
 class Entry:
-    """A message as it is shown: `message` is without secrets, `grant` is what the example keeps.
+    """A message as it is shown: its text without secrets, and the grant that the example keeps.
 
-    `status` is the grant's, or *by-hand* without a client secret, *expired* when the code died
-    unused, *not-granted* where there is none, *invalid* for what is no event.
+    `status` is the grant's, or *by-hand* without a client secret, *expired* when the code
+    expired unused, *not-granted* for an error, *invalid* for a message that is not an event.
     """
 
     status: str
@@ -89,94 +76,75 @@ class Entry:
     message: str = ""
     deliveries: int = 1
     grant: dict[str, Any] = field(default_factory=dict)
-    key: str = field(default_factory=lambda: uuid4().hex)
-
-
-type Looks = Callable[[Event], dict[str, Any]]
 
 
 class Live:
-    """The messages that came, and how they stand."""
+    """The messages that arrived, and their status."""
 
-    def __init__(self, look: Looks | None, now: Callable[[], float] = time.time) -> None:
-        """Take what finds an event's grant; without, codes are shown in full, to try by hand."""
+    def __init__(
+        self,
+        find_grant: Callable[[Event], dict[str, Any]] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Show codes in full, to try by hand, if there is no *find_grant*."""
         self.entries: list[Entry] = []
-        self._look = look
-        self._now = now
-        self._by_event_id: dict[str, Entry] = {}
-        self._watchers: set[asyncio.Queue[Entry | None]] = set()
+        self.find_grant, self._now = find_grant, now
 
     def take_in(self, body: str) -> None:
-        """Show a message from the queue; a known event is only counted."""
+        """Add a message from the queue; a known event is only counted."""
         try:
             event = Event.model_validate_json(body)
         except ValidationError:
             self.entries.append(Entry("invalid"))
-            self._changed(self.entries[-1])
             return
-        entry = self._by_event_id.get(event.id)
-        if entry:
-            entry.deliveries += 1
-        else:
-            status = "held" if self._look else "by-hand"
-            entry = Entry(
-                status if event.data.code_expires_at else "not-granted",
-                event,
-                _readable(body, codes_in_full=self._look is None),
-            )
-            self._by_event_id[event.id] = entry
-            self.entries.append(entry)
-        self._changed(entry)
+        for entry in self.entries:
+            if entry.event and entry.event.id == event.id:
+                entry.deliveries += 1
+                return
+        message = json.loads(body)
+        if self.find_grant:
+            for name in {"code", "code_verifier"} & message["data"].keys():
+                message["data"][name] = shortened(message["data"][name])
+        code_status = "held" if self.find_grant else "by-hand"
+        status = code_status if event.data.code_expires_at else "not-granted"
+        text = json.dumps(message, indent=2, ensure_ascii=False)
+        self.entries.append(Entry(status, event, text))
 
-    async def look(self) -> None:
-        """See what has become of the messages that were not at their end."""
+    def look(self) -> None:
+        """Read the grant of each event that may still change."""
         for entry in self.entries:
             if not entry.event or entry.status not in OPEN:
                 continue
-            grant: dict[str, Any] = {}
-            if self._look:
-                grant = await anyio.to_thread.run_sync(self._look, entry.event)
-            status = grant.get("status", entry.status)
-            good_until = entry.event.data.code_expires_at
-            dead = good_until is not None and self._now() >= good_until.timestamp()
-            if dead and status in {"held", "by-hand"}:
-                status = "expired"
-            if (status, grant) != (entry.status, entry.grant):
-                entry.status, entry.grant = status, grant
-                self._changed(entry)
+            if self.find_grant:
+                entry.grant = self.find_grant(entry.event)
+            status = entry.grant.get("status", entry.status)
+            end = entry.event.data.code_expires_at
+            dead = end is not None and self._now() >= end.timestamp()
+            entry.status = "expired" if dead and status in {"held", "by-hand"} else status
 
-    async def watch(self, ending: anyio.Event) -> AsyncGenerator[Entry]:
-        """Yield every entry, oldest first, then each one that changes, until the end."""
-        changes = asyncio.Queue[Entry | None]()
-        end = asyncio.create_task(ending.wait())
-        end.add_done_callback(lambda _: changes.put_nowait(None))
-        self._watchers.add(changes)
-        try:
-            for entry in self.entries.copy():
-                yield entry
-            while changed := await changes.get():
-                yield changed
-        finally:
-            end.cancel()
-            self._watchers.remove(changes)
-
-    def _changed(self, entry: Entry) -> None:
-        for watcher in self._watchers:
-            watcher.put_nowait(entry)
+    async def cards(self, render: Callable[[int, Entry], str]) -> AsyncIterator[dict[str, str]]:
+        """Yield the card of every entry, oldest first, then each one that changes."""
+        sent: dict[int, str] = {}
+        while True:
+            with suppress(BotoCoreError, ClientError):  # the next look is soon
+                await run_in_threadpool(self.look)
+            for number, entry in enumerate(self.entries):
+                card = render(number, entry)
+                if sent.get(number) != card:
+                    sent[number] = card
+                    yield {"data": card}
+            await asyncio.sleep(0.25)  # not in a thread: a page that was left would keep it
 
 
-def create_app(
-    live: Live, lifespan: Lifespan[Starlette] | None = None, demo_clock: Clock | None = None
-) -> Starlette:
-    """Put the messages behind the page; without *demo_clock* the time is the real one."""
-    templates = Jinja2Templates(Path(__file__).parent / "templates")
+def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
+    """Return the page of the messages of *live*; without *demo_clock* the time is the real one."""
+    templates = Jinja2Templates(FOLDER / "templates")
     templates.env.filters["shortened"] = shortened
-    templates.env.filters["as_time"] = as_time
-    card = templates.get_template("event.html")
+    templates.env.filters["as_time"] = lambda seconds: datetime.fromtimestamp(int(seconds), UTC)
+    template = templates.get_template("event.html")
 
-    async def page(request: Request) -> Response:
-        ahead = in_words(demo_clock.ahead) if demo_clock else None
-        context = {"entries": live.entries[::-1], "ahead": ahead, "jumps": JUMPS}
+    def page(request: Request) -> Response:
+        context = {"entries": live.entries, "clock": demo_clock, "jumps": JUMPS}
         return templates.TemplateResponse(request, "live.html", context, headers=HEADERS)
 
     async def put_clock_forward(request: Request) -> Response:
@@ -190,24 +158,16 @@ def create_app(
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
     async def events(_request: Request) -> Response:
-        ending = anyio.Event()
-
-        async def cards() -> AsyncIterator[ServerSentEvent]:
-            async with aclosing(live.watch(ending)) as entries:
-                async for entry in entries:
-                    yield ServerSentEvent(card.render(entry=entry))
-
-        # An open page must not hold the server up when it stops.
-        return EventSourceResponse(cards(), shutdown_event=ending, shutdown_grace_period=0.5)
+        cards = live.cards(lambda number, entry: template.render(number=number, entry=entry))
+        return EventSourceResponse(cards)
 
     return Starlette(
         routes=[
             Route("/", page),
             Route("/events", events),
             Route("/clock", put_clock_forward, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+            Mount("/static", StaticFiles(directory=FOLDER / "static")),
         ],
-        lifespan=lifespan,
     )
 
 
@@ -216,50 +176,16 @@ def shortened(secret: str) -> str:
     return f"{secret[:10]}…({len(secret)} characters)"
 
 
-def as_time(seconds: float) -> str:
-    """Return the time of epoch *seconds* as the page shows it."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%-d %B, %H:%M:%S UTC")
-
-
-def in_words(seconds: int) -> str:
-    """Return *seconds* in whole days and hours."""
-    hours = seconds // HOUR
-    units = {"day": hours // 24, "hour": hours % 24}
-    words = [f"{number} {unit}{'s' * (number > 1)}" for unit, number in units.items() if number]
-    return " and ".join(words)
-
-
-def _readable(body: str, *, codes_in_full: bool) -> str:
-    event = json.loads(body)
-    if not codes_in_full:
-        for name in ("code", "code_verifier"):
-            if event["data"].get(name):
-                event["data"][name] = shortened(event["data"][name])
-    return json.dumps(event, indent=2, ensure_ascii=False)
-
-
-def grants_in(table: "Table") -> Looks:
-    """Return what finds an event's grant in the example's *table*."""
-
-    def look(event: Event) -> dict[str, Any]:
-        key = {"authorization_id": event.subject, "event_id": event.id}
-        return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
-
-    return look
-
-
-def keep_polling(queue_url: str, handler: gateway.Handler, stopped: threading.Event) -> None:
-    """Hand *handler* what comes through the queue until *stopped* is set."""
+def keep_polling(queue_url: str, handler: gateway.Handler) -> None:
+    """Pass the messages of the queue to *handler*, for ever."""
     queue = boto3.client("sqs")
-    while not stopped.is_set():
-        try:
-            event_source.poll(
-                queue, queue_url, handler, wait_seconds=20, retry_seconds=RETRY_SECONDS
-            )
+    while True:
+        try:  # a laptop need not wait for the queue's own visibility time-out
+            event_source.poll(queue, queue_url, handler, wait_seconds=20, retry_seconds=5)
         except (BotoCoreError, ClientError):
-            # Whatever was not deleted comes again.
-            logger.warning("The queue does not answer; trying again", exc_info=True)
-            stopped.wait(1)
+            # A message that was not deleted comes again.
+            logger.warning("The queue does not respond; trying again", exc_info=True)
+            time.sleep(1)
 
 
 def create() -> Starlette:
@@ -268,40 +194,24 @@ def create() -> Starlette:
     ``RAW_QUEUE_URL`` gets all messages. ``QUEUE_URL`` is the example's queue. Without a client
     secret it is not set, and the example does not run.
     """
-    queue_url = os.environ.get("QUEUE_URL")
-    look = None
-    handlers: dict[str, gateway.Handler] = {}
-    if queue_url:
-        look = grants_in(boto3.resource("dynamodb").Table(os.environ["GRANT_TABLE_NAME"]))
-        example = infra.load(EXAMPLE)
-        handlers[queue_url] = gateway.load_handler(example, "SubscriberFunction", EXAMPLE.parent)
-    live = Live(look)
+    live = Live()
 
-    @asynccontextmanager
-    async def running(_app: Starlette) -> AsyncIterator[None]:
-        """Poll each queue in a thread of its own, which need not be waited for at the end."""
-        stopped = threading.Event()
+    def show(event: dict[str, Any], _context: object) -> dict[str, list[str]]:
+        for record in event["Records"]:
+            live.take_in(record["body"])
+        return {"batchItemFailures": []}
 
-        async def keep_looking() -> None:
-            while True:
-                with suppress(BotoCoreError, ClientError):  # it is looked at again soon
-                    await live.look()
-                await anyio.sleep(1 / LOOKS_PER_SECOND)
+    handlers: dict[str, gateway.Handler] = {os.environ["RAW_QUEUE_URL"]: show}
+    if "QUEUE_URL" in os.environ:
+        table = boto3.resource("dynamodb").Table(os.environ["GRANT_TABLE_NAME"])
 
-        async with BlockingPortal() as portal, anyio.create_task_group() as tasks:
+        def find_grant(event: Event) -> dict[str, Any]:
+            key = {"authorization_id": event.subject, "event_id": event.id}
+            return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
 
-            def show(event: dict[str, Any], _context: object) -> dict[str, list[str]]:
-                for record in event["Records"]:
-                    portal.call(partial(live.take_in, record["body"]))
-                return {"batchItemFailures": []}
-
-            for each, handler in {os.environ["RAW_QUEUE_URL"]: show, **handlers}.items():
-                threading.Thread(
-                    target=keep_polling, args=(each, handler, stopped), daemon=True
-                ).start()
-            tasks.start_soon(keep_looking)
-            yield
-            stopped.set()
-            tasks.cancel_scope.cancel()
-
-    return create_app(live, running, clock.shared())
+        live.find_grant = find_grant
+        handler = gateway.load_handler(infra.load(EXAMPLE), "SubscriberFunction", EXAMPLE.parent)
+        handlers[os.environ["QUEUE_URL"]] = handler
+    for polled in handlers.items():
+        threading.Thread(target=keep_polling, args=polled, daemon=True).start()
+    return create_app(live, clock.shared())

@@ -1,7 +1,7 @@
 """An AWS on this machine: DynamoDB, SNS and SQS by ministack, from the templates of this project.
 
-Nothing here reads the developer's own AWS settings, and nothing started with
-`scrubbed_environment` does: neither demo nor tests can touch a real account.
+It does not read the developer's own AWS settings, and neither does a process with the variables of
+`scrubbed_environment`: demo and tests cannot reach a real account.
 """
 
 import json
@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import boto3
@@ -23,7 +23,7 @@ from botocore.config import Config
 
 from demo import clock, drift, guard
 from demo import template as infra
-from demo.child import Child, server
+from demo.child import Child
 from demo.template import Json, Template
 
 if TYPE_CHECKING:
@@ -38,39 +38,27 @@ REGION = "eu-west-3"
 # Without AWS::SecretsManager::ResourcePolicy, which ministack's CloudFormation does not have.
 _DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::Secret", "AWS::SNS::", "AWS::SQS::")
 _NAMED_BY_DATA = ("AWS::IAM::Role",)  # in policies
-# What the templates' resources and `sam deploy` need.
-_SERVICES = (
-    *("apigateway", "cloudformation", "dynamodb", "events", "iam", "kms", "lambda", "logs"),
-    *("monitoring", "s3", "secretsmanager", "sns", "sqs", "sts"),
-)
 _NO_VALUE = "AWS::NoValue"
-_NOT_SET = (None, None, None, None)  # botocore: no file, no variable, no default
+_NO_FILE = (None, None, os.devnull, None)  # botocore: no setting, no variable, a default
 
 
 class ParameterError(ValueError):
-    """A parameter that CloudFormation would refuse.
-
-    Attributes:
-        name: the parameter's.
-        constraint: what the template says of its values.
-
-    """
+    """The parameter *name* breaks the template's *constraint*: CloudFormation would refuse it."""
 
     def __init__(self, name: str, constraint: str) -> None:
-        """Take the parameter's name and the template's words."""
+        """Keep both."""
         super().__init__(f"{name}: {constraint}")
-        self.name = name
-        self.constraint = constraint
+        self.name, self.constraint = name, constraint
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What was deployed.
+    """A deployed stack.
 
     Attributes:
-        resources: what ``!Ref`` gives of each resource that needs no condition, by logical id.
+        resources: the ``!Ref`` of each resource, by logical id.
         environment: each function's environment variables, by logical id, without those that
-            refer to what was not deployed here (the API's address).
+            refer to resources which are not deployed here (the API's address).
         not_honoured: the template's properties that the local AWS does not hold.
 
     """
@@ -81,17 +69,17 @@ class Stack:
 
     @property
     def table_name(self) -> str:
-        """The pair's table of states."""
+        """The connector's table of states."""
         return self.resources["StateTable"]
 
     @property
     def topic_arn(self) -> str:
-        """The pair's topic."""
+        """The connector's topic."""
         return self.resources["AuthorizationTopic"]
 
 
 def free_port(ports: int = 1) -> int:
-    """Return the first of so many *ports* in a row of 127.0.0.1 on which nothing listens.
+    """Return the first of a number of consecutive free *ports* of 127.0.0.1.
 
     They lie below those that the system gives to outgoing connections, which could take one of them
     before its server does.
@@ -105,23 +93,12 @@ def free_port(ports: int = 1) -> int:
 
 
 def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
-    """Return a copy of this process's environment that leads to *endpoint_url* alone.
+    """Return the variables of a process that is a client of *endpoint_url* alone.
 
-    Without what could lead elsewhere (profiles, endpoints, credentials, proxies), without the
-    functions' own settings and without Powertools'. The local AWS takes no other *access_key*.
+    Of the developer's own environment they have only those that lead to no other server.
     """
-    template = infra.load()
-    settings = {"CLIENT_SECRET", "OAUTH_BASE_URL", "STAGING_TOKEN"}.union(
-        *(
-            infra.function(template, logical_id)["Environment"]
-            for logical_id in infra.resources(template, "AWS::Serverless::Function")
-        )
-    )
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not re.match("AWS_|POWERTOOLS_|.*_PROXY$", name, re.IGNORECASE) and name not in settings
-    } | {
+    kept = "HOME|LANG|LC_.*|PATH|PYTHON.*|SSL_CERT_(DIR|FILE)|TERM|TMPDIR|TZ"
+    return {name: value for name, value in os.environ.items() if re.fullmatch(kept, name)} | {
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": REGION,
@@ -134,172 +111,100 @@ def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
     }
 
 
-def start_ministack(port: int, directory: str, access_key: str) -> Child:
-    """Start ministack behind its guard on *port*, with all its files in *directory*.
-
-    Its environment is its own: some of its variables open ports on every interface, keep data on
-    disk, run scripts or reap Docker containers, all of which stay off. It has the services that
-    this project uses and no others, and executes no function.
-    """
+def start_ministack(names: Mapping[str, str]) -> Child:
+    """Start ministack with the *names* of its table in servers.toml."""
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": directory,
-        "TMPDIR": directory,
-        "STATE_DIR": directory,
-        "S3_DATA_DIR": directory,
-        "GATEWAY_PORT": str(port),
+        "GATEWAY_PORT": names["aws"].rpartition(":")[2],
         "MINISTACK_REGION": REGION,
-        "SERVICES": ",".join(_SERVICES),
-        "LAMBDA_STRICT": "1",  # a function would take Docker …
-        "DOCKER_HOST": "unix:///nonexistent",  # … which is not to be found
-        "LOG_LEVEL": "WARNING",
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        guard.ACCESS_KEY: access_key,
-        clock.VARIABLE: clock.file_in(directory),
+        clock.VARIABLE: clock.file_in(names["directory"]),
     }
-    return Child(
-        "the local AWS",
-        port,
-        *server("demo.guard:create_local_aws", port, "--timeout-keep-alive", "75"),
-        environment=environment,
-        quiet=True,
-        seconds_to_stop=0,  # it would wait for its long polls, and has nothing to save
-    )
+    return guard.serve("aws", environment, names)
 
 
 @contextmanager
 def ministack() -> Iterator["LocalAws"]:
-    """Run ministack on a free port for as long as the block runs.
+    """Run ministack on a free port for as long as the block runs."""
+    names = {"aws": f"http://127.0.0.1:{free_port()}", "access_key": guard.new_access_key()}
+    with TemporaryDirectory() as directory, start_ministack(names | {"directory": directory}) as it:
+        it.wait_until_ready()
+        yield LocalAws(names["aws"], names["access_key"])
 
-    Raises:
-        ChildError: it did not start.
 
-    """
-    port, access_key = free_port(), guard.new_access_key()
-    with TemporaryDirectory() as directory, start_ministack(port, directory, access_key) as child:
-        child.wait_until_ready()
-        yield LocalAws(f"http://127.0.0.1:{port}", access_key)
+def _client(service: str) -> Any:  # noqa: ANN401 - of the type that the attribute has
+    """Return the property of `LocalAws` that is a client of *service*."""
+    return cached_property(lambda aws: aws.session.client(service, endpoint_url=aws.endpoint_url))
 
 
 class LocalAws:
-    """Clients of the AWS at one address of this machine, and what the pair needs there."""
+    """Clients of the AWS at one address of this machine, and the connector's stacks there."""
+
+    awslambda: "LambdaClient" = _client("lambda")
+    cloudformation: "CloudFormationClient" = _client("cloudformation")
+    dynamodb: "DynamoDBClient" = _client("dynamodb")
+    kms: Json = _client("kms")
+    secrets: "SecretsManagerClient" = _client("secretsmanager")
+    sns: "SNSClient" = _client("sns")
+    sqs: "SQSClient" = _client("sqs")
 
     def __init__(self, endpoint_url: str, access_key: str) -> None:
-        """Take the address that ministack listens on, and the access key ID that it takes."""
+        """Use the ministack that listens at *endpoint_url* and accepts *access_key*."""
         self.endpoint_url = endpoint_url
         self.access_key = access_key
-        core = botocore.session.Session(
-            session_vars={
-                "profile": _NOT_SET,
-                "config_file": (None, None, os.devnull, None),
-                "credentials_file": (None, None, os.devnull, None),
-            }
-        )
+        settings = {"config_file": _NO_FILE, "credentials_file": _NO_FILE, "profile": (None,) * 4}
+        core = botocore.session.Session(session_vars=settings)
         core.set_default_client_config(Config(proxies={}))
         self.session = boto3.Session(access_key, "local", region_name=REGION, botocore_session=core)
 
     @property
     def client_variables(self) -> dict[str, str]:
-        """What makes a process that AWS Lambda started a client of this AWS."""
+        """The variables that make a process which AWS Lambda started a client of this AWS."""
         return {"AWS_ENDPOINT_URL": self.endpoint_url, "AWS_ACCESS_KEY_ID": self.access_key}
 
     def environment(self, endpoint_url: str | None = None) -> dict[str, str]:
-        """Return what a process needs to be this AWS's client, by *endpoint_url* if it is given."""
+        """Return the variables of a client of this AWS, at *endpoint_url* if it is given."""
         return scrubbed_environment(endpoint_url or self.endpoint_url, self.access_key)
 
-    @cached_property
-    def cloudformation(self) -> "CloudFormationClient":
-        """A CloudFormation client."""
-        return self.session.client("cloudformation", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def dynamodb(self) -> "DynamoDBClient":
-        """A DynamoDB client."""
-        return self.session.client("dynamodb", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def kms(self) -> Json:
-        """A KMS client."""
-        return self.session.client("kms", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def awslambda(self) -> "LambdaClient":
-        """A Lambda client."""
-        return self.session.client("lambda", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def secrets(self) -> "SecretsManagerClient":
-        """A Secrets Manager client."""
-        return self.session.client("secretsmanager", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def sns(self) -> "SNSClient":
-        """An SNS client."""
-        return self.session.client("sns", endpoint_url=self.endpoint_url)
-
-    @cached_property
-    def sqs(self) -> "SQSClient":
-        """An SQS client."""
-        return self.session.client("sqs", endpoint_url=self.endpoint_url)
-
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
-        """Create what the template stores data in, with names of their own, by CloudFormation.
+        """Create the data resources of *template*, with names of their own, by CloudFormation.
 
-        Args:
-            parameters: the template's parameters; the others have their defaults.
-            template: infra/template.yaml's content if None.
-
-        Raises:
-            ParameterError: CloudFormation would refuse a parameter.
-
+        The default template is infra/template.yaml. Raises `ParameterError`.
         """
         template = template or infra.load()
         _check(parameters, template)
         data = infra.resources(template, *_DATA)
-        deployed = infra.resources(template, *_DATA, *_NAMED_BY_DATA)
-        known = {*deployed, *template["Parameters"]}
-        variables = [
-            (function, name, value)
+        part = {name: template.get(name, {}) for name in ("Parameters", "Mappings", "Conditions")}
+        part["Resources"] = infra.resources(template, *_DATA, *_NAMED_BY_DATA)
+        known = part["Resources"].keys() | template["Parameters"].keys()
+        variables = {
+            f"{function}.{variable}": {"Value": value}
             for function in infra.resources(template, "AWS::Serverless::Function")
-            for name, value in infra.function(template, function)["Environment"].items()
-            if all(it in known or it.startswith("AWS::") for it in infra.references(value))
-        ]
-        always = [it for it, resource in data.items() if "Condition" not in resource]
-        values = [*({"Ref": it} for it in always), *(it[2] for it in variables)]
-        sections = ("Parameters", "Mappings", "Conditions")
-        part = {name: template[name] for name in sections if name in template} | {
-            "Resources": deployed,
-            "Outputs": {f"Value{index}": {"Value": _output(it)} for index, it in enumerate(values)},
+            for variable, value in infra.function(template, function)["Environment"].items()
+            if all(name in known or name.startswith("AWS::") for name in infra.references(value))
         }
-        name = f"qonto-connect-{uuid4().hex[:8]}"
-        self.cloudformation.create_stack(
-            StackName=name,
-            TemplateBody=json.dumps(part),
-            Parameters=[
-                {"ParameterKey": key, "ParameterValue": it} for key, it in parameters.items()
-            ],
+        # An output cannot have AWS::NoValue as a variable can.
+        outputs = json.dumps(variables).replace(json.dumps({"Ref": _NO_VALUE}), f'"{_NO_VALUE}"')
+        given = [{"ParameterKey": name, "ParameterValue": it} for name, it in parameters.items()]
+        stack = f"qonto-connect-{uuid4().hex[:8]}"
+        body = json.dumps(part | {"Outputs": json.loads(outputs)})
+        cloudformation: Json = self.cloudformation
+        cloudformation.create_stack(StackName=stack, TemplateBody=body, Parameters=given)
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 1000}
         )
-        self.cloudformation.get_waiter("stack_create_complete").wait(
-            StackName=name, WaiterConfig={"Delay": 0, "MaxAttempts": 1000}
-        )
-        outputs = {
-            it["OutputKey"]: it["OutputValue"]
-            for it in self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
-        }
-        resolved = [outputs[f"Value{index}"] for index in range(len(values))]
-        references = dict(zip(always, resolved, strict=False))
-
-        for logical_id in infra.resources(template, "AWS::DynamoDB::Table"):
+        created = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+        resources = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in created}
+        for name in infra.resources(template, "AWS::DynamoDB::Table"):
             self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
-                TableName=references[logical_id],
-                TimeToLiveSpecification=data[logical_id]["Properties"]["TimeToLiveSpecification"],
+                TableName=resources[name],
+                TimeToLiveSpecification=data[name]["Properties"]["TimeToLiveSpecification"],
             )
         environment: dict[str, dict[str, str]] = {}
-        for (function, variable, _), it in zip(variables, resolved[len(always) :], strict=True):
-            if it != _NO_VALUE:
-                environment.setdefault(function, {})[variable] = it
-        return Stack(references, environment, drift.not_honoured(self, name, data))
+        for output in cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]:
+            function, _, variable = output["OutputKey"].partition(".")
+            if output["OutputValue"] != _NO_VALUE:
+                environment.setdefault(function, {})[variable] = output["OutputValue"]
+        return Stack(resources, environment, drift.not_honoured(self, stack, data))
 
     def subscribe_queue(
         self,
@@ -308,7 +213,7 @@ class LocalAws:
         *,
         raw: bool = True,
     ) -> str:
-        """Return the URL of a new queue that gets what is published to *topic_arn*."""
+        """Return the URL of a new queue that receives what is published to *topic_arn*."""
         return subscribe_queue(self.sns, self.sqs, topic_arn, filter_policy, raw=raw)[0]
 
 
@@ -320,57 +225,41 @@ def subscribe_queue(
     *,
     raw: bool = True,
 ) -> tuple[str, str]:
-    """Make a queue that gets what is published to *topic_arn* from now on.
-
-    Returns:
-        its URL, and the subscription's ARN.
-
-    """
+    """Subscribe a new queue to *topic_arn*; return its URL, and the subscription's ARN."""
     url = sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
-    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    arn = queue["Attributes"]["QueueArn"]
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "sns.amazonaws.com"},
-                "Action": "sqs:SendMessage",
-                "Resource": arn,
-                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
-            }
-        ],
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    allow = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue["QueueArn"],
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
     }
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     attributes = {"RawMessageDelivery": str(raw).lower()}
     if filter_policy:
         attributes["FilterPolicy"] = json.dumps(filter_policy)
     subscription = sns.subscribe(
         TopicArn=topic_arn,
         Protocol="sqs",
-        Endpoint=arn,
+        Endpoint=queue["QueueArn"],
         Attributes=attributes,
         ReturnSubscriptionArn=True,
     )
     return url, subscription["SubscriptionArn"]
 
 
-def _output(value: Json) -> Json:
-    """Return *value* for an output, which cannot have AWS::NoValue as a variable can."""
-    no_value = json.dumps({"Ref": _NO_VALUE})
-    return json.loads(json.dumps(value).replace(no_value, json.dumps(_NO_VALUE)))
-
-
 def _check(parameters: Mapping[str, str], template: Template) -> None:
     """Refuse what CloudFormation would: ministack checks no pattern and no length."""
     for name, rules in template["Parameters"].items():
-        value = parameters.get(name, rules.get("Default"))
+        value = str(parameters.get(name, rules.get("Default")))
+        allowed = [str(each) for each in rules.get("AllowedValues", [value])]
         if (
-            value is None
-            or not re.fullmatch(rules.get("AllowedPattern", "(?s).*"), str(value))
-            or str(value) not in map(str, rules.get("AllowedValues", [value]))
-            or not rules.get("MinLength", 0) <= len(str(value)) <= rules.get("MaxLength", 4096)
+            (name not in parameters and "Default" not in rules)
+            or not re.fullmatch(rules.get("AllowedPattern", "(?s).*"), value)
+            or value not in allowed
+            or not rules.get("MinLength", 0) <= len(value) <= rules.get("MaxLength", 4096)
         ):
-            allowed = map(str, rules.get("AllowedValues", []))
-            values = f"one of {', '.join(allowed)}" if "AllowedValues" in rules else ""
+            values = f"one of {', '.join(allowed)}"
             raise ParameterError(name, rules.get("ConstraintDescription", values))

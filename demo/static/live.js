@@ -15,4 +15,4 @@ source.onmessage = ({ data }) => {
   }
 };
 source.onopen = () => { live.textContent = "Live."; };
-source.onerror = () => { live.textContent = "Not live: the subscriber does not answer."; };
+source.onerror = () => { live.textContent = "Not live: the subscriber does not respond."; };
