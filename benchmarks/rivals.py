@@ -1,4 +1,4 @@
-"""Packs the rivals: the two functions, their version 1, a plain `sam build`, and bare boto3.
+"""Packs the functions and their rivals: bare boto3, start of version 1, and a plain `sam build`.
 
 All dependencies are pinned by hashes: those of version 1 by the functions/requirements.txt of its
 commit, all others by the current one.
@@ -13,7 +13,7 @@ import sys
 import tarfile
 from collections.abc import Mapping
 from compileall import compile_dir
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -21,22 +21,15 @@ from demo import template as infra
 from demo.template import ROOT
 from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, pack
 
-HANDLERS = Path(__file__).parent / "handlers"
 VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
-# A package has the authorities in this file, which AWS_CA_BUNDLE names.
-AWS_ROOTS = "aws-roots.pem"
 
 
 @dataclass(frozen=True)
 class Rival:
-    """A function to be measured.
+    """A function to be measured: its name in the tables, its package, and its configuration.
 
     Attributes:
-        name: the name in the tables.
-        package: the folder that it runs in.
-        handler: the handler, as Lambda names it.
-        request: the name of the request in tests/requests.
-        environment: the environment variables.
+        request: the request in tests/requests, and the AWS calls that a bare rival makes.
 
     """
 
@@ -49,45 +42,43 @@ class Rival:
     @property
     def authorities(self) -> str:
         """The certificates, in PEM, that the function trusts where it is deployed."""
-        roots = self.package / AWS_ROOTS
+        roots = self.package / "aws-roots.pem"
         bundle = roots if roots.exists() else self.package / "botocore" / "cacert.pem"
         return bundle.read_text("utf-8")
 
 
-def make_rivals(folder: Path) -> dict[str, Rival]:
-    """Pack all rivals into *folder*, and return them by their keys."""
+def make_rivals(folder: Path) -> list[Rival]:
+    """Pack all rivals into *folder*."""
     template = infra.load()
-    handlers = {name: infra.function(template, name)["Handler"] for name in FOLDERS}
+    handlers = {key: infra.function(template, key)["Handler"] for key in FOLDERS}
     bare = _bare(folder / "bare")
     plain = _sam_build(folder / "sam", handlers)
-    version_1 = _version_1(folder / "version-1")
-    rivals = {
-        "botocore client": Rival("botocore client", bare, "botocore_client.handler", "start"),
-        "bare client": Rival("bare client", bare, "bare_client.handler", "start"),
-        "bare start": Rival("bare calls of start", bare, "bare_start.handler", "start"),
-        "bare callback": Rival("bare calls of callback", bare, "bare_callback.handler", "callback"),
-    }
-    for logical_id, name in FOLDERS.items():
+    start, callback = handlers.values()
+    packages = {}
+    for key, name in FOLDERS.items():
         (folder / name).mkdir()
-        (folder / f"{name}-1").mkdir()
-        ours = Rival(name, pack(logical_id, folder / name), handlers[logical_id], name)
-        rivals[name] = ours
-        first = pack(logical_id, folder / f"{name}-1", version_1)
-        rivals[f"first {name}"] = replace(ours, name=f"{name}, version 1", package=first)
-        rivals[f"plain {name}"] = replace(
-            ours, name=f"{name}, plain sam build", package=plain / logical_id
-        )
-    return rivals
+        packages[name] = pack(key, folder / name)
+    (folder / "first").mkdir()
+    first = pack("StartFunction", folder / "first", _version_1(folder / "version-1"))
+    return [
+        Rival("bare client", bare, "bare.handler", ""),
+        Rival("bare calls of start", bare, "bare.handler", "start"),
+        Rival("bare calls of callback", bare, "bare.handler", "callback"),
+        Rival("start", packages["start"], start, "start"),
+        Rival("start, version 1", first, start, "start"),
+        Rival("start, plain sam build", plain / "StartFunction", start, "start"),
+        Rival("callback", packages["callback"], callback, "callback"),
+        Rival("callback, plain sam build", plain / "CallbackFunction", callback, "callback"),
+    ]
 
 
 def _bare(folder: Path) -> Path:
     """Install the whole locked boto3, compiled as in Lambda's own runtime."""
-    shutil.copytree(HANDLERS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    requirements = MAKEFILE_FOLDER / "requirements.txt"
+    shutil.copytree(Path(__file__).parent / "handlers", folder)
     _run(
         *(sys.executable, MAKEFILE_FOLDER / "packing" / "pip_install.py", "--quiet"),
         *("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-compile"),
-        *("--requirement", requirements, "--target", folder),
+        *("--requirement", MAKEFILE_FOLDER / "requirements.txt", "--target", folder),
     )
     compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     return folder
@@ -104,21 +95,16 @@ def _version_1(folder: Path) -> Path:
 def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
     """Run `sam build` with SAM's own Python builder instead of our Makefile."""
     folder.mkdir()
-    template = {
-        "Transform": "AWS::Serverless-2016-10-31",
-        "Resources": {
-            name: {
-                "Type": "AWS::Serverless::Function",
-                "Properties": {
-                    "Architectures": [ARCHITECTURE],
-                    "CodeUri": str(MAKEFILE_FOLDER),
-                    "Handler": handler,
-                    "Runtime": "python3.13",
-                },
-            }
-            for name, handler in handlers.items()
-        },
+    common = {
+        "Architectures": [ARCHITECTURE],
+        "CodeUri": str(MAKEFILE_FOLDER),
+        "Runtime": "python3.13",
     }
+    resources = {
+        key: {"Type": "AWS::Serverless::Function", "Properties": common | {"Handler": handler}}
+        for key, handler in handlers.items()
+    }
+    template = {"Transform": "AWS::Serverless-2016-10-31", "Resources": resources}
     path = folder / "template.json"
     path.write_text(json.dumps(template), "utf-8")
     build = folder / "build"
@@ -128,10 +114,8 @@ def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
 
 def _run(*command: str | Path) -> bytes:
     """Return the standard output of *command*; if it fails, exit with its standard error."""
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "SAM_CLI_TELEMETRY": "0",
-    }
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "SAM_CLI_TELEMETRY": "0"}
     run = subprocess.run(command, env=environment, capture_output=True, check=False)
     if run.returncode != 0:
         sys.exit(f"bench: {' '.join(map(str, command))}\n{run.stderr.decode()}")
