@@ -1,4 +1,4 @@
-"""An authorization: what ``/start`` was asked, and the DynamoDB items that it becomes."""
+"""An authorization: the query that ``/start`` accepts, and the DynamoDB items of its flow."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -33,7 +33,7 @@ class StartQuery(BaseModel, defer_build=True):
 
 
 class Authorization(StartQuery):
-    """What each item holds of an authorization that start began."""
+    """The fields that the items of one authorization share."""
 
     state: str = Field(repr=False)  # the key of the table
     expires_at: int  # epoch seconds, the TTL attribute of the table
@@ -88,13 +88,13 @@ class PendingAuthorization(Authorization):
 
 
 class Receipt(Authorization):
-    """What the browser is told if it repeats its callback after its state was deleted."""
+    """The record that gives a repeated callback the same response after its state was deleted."""
 
     outcome: str  # the name of the `Outcome`
 
     @staticmethod
     def key(state: str) -> str:
-        """Return the key of the receipt of *state*. It is no state, because it has a dot."""
+        """Return the key of the receipt of *state*. A state cannot equal it: it has a dot."""
         return f"used.{state}"
 
 

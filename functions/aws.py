@@ -31,7 +31,7 @@ def _check(operation_model: OperationModel, response_dict: dict[str, Any], **_: 
     response_dict["headers"].pop("x-amz-retry-after", None)
     is_json = operation_model.service_model.protocol == "json"
     if is_json and response_dict["status_code"] < HTTPStatus.MULTIPLE_CHOICES:
-        # botocore takes a body that is not JSON for an empty response, and that for a success.
+        # botocore reads a body that is not JSON as an empty response, which means success.
         json.loads(response_dict["body"])
 
 
@@ -46,7 +46,7 @@ class AwsCallError(Exception):
     def __init__(self, error: Exception) -> None:
         """Keep the code of *error*, and never its text.
 
-        The text of a malformed response may hold the response's body, and that a code or a state.
+        The text may quote the body of a malformed response, which may hold a code or a state.
         """
         self.code = type(error).__name__
         if isinstance(error, ClientError):

@@ -1,8 +1,8 @@
 """The two cookies of the connector.
 
-The first binds a state to one browser, and the item holds only its hash. Without it, anybody could
-finish anybody's authorization (CVE-2025-68158, CVE-2026-41425). One value serves all flows of a
-browser, so that several tabs can finish.
+The first binds a state to one browser; the item holds only its hash. Without it, a browser could
+finish another user's authorization (CVE-2025-68158, CVE-2026-41425). One value serves all flows of
+a browser, so that several tabs can finish.
 
 The second remembers what the browser's last flow asked of ``/start``, for the page that offers to
 start again. If the page's URL held the query, a link could start a flow with a stranger's context.

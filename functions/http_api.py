@@ -17,7 +17,8 @@ _SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=63072000",
     "X-Content-Type-Options": "nosniff",
 }
-# What SQS does not take (SendMessage, MessageBody). JSON escapes the control characters.
+# The characters that SQS does not accept (SendMessage, MessageBody). JSON escapes the control
+# characters.
 _NOT_IN_SQS = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
@@ -41,10 +42,10 @@ def single_values(
     """Return the decoded values of the parameters *names* in *raw_query*; ignore all others.
 
     A blank value counts as omitted (RFC 6749, section 3.1), but for the names in *may_be_blank*.
-    Characters that SQS does not take become U+FFFD.
+    Characters that SQS does not accept become U+FFFD.
 
-    *raw_query* is what the browser sent. The ``queryStringParameters`` of payload 2.0 join repeated
-    values with commas, which Qonto's error descriptions contain.
+    *raw_query* is the query as the browser sent it. The ``queryStringParameters`` of payload 2.0
+    join repeated values with commas, which Qonto's error descriptions contain.
 
     Raises:
         InvalidQueryError: one of *names* is repeated (RFC 6749, section 3.1).
@@ -107,7 +108,7 @@ def redirect(status: int, location: str, *cookies: str) -> Response:
         cookies: the ``Set-Cookie`` headers.
 
     """
-    # Only our own pages surely do not mind a fragment that is not empty.
+    # Another site's page may read a fragment that is not empty; our own pages ignore it.
     fragment = "#_" if location.startswith("/") else "#"
     headers = _SECURITY_HEADERS | {"Location": location + fragment}
     return {"statusCode": status, "headers": headers, "cookies": list(cookies)}

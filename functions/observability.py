@@ -1,6 +1,6 @@
 """The logger and the metrics of both functions: one log line and one metric for each outcome.
 
-Neither ever holds a code, a state, a cookie value, a ``Location`` or a whole ``authorization_id``.
+They never hold a code, a state, a cookie value, a ``Location`` or a whole ``authorization_id``.
 """
 
 import logging

@@ -25,7 +25,7 @@ class Outcome(Enum):
     EXPIRED = "expired", "expired", True
 
     def __init__(self, reason: str, page: str, app_is_told: bool) -> None:  # noqa: FBT001 - a row
-        """Keep what the member's row says."""
+        """Keep the values of the member's row."""
         self.reason = reason
         self.page = page
         self.app_is_told = app_is_told

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# Not a `type` statement, which pydantic would make a definition of its own in the published schema.
+# Not a `type` statement: pydantic would write it as a separate definition into the published
+# schema.
 Environment = Literal["production", "sandbox"]
 
 _HOSTS: dict[Environment, str] = {

@@ -17,8 +17,8 @@ from settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# In seconds. Until then, a state that one response claimed is closed to every other one. It is more
-# than a callback can take, so that two responses of one state are never published at one time.
+# In seconds. For this long, a state that one response has claimed cannot be claimed for another. A
+# callback always ends sooner, so two responses of one state are never published at the same time.
 CLAIM_LIFETIME = 60
 
 
@@ -190,6 +190,7 @@ class StateStore:
             response: dict[str, Any] = operation(TableName=self._table_name, **request)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             raise
-        except Exception as error:  # AWS may send anything, and botocore's parsers raise anything
+        # AWS may return anything, and botocore's parsers may raise anything
+        except Exception as error:
             raise StateStoreError(error) from error
         return response

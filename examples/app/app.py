@@ -1,9 +1,9 @@
-"""Ledgerly, an app that lets its users connect their Qonto account: what to copy.
+"""Ledgerly, an app that lets its users connect their Qonto account: code to copy.
 
 The app makes a random `context` for the session that asks. When the browser is back with it, in
 that session, the app confirms (authorization_id, context) to the subscriber, which exchanges no
 other code. If another browser comes back, somebody forwarded their link: the app then repudiates
-what that browser has shown.
+the authorization.
 
 The app sees no code and no refresh token. To read from Qonto it asks for an access token, once for
 each page, and stores none.
@@ -40,8 +40,8 @@ from examples.app.subscriber import Subscriber
 from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
 from examples.app.web import Guard, content_security_policy, cookie, is_users, origin, redirect
 
-CODE_LIFETIME = 600  # seconds; after them, a connection that is still pending will not come
-# What the subscriber's table says of a connection that is not pending any more.
+CODE_LIFETIME = 600  # seconds; a connection that is still pending then has failed
+# The statuses in the subscriber's table that are final.
 STATUSES = {"connected", "failed", "expired", "lost", "repudiated", "ended", "disconnected"}
 AUTHORIZATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -53,7 +53,7 @@ templates = Jinja2Templates(HERE / "templates")
 class Ledgerly:
     """The app's pages."""
 
-    footer_url = ""  # of the demo's live page
+    footer_url = ""  # the demo's live page
 
     def __init__(  # noqa: PLR0913, PLR0917 - its collaborators
         self,
@@ -74,7 +74,8 @@ class Ledgerly:
         self.sessions = sessions
         self.contexts = contexts
         self._secure = self.app_url.startswith("https:")
-        # With this prefix, no neighbouring host can set these cookies. It takes https.
+        # With this prefix, another host of the domain cannot set the cookies. Browsers require
+        # https for it.
         prefix = "__Host-" if self._secure else ""
         self.session_cookie, self.browser_cookie = f"{prefix}ledgerly", f"{prefix}ledgerly-browser"
 
@@ -89,7 +90,8 @@ class Ledgerly:
         """Send the browser to the connector, with a new context of the session that asks."""
         session = self._session(request)
         if session is None or not _has_token(await _form(request), session):
-            return redirect("/out-of-date", "_")  # another site's request must set no cookie
+            # a request from another site must not set a cookie
+            return redirect("/out-of-date", "_")
         browser = cookie(request, self.browser_cookie) or secrets.token_urlsafe(32)
         context = self.contexts.ask(session.id, browser)
         query = urlencode({"context": context, "return_to": f"{self.app_url}/connected"})
@@ -98,14 +100,14 @@ class Ledgerly:
         return response
 
     def connected(self, request: Request) -> Response:
-        """Handle the browser's return, and confirm only what this session asked for."""
+        """Handle the browser's return; confirm an authorization if this session asked for it."""
         if not is_users(request):
             return Response(status_code=HTTPStatus.TOO_EARLY)
         authorization_id = request.query_params.get("authorization_id", "")
         outcome = request.query_params.get("outcome", "")
         asked = self.contexts.asked(request.query_params.get("context", ""))
         if asked is None:
-            return redirect("/", "_")  # a link back without parameters, for one
+            return redirect("/", "_")  # for example a link back without parameters
         if not AUTHORIZATION_ID.fullmatch(authorization_id):
             return redirect("/not-asked", "_")
         if sha256(cookie(request, self.browser_cookie) or "") != asked.browser:
@@ -127,7 +129,7 @@ class Ledgerly:
         return redirect("/connection", "_")
 
     def _repudiate(self, request: Request, asked: Asked, authorization_id: str) -> Response:
-        """Let nobody use what this browser has shown: neither here nor at the subscriber."""
+        """Repudiate the authorization that this browser has shown, here and at the subscriber."""
         self.contexts.repudiate(asked)
         try:
             self.subscriber.repudiate(asked.confirmation(authorization_id))
@@ -137,19 +139,19 @@ class Ledgerly:
         return redirect("/not-asked", "_")
 
     def out_of_date(self, request: Request) -> Response:
-        """Say that the button's page was not of this session."""
+        """Return the page for a button of another session."""
         return self._page(request, "out-of-date", HTTPStatus.FORBIDDEN)
 
     def not_asked(self, request: Request) -> Response:
-        """Say that this browser did not ask, at an address that shows nothing."""
+        """Return the page for a browser that did not ask, at an address without parameters."""
         return self._page(request, "not-asked", HTTPStatus.FORBIDDEN)
 
     def signed_out(self, request: Request) -> Response:
-        """Say that the session which asked has ended."""
+        """Return the page for a session that has ended since it asked."""
         return self._page(request, "signed-out", HTTPStatus.FORBIDDEN)
 
     def connection(self, request: Request) -> Response:
-        """Show the session's latest connection; it is one when the subscriber has the tokens."""
+        """Show the session's latest connection, with accounts once the subscriber has tokens."""
         asked = self._latest(request)
         if asked is None:
             return redirect("/", "_")
@@ -163,14 +165,15 @@ class Ledgerly:
         if status not in {"connected", "disconnected"}:
             return self._page(request, status)
         access, read = self._read(asked) if status == "connected" else (self._access(asked), {})
-        # The subscriber forgets a disconnection after a day; else its tokens were lost or deleted.
+        # The subscriber forgets a disconnection after a day. If there was none, tokens were lost or
+        # deleted.
         gone = "ended" if status == "connected" else status
         page = {"unavailable": status, "not-connected": gone}.get(access.status, access.status)
         shown = found | read | {"connection": asked.reference, "is_revoked": access.revoked}
         return self._page(request, page, shown=shown)
 
     def _found(self, asked: Asked) -> dict[str, str]:
-        """Return the `status` of the connection, and its `organization` where that is known."""
+        """Return the connection's `status`, and its `organization` if known."""
         is_late = time.time() > (asked.returned_at or 0) + CODE_LIFETIME
         try:
             found = self.subscriber.connection(asked.confirmation(str(asked.authorization_id)))
@@ -179,7 +182,8 @@ class Ledgerly:
             return {"status": "unknown" if is_late else "pending"}
         if found.get("status") in STATUSES:
             return found
-        return {"status": "expired" if is_late else "pending"}  # the event never came, or not yet
+        # the event has not arrived, and may never
+        return {"status": "expired" if is_late else "pending"}
 
     def _read(self, asked: Asked) -> tuple[Access, dict[str, Any]]:
         """Read the accounts of a connection; a token that Qonto refuses is replaced, once."""
@@ -290,12 +294,12 @@ async def _form(request: Request) -> dict[str, str]:
 
 
 def _has_token(form: Mapping[str, str], session: Session) -> bool:
-    """Tell whether *form* is one of *session*'s own pages."""
+    """Tell whether *form* has the token of *session*."""
     return hmac.compare_digest(form.get("token", "").encode(), session.token.encode())
 
 
 def create_app(ledgerly: Ledgerly) -> Starlette:
-    """Put the pages behind their routes."""
+    """Return the app with its routes."""
     app = Starlette(
         routes=[
             Route("/", ledgerly.home),

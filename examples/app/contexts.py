@@ -1,4 +1,4 @@
-"""The connections that sessions asked for, in an SQLite file that all workers share: to copy."""
+"""The connections that sessions asked for, in an SQLite file that all workers share; copy it."""
 
 import hashlib
 import secrets
@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-LIFETIME = 60 * 60  # seconds, as long as the connector's state lives
-KEPT = 24 * 60 * 60  # seconds; a connection that was confirmed is kept for longer
+LIFETIME = 60 * 60  # seconds: the lifetime of the connector's state
+KEPT = 24 * 60 * 60  # seconds; a confirmed connection is kept for longer
 _SCHEMA = """CREATE TABLE IF NOT EXISTS contexts (
     context TEXT PRIMARY KEY, session_id TEXT NOT NULL, browser TEXT NOT NULL,
     asked_at INTEGER NOT NULL, authorization_id TEXT, outcome TEXT, returned_at REAL,
@@ -45,7 +45,7 @@ class Asked(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody came back within the hour."""
+        """Whether the hour ended before the browser was back."""
         return self.authorization_id is None and time.time() >= self.asked_at + LIFETIME
 
     @property
@@ -54,12 +54,12 @@ class Asked(NamedTuple):
         return str(self.authorization_id)[:8]
 
     def confirmation(self, authorization_id: str) -> dict[str, str]:
-        """Return what the subscriber knows the connection by."""
+        """Return the confirmation that the subscriber expects."""
         return {"authorization_id": authorization_id, "context": self.context}
 
 
 class Contexts:
-    """Stores who asked; every change is one statement, so that two workers cannot cross."""
+    """Stores the contexts. Every change is one SQL statement, so that workers do not interfere."""
 
     def __init__(self, path: Path) -> None:
         """Use the file at *path*, and make it if it is missing."""
@@ -82,7 +82,7 @@ class Contexts:
         return context
 
     def asked(self, context: str) -> Asked | None:
-        """Return who asked with *context*, also if that is over: others still repudiate it."""
+        """Return the connection with *context*; an old one can still be repudiated."""
         return self._find("context = ?", context)
 
     def latest(self, session_id: str) -> Asked | None:
@@ -92,7 +92,7 @@ class Contexts:
         )
 
     def use(self, asked: Asked, authorization_id: str, outcome: str) -> bool:
-        """Bind the context to *authorization_id*; False if it is another one's, or repudiated."""
+        """Bind the context to *authorization_id*; False if it is another's or repudiated."""
         with opened(self.path) as database:
             used = database.execute(
                 "UPDATE contexts SET authorization_id = ?1, returned_at = ?3,"
@@ -104,14 +104,14 @@ class Contexts:
         return used.rowcount == 1
 
     def repudiate(self, asked: Asked) -> None:
-        """Let nobody use the context any more."""
+        """Record that the context must never be used."""
         with opened(self.path) as database:
             database.execute(
                 "UPDATE contexts SET repudiated = 1 WHERE context = ?", [asked.context]
             )
 
     def set_confirmed(self, asked: Asked) -> None:
-        """Record that the subscriber was told."""
+        """Record that the confirmation was sent."""
         with opened(self.path) as database:
             database.execute("UPDATE contexts SET confirmed = 1 WHERE context = ?", [asked.context])
 
@@ -132,5 +132,5 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def sha256(cookie: str) -> str:
-    """Return what is stored of *cookie*: a reader of the file cannot use it."""
+    """Return the hash of *cookie*: it is stored instead, because a reader cannot use it."""
     return hashlib.sha256(cookie.encode()).hexdigest()

@@ -19,7 +19,7 @@ class Account(BaseModel):
 
     @property
     def amount(self) -> str:
-        """The balance as a user reads it."""
+        """The balance and its currency, formatted."""
         return f"{self.balance:,.2f} {self.currency}"
 
 
@@ -32,16 +32,16 @@ class _Response(BaseModel):
 
 
 class ReadError(Exception):
-    """Qonto did not respond with what was asked for; the text quotes nothing.
+    """Qonto did not return the accounts. The text does not quote the response.
 
     Attributes:
-        reason: the status of the response, or the name of what went wrong. 401 means that Qonto
+        reason: the status of the response, or the name of the error. 401 means that Qonto
             refuses the token, 403 that its scopes do not suffice.
 
     """
 
     def __init__(self, reason: int | str) -> None:
-        """Take the *reason*."""
+        """Keep the *reason*."""
         super().__init__(reason)
         self.reason = reason
 
@@ -56,7 +56,8 @@ class Qonto:
         self._client = httpx2.Client(
             base_url=api_url,
             headers={"X-Qonto-Staging-Token": staging_token} if staging_token else None,
-            # Without cookies: those of one user's response must not go with another's request.
+            # Without cookies: a cookie from one user's response must not go with another user's
+            # request.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=TIMEOUT,
             transport=transport,
@@ -66,14 +67,14 @@ class Qonto:
         """Return the bank accounts of the organisation; needs the scope `organization.read`.
 
         Raises:
-            ReadError: they were not read.
+            ReadError: Qonto did not return them.
 
         """
         headers = {"Authorization": f"Bearer {access_token}"}
         try:
             response = self._client.get("/v2/organization", headers=headers)
         except (httpx2.HTTPError, ValueError) as error:
-            # Not its text, nor itself as the cause: it may quote a header.
+            # Neither its text nor the exception as the cause, because it may quote a header.
             raise ReadError(type(error).__name__) from None
         if not response.is_success:
             raise ReadError(response.status_code)

@@ -1,4 +1,4 @@
-"""The sessions of Ledgerly, in the same SQLite file: your app has its own in their place."""
+"""The sessions of Ledgerly, in the same SQLite file: replace them by those of your app."""
 
 import secrets
 import time
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from examples.app.contexts import opened, sha256
 
-LIFETIME = 180 * 24 * 60 * 60  # seconds: Ledgerly has no sign-in to come back with
+LIFETIME = 180 * 24 * 60 * 60  # seconds; long, because Ledgerly has no sign-in
 _SCHEMA = """CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, token TEXT NOT NULL, expires_at INTEGER NOT NULL
 )"""
@@ -29,7 +29,7 @@ class Session(NamedTuple):
 
 
 class Sessions:
-    """Stores sessions. Ledgerly signs everybody in to an account of their own."""
+    """Stores sessions. Ledgerly gives each browser an account of its own."""
 
     def __init__(self, path: Path) -> None:
         """Use the file at *path*, and make it if it is missing."""

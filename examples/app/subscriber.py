@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subscriber:
-    """The subscriber's stack, as far as the app may use it.
+    """The parts of the subscriber's stack that the app may use.
 
     A confirmation is ``{"authorization_id": ..., "context": ...}``. Each method raises
     `BotoCoreError` or `ClientError` if AWS did not do it, or may not have done it.
@@ -23,15 +23,15 @@ class Subscriber:
     connections: "Table"
 
     def confirm(self, confirmation: dict[str, str]) -> None:
-        """Say that this app's own session asked for what this browser finished."""
+        """Tell the subscriber that the session which asked has finished this authorization."""
         self._send(confirmation)
 
     def repudiate(self, confirmation: dict[str, str]) -> None:
-        """Say that a browser came back that did not ask: its code must never be exchanged."""
+        """Tell the subscriber never to exchange the code, because another browser came back."""
         self._send(confirmation | {"repudiated": True})
 
     def connection(self, confirmation: dict[str, str]) -> dict[str, str]:
-        """Return the `status` of the connection, and its `organization` where that is known."""
+        """Return the connection's `status`, and its `organization` if known."""
         item = self.connections.get_item(Key=dict(confirmation)).get("Item", {})
         return {name: str(item[name]) for name in ("status", "organization") if name in item}
 

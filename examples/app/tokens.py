@@ -11,7 +11,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
-# Longer than the function runs, so that its response says how it ended. The user tries again.
+# Longer than the function may run, so that its response always arrives. The user can try again.
 CLIENT_CONFIG = Config(connect_timeout=2, read_timeout=32, retries={"total_max_attempts": 1})
 for library in ("boto3", "botocore"):  # at DEBUG they log requests: tokens, authorization_ids
     logging.getLogger(library).setLevel(logging.WARNING)
@@ -19,7 +19,7 @@ for library in ("boto3", "botocore"):  # at DEBUG they log requests: tokens, aut
 
 @dataclass(frozen=True)
 class Access:
-    """How a connection stands.
+    """The status of a connection, with its access token.
 
     Attributes:
         status: `connected`, `ended`, `disconnecting`, `disconnected`, `not-connected`, or
@@ -37,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The function, as the role of this app may invoke it.
+    """The function `tokens`, which the role of this app may invoke.
 
     Each method raises `BotoCoreError` or `ClientError` if AWS did not do it, or may not have done
     it. Ask only for a connection whose `authorization_id` and `context` are in the table of
@@ -48,7 +48,7 @@ class Tokens:
     function_name: str
 
     def access(self, authorization_id: str, refused: str = "") -> Access:
-        """Return an access token, and another one than that which Qonto *refused* with 401."""
+        """Return an access token; a new one if Qonto *refused* the last one with 401."""
         return self._invoke(authorization_id, {"refused": refused} if refused else {})
 
     def disconnect(self, authorization_id: str) -> Access:

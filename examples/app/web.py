@@ -1,4 +1,4 @@
-"""What Ledgerly needs of any web framework: addresses, cookies and headers that are safe."""
+"""Safe addresses, cookies and headers: Ledgerly's additions to the web framework."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ def origin(url: str) -> str:
     """Return the scheme, host and port of *url*, as browsers write them.
 
     Raises:
-        ValueError: *url* has something else, or lacks one.
+        ValueError: *url* has other parts, or one of these is missing.
 
     """
     message = f"not the address of a site, such as https://app.example.com: {url!r}"
@@ -43,7 +43,7 @@ def origin(url: str) -> str:
 
 
 def cookie(request: Request, name: str) -> str | None:
-    """Return the value of the cookie *name*; of two, one may be a neighbouring host's: None."""
+    """Return the value of the cookie *name*; None if there are two: one may be another host's."""
     # Other spaces belong to a cookie's name: browsers look for __Host- only at its beginning.
     lines = request.headers.getlist("cookie")
     cookies = [it.strip(" \t") for line in lines for it in line.split(";")]
@@ -52,7 +52,7 @@ def cookie(request: Request, name: str) -> str | None:
 
 
 def is_users(request: Request) -> bool:
-    """Tell whether *request* opens a page for the user, and is not made ahead or for a frame."""
+    """Tell whether the user opens a page, rather than a prefetch or a frame."""
     headers = request.headers
     purposes = " ".join(headers.get(name, "") for name in PURPOSES)
     ahead = re.search("prefetch|prerender|preview", purposes, re.IGNORECASE)
@@ -65,7 +65,7 @@ def is_users(request: Request) -> bool:
 
 
 def redirect(url: str, fragment: str = "") -> Response:
-    """Send the browser to *url*, and not with the fragment of the address where it is now."""
+    """Send the browser to *url*, without the fragment of its present address."""
     return RedirectResponse(f"{url}#{fragment}", HTTPStatus.SEE_OTHER)
 
 
@@ -84,7 +84,7 @@ class Guard:
     """Sends browsers to the app's own address first, and gives each response its headers."""
 
     def __init__(self, app_url: str) -> None:
-        """Guard the app at the origin *app_url*."""
+        """Guard the app that browsers reach at the origin *app_url*."""
         self._app_url = app_url
         self._headers = dict(HEADERS)
         if app_url.startswith("https:"):
@@ -93,7 +93,7 @@ class Guard:
     async def __call__(
         self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        """Handle *request*: cookies are where *app_url* is, and under no other name."""
+        """Handle *request*, or send it from another host, without the cookies, to *app_url*."""
         if self._is_own(request.headers.get("host", "")):
             response = await call_next(request)
         else:

@@ -29,8 +29,8 @@ def _cut(characters: int) -> AfterValidator:
 
 
 def _scope_names(text: str) -> str | None:
-    # A value that is no list of names counts as omitted. The token endpoint tells the granted scope
-    # as well, so that this is no reason to lose the code.
+    # A value that is not a list of names counts as omitted. The code is still good, and the token
+    # endpoint returns the granted scope as well.
     is_list = len(text) <= SCOPE_MAX_LENGTH and re.fullmatch(f"({SCOPE_PATTERN})?", text)
     return text if is_list else None
 
@@ -66,7 +66,7 @@ class AuthorizationResponse(BaseModel):
 
 
 def parse(raw_query: str) -> AuthorizationResponse:
-    """Return the authorization response in *raw_query*, without the parameters that are unknown.
+    """Return the authorization response in *raw_query*, without unknown parameters.
 
     Raises:
         InvalidQueryError: a parameter is repeated or invalid, or there is not exactly one of code

@@ -33,7 +33,7 @@ class _Data:
 
 @dataclass(kw_only=True, repr=False)
 class GrantedData(_Data):
-    """What a subscriber needs to exchange the code."""
+    """The data that a subscriber needs to exchange the code."""
 
     code: str
     code_expires_at: datetime

@@ -2,7 +2,8 @@
 
 import gc
 
-# A cold start makes fewer objects than this, none of them garbage: to look for garbage takes time.
+# A cold start creates fewer objects than this and keeps them all, so collecting garbage would only
+# cost time.
 gc.set_threshold(100_000)
 
 import os
@@ -24,7 +25,8 @@ publisher = Publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings
 app = CallbackApp(settings, states, publisher, logger)
 
 
-@logger.inject_lambda_context(log_event=False)  # set here, because the environment could set it
+# set in the code, so that the environment cannot turn it on
+@logger.inject_lambda_context(log_event=False)
 def handler(request: Request, _context: object) -> Response:
     """Return the response to *request*, both in API Gateway's payload format 2.0."""
     return app.handle(request)

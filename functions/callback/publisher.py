@@ -38,5 +38,6 @@ class Publisher:
         }
         try:
             self._sns.publish(**request)
-        except Exception as error:  # AWS may send anything, and botocore's parsers raise anything
+        # AWS may return anything, and botocore's parsers may raise anything
+        except Exception as error:
             raise PublishFailedError(error) from error

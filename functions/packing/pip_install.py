@@ -1,7 +1,7 @@
-"""Runs ``pip install`` with the arguments that follow, whatever pip is set to do on this machine.
+"""Runs ``pip install`` with the arguments that follow, and ignores this machine's settings of pip.
 
 pip's variables and configuration files can send packages elsewhere (``user``, ``target``), leave
-some out or refuse them all. The settings that say where packages come from are kept, and no others.
+some out or refuse them all. Only the settings of the package index are kept.
 Any Python 3 can run this: it installs uv before anything else is there.
 """
 
@@ -21,7 +21,7 @@ SECTIONS = ("global", "install")
 
 
 def variable(option: str) -> str:
-    """Return the variable by which pip takes *option*."""
+    """Return the environment variable that sets pip's *option*."""
     return "PIP_" + option.upper().replace("-", "_")
 
 
@@ -49,7 +49,8 @@ def main() -> int:
 
 def configured(environment: "dict[str, str]") -> str:
     """Return what pip's configuration files say, a line a setting, such as global.user='true'."""
-    said = {"PIP_QUIET": "0", "PIP_VERBOSE": "0", "PIP_LOG": os.devnull}  # or it prints no line
+    # so that it prints its settings
+    said = {"PIP_QUIET": "0", "PIP_VERBOSE": "0", "PIP_LOG": os.devnull}
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
         return subprocess.check_output(command, env={**environment, **said}).decode()

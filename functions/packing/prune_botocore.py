@@ -1,10 +1,10 @@
-"""Removes from a folder of botocore's data what the functions never read.
+"""Removes the data that the functions never read from a folder of botocore's.
 
     python3.13 prune_botocore.py <package>/botocore/data dynamodb.PutItem sns.Publish
 
-What stays are the operations that are named, the shapes that they refer to, and the endpoints of
-their services. The descriptions of all else are most of botocore's size, and much of what a client
-reads before its first call.
+The named operations stay, with the shapes that they refer to and the endpoints of their services.
+The other descriptions are most of botocore's size, and a client reads many of them before its first
+call.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""The pages that a user reads where a redirect cannot tell what happened."""
+"""The pages that tell the user what happened where the app cannot."""
 
 from http_api import Request, Response
 from settings import Settings
@@ -17,7 +17,7 @@ def page(
         start_query: the query for *Start again*; empty: unknown.
 
     """
-    # Most responses are redirects, and a cold start need not load the pages for them.
+    # Most responses are redirects, so a cold start does not load the pages.
     from pages import rendering  # noqa: PLC0415
 
     return rendering.page(request, settings, name, detail, start_query)

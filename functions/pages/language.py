@@ -7,7 +7,7 @@ Devices also send locales (``fr_FR.UTF-8``), and weights that the RFC does not k
 import re
 from collections.abc import Sequence
 
-# Neither pattern can match in many ways, so that both take linear time.
+# Each text matches either pattern in one way at most, so matching takes linear time.
 _LANGUAGE = re.compile(r"\s*+([a-z]++|\*)(?![0-9])")
 _WEIGHT = re.compile(r";\s*+q\s*+=\s*+([0-9]*\.?[0-9]+)")
 

@@ -1,1 +1,1 @@
-"""A subscriber of the pair's events: it exchanges the code of each confirmed pair, at most once."""
+"""A subscriber of the connector: it exchanges the code of each confirmed authorization once."""

@@ -1,4 +1,4 @@
-"""Access tokens of connections: refreshed before they expire, once at a time for a connection.
+"""Access tokens of connections: refreshed before they expire, one at a time for a connection.
 
 Qonto rotates refresh tokens: each response has a new one, and the old one is accepted for 60
 seconds after its first use. A later use revokes all tokens of the connection. So:
@@ -7,7 +7,7 @@ seconds after its first use. A later use revokes all tokens of the connection. S
 - A refresh whose response was lost, or whose function was stopped, is repeated within the 60
   seconds: at once, by the next caller, or by messages that wait in the queue meanwhile.
 - A refresh token is sent until its successor is stored. If the 60 seconds have passed without a
-  response, only Qonto knows whether it was used: then the connection is lost, whatever is sent.
+  response, only Qonto knows whether it was used. If so, the connection is lost in any case.
 """
 
 import time
@@ -28,10 +28,11 @@ from subscriber.token_endpoint import NotSentError, RefusedError, ResponseLostEr
 from subscriber.tokens import Tokens
 
 REFRESH_BEFORE = 600  # seconds before a token expires; at most half of its lifetime
-LEAST = 60  # seconds that a token lives that is handed out although it could not be refreshed
-SEND_WITHIN = 12  # seconds after its claim: a request of 9 seconds ends before the claim is over
-WAIT = 10  # seconds for another caller's refresh
-PAUSE = 0.2  # seconds between two looks
+LEAST = 60  # seconds that a token must still live to be returned after its refresh failed
+# seconds after its claim, so that a request of 9 seconds ends before the claim does
+SEND_WITHIN = 12
+WAIT = 10  # seconds to wait for another caller's refresh
+PAUSE = 0.2  # seconds between two reads
 # Hydra's names for a refresh token that is unknown, revoked, expired or used too often.
 ENDS = {"invalid_grant", "token_inactive"}
 
@@ -41,18 +42,18 @@ class UnavailableError(Exception):
 
 
 class ForeignConnectionError(Exception):
-    """The stack has been given another environment or client since the connection was made."""
+    """The stack's environment or client has changed since the connection was made."""
 
     def __init__(self) -> None:
-        """Say what is wrong."""
+        """Describe the mismatch."""
         super().__init__("The connection is of another environment or client than this stack.")
 
 
 class EndedError(Exception):
-    """Qonto takes no token of the connection any more.
+    """Qonto does not accept the tokens of the connection any more.
 
     Attributes:
-        connection: as it was.
+        connection: the connection before it ended.
 
     """
 
@@ -91,25 +92,26 @@ class AccessTokens:
     now: Callable[[], int]
 
     def token(self, authorization_id: str, refused: str = "") -> dict[str, Any]:
-        """Return an access token of the connection, or why there is none.
+        """Return an access token of the connection, or the reason why there is not one.
 
         Args:
             authorization_id: names the connection.
             refused: an access token to which Qonto's API responded with 401.
 
         Raises:
-            ForeignConnectionError: see there.
+            ForeignConnectionError: the connection is not of this environment and client.
             BotoCoreError, ClientError: AWS failed; ask again.
 
         """
         return self._token(self._connection(authorization_id), refused)
 
     def disconnect(self, authorization_id: str) -> dict[str, Any]:
-        """End the connection at Qonto, then here; no token is handed out from the beginning.
+        """End the connection at Qonto, then here; from the start, no token is handed out.
 
         Raises:
-            ForeignConnectionError: see there.
-            BotoCoreError, ClientError: AWS failed. What was begun goes on by itself.
+            ForeignConnectionError: the connection is not of this environment and client.
+            BotoCoreError, ClientError: AWS failed. A message continues a disconnection that has
+            begun.
 
         """
         connection = self._connection(authorization_id)
@@ -120,22 +122,22 @@ class AccessTokens:
         return self._disconnected(connection)
 
     def finish(self, authorization_id: str) -> None:
-        """Go on with a refresh or a disconnection whose function may have been stopped.
+        """Finish a refresh or a disconnection whose function may have been stopped.
 
         Raises:
-            ForeignConnectionError: see there.
+            ForeignConnectionError: the connection is not of this environment and client.
             UnavailableError: Qonto does not respond to a disconnection.
             BotoCoreError, ClientError: AWS failed; call it again.
 
         """
         connection = self._connection(authorization_id)
         if connection and connection.is_open and connection.refresh is None:
-            return  # a refresh that began here could have nobody left to finish it in time
+            return  # a refresh that began here might not be finished in time
         if self._token(connection)["status"] == Status.DISCONNECTING:
             raise UnavailableError("disconnecting")
 
     def _connection(self, authorization_id: str) -> Connection | None:
-        """Return the connection, whose tokens are sent to the Qonto that issued them alone."""
+        """Return the connection if this stack's Qonto issued its tokens."""
         connection = self.grants.connection(authorization_id)
         if connection and connection.source != self.settings.source:
             raise ForeignConnectionError
@@ -145,7 +147,8 @@ class AccessTokens:
         if connection is None:
             return _response(None)
         if connection.status is Status.ENDED:
-            self._tell(connection, Status.ENDED)  # again, in case a function was stopped before it
+            # a function may have been stopped before it did this
+            self._tell(connection, Status.ENDED)
             return _response(connection)
         if not connection.is_open:
             return self._disconnected(connection)
@@ -163,11 +166,11 @@ class AccessTokens:
     # ---------------------------------------------------------------- a refresh
 
     def _usable(self, connection: Connection, refused: str = "") -> Connection:
-        """Return *connection* with an access token that Qonto takes, as far as is known.
+        """Return *connection* with an access token that Qonto should accept.
 
         Raises:
-            EndedError: there will be none.
-            UnavailableError: there is none now.
+            EndedError: the connection has ended.
+            UnavailableError: try again later.
 
         """
         deadline = self.now() + WAIT
@@ -178,7 +181,8 @@ class AccessTokens:
                 raise EndedError(connection, "no refresh token")
             if not connection.is_claimed(self.now()):
                 credentials = self._credentials()
-                # Before the claim: an owner that is stopped at once is reminded of as well.
+                # Before the claim, so that there is a reminder even if this function is stopped
+                # right after it.
                 self.remind(connection.authorization_id)
                 if claimed := self.grants.claim_refresh(connection, self.now()):
                     return self._refresh(claimed, credentials, is_first=connection.refresh is None)
@@ -265,7 +269,8 @@ class AccessTokens:
 
     def _disconnect(self, connection: Connection) -> dict[str, Any]:
         self.grants.disconnect(connection, self.now())
-        # Read after that: a code that comes later is not exchanged, and the others are in the list.
+        # Read last: a code that arrives later is not exchanged, and every earlier one is in the
+        # list.
         for grant in self.grants.of(connection.authorization_id):
             self.grants.disconnect(grant, self.now())
         self._tell(connection, Status.DISCONNECTED)
@@ -278,7 +283,7 @@ class AccessTokens:
         return _response(self.grants.read(found))
 
     def _revoke(self, connection: Connection) -> bool:
-        """Tell Qonto; return whether it takes no token of the connection any more.
+        """Tell Qonto; return whether it no longer accepts a token of the connection.
 
         Raises:
             UnavailableError: Qonto did not respond.

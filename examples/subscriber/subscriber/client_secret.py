@@ -5,9 +5,9 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-ASCII = r"^[ -~]+$"  # what is pasted may hold curly quotes, or spaces that nobody sees
+ASCII = r"^[ -~]+$"  # pasted text may hold curly quotes or invisible spaces
 MAX_AGE = 60  # seconds after which a corrected secret is used
-# As Windows and its shells write it before UTF-8, decoded as UTF-8 or as Windows-1252.
+# The byte order mark that Windows writes before UTF-8, decoded as UTF-8 or as Windows-1252.
 _BYTE_ORDER_MARKS = "\ufeff", "\u00ef\u00bb\u00bf"
 
 
@@ -21,7 +21,7 @@ class Credentials(BaseModel):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that the sandbox needs of a request that no browser makes."""
+        """The headers that the sandbox requires of a request without a browser."""
         return {"X-Qonto-Staging-Token": self.staging_token} if self.staging_token else {}
 
 

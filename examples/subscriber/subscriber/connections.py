@@ -28,7 +28,7 @@ class Connections:
         items.put(self._table, item, Attr("context").not_exists())
 
     def repudiate(self, repudiation: Repudiation, now: int) -> None:
-        """Store *repudiation* in the place of what is there: no later confirmation counts."""
+        """Store *repudiation* in place of the item: no later confirmation counts."""
         key = repudiation.model_dump(exclude={"repudiated"})
         self._table.put_item(Item={**key, "status": Status.REPUDIATED, "expires_at": now + DAY})
 
@@ -40,10 +40,10 @@ class Connections:
         return str(item["status"]) if item else None
 
     def tell(self, grant: Grant, status: str) -> None:
-        """Store *status*, unless it is known that the connection has come further.
+        """Store *status*, unless the stored status is a later one.
 
-        Nothing replaces a repudiation or a disconnection. A connection is replaced by its end, and
-        its end by a connection of a later grant alone.
+        Nothing replaces a repudiation or a disconnection. Only its end replaces a connection, and
+        only a connection of a later grant replaces that end.
         """
         values = {"status": status, "event_time": grant.event_time}
         removed = []

@@ -1,7 +1,7 @@
 """The events that were received, one item each: first its code, then its tokens.
 
-Qonto answers the second use of a code by revoking the tokens of the first. So two locks stand
-before each exchange, both taken by conditional writes:
+At the second use of a code, Qonto revokes the tokens of the first. So two locks protect
+each exchange, both acquired by conditional writes:
 
 - on the code (the SHA-256 of its signature): the same code in another event, of another
   authorization too, is refused;
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DAY = 24 * 60 * 60  # seconds
 LONGEST_RUN = 30  # seconds, the timeout of both functions: an older claim of a code has no owner
-REFRESHING = 22  # seconds: with an older claim of a connection, no request is under way
+REFRESHING = 22  # seconds: an older claim of a connection has no request under way
 
 
 class Status(StrEnum):
@@ -44,14 +44,14 @@ class Status(StrEnum):
     CONNECTED = "connected"  # the tokens are in the item
     SUPERSEDED = "superseded"  # a later code of the same authorization is connected
     FAILED = "failed"  # not exchanged, or refused by Qonto; the item has the reason
-    LOST = "lost"  # the request left, and its response was not kept
+    LOST = "lost"  # the request was sent, and its result is unknown
     REPUDIATED = "repudiated"  # by the app: another browser than the one that asked came back
     DISCONNECTING = "disconnecting"  # by the app; the tokens are needed to tell Qonto
     DISCONNECTED = "disconnected"  # by the app
-    ENDED = "ended"  # Qonto refreshes no more: the user must connect again
+    ENDED = "ended"  # Qonto no longer refreshes it: the user must connect again
 
 
-# In the table of those that were connected.
+# The statuses of grants that were connected.
 CONNECTIONS = {Status.CONNECTED, Status.DISCONNECTING, Status.DISCONNECTED, Status.ENDED}
 
 
@@ -109,7 +109,7 @@ class Connection(Grant):
 
     @property
     def refresh_claimed_at(self) -> int:
-        """When a function began to refresh the tokens, 0 if none is at it."""
+        """When a function began to refresh the tokens; 0 if they are not being refreshed."""
         return int((self.refresh or {}).get("claimed_at", 0))
 
     @property
@@ -188,7 +188,7 @@ class Grants:
         return sorted(map(Grant.model_validate, found), key=lambda grant: grant.order)
 
     def claim(self, grant: Grant, now: int) -> Grant:
-        """Lock the code, then record the attempt under an owner of its own.
+        """Lock the code, then record the attempt under a new owner.
 
         Raises:
             CodeUsedError: another event has locked this code.
@@ -207,7 +207,7 @@ class Grants:
         return grant.model_copy(update=claim)
 
     def _lock(self, grant: Grant) -> None:
-        """Lock the code for good, because Qonto does not forget a used one either.
+        """Lock the code for good, because Qonto always recognises a used code.
 
         Ory Hydra, which Qonto runs, knows a code by its signature, the part after the dot. It
         revokes the tokens of a used one before it looks at the rest.
@@ -221,12 +221,12 @@ class Grants:
             raise CodeUsedError
 
     def release(self, claimed: Grant) -> None:
-        """Undo the claim: only for a request that certainly never left."""
+        """Undo the claim of a request that was certainly not sent."""
         held = {"status": Status.HELD}
         self._update(claimed, _claim_of(claimed), held, ("owner", "claimed_at"))
 
     def connect(self, claimed: Grant, tokens: Tokens) -> bool:
-        """Store the tokens in the place of the code; tell whether they are in the table."""
+        """Replace the code by the tokens; tell whether the table has them."""
         connected = {
             "status": Status.CONNECTED,
             "tokens": tokens.model_dump(exclude_none=True),
@@ -251,7 +251,7 @@ class Grants:
         self._end(claimed, _claim_of(claimed), status=Status.FAILED, reason=reason)
 
     def lose(self, claimed: Grant, reason: str) -> bool:
-        """Record that nobody knows what Qonto did with the code; tell whether this call did."""
+        """Record that Qonto may have used the code; tell whether this call recorded it."""
         return self._end(claimed, _claim_of(claimed), status=Status.LOST, reason=reason)
 
     def supersede(self, grant: Grant, now: int) -> None:
@@ -267,7 +267,7 @@ class Grants:
     # ------------------------------------------------------------- connections
 
     def connection(self, authorization_id: str) -> Connection | None:
-        """Return the connection of an authorization, None if it never was one."""
+        """Return the connection of an authorization; None if its code was never exchanged."""
         found = self._items(authorization_id)
         connections = [
             Connection.model_validate(item) for item in found if item["status"] in CONNECTIONS
@@ -280,10 +280,10 @@ class Grants:
         )
 
     def claim_refresh(self, connection: Connection, now: int) -> Connection | None:
-        """Record that a refresh begins, under an owner of its own; None if another one runs."""
+        """Record that a refresh begins, under a new owner; None if another one is running."""
         refresh = {"owner": secrets.token_hex(16), "claimed_at": now}
         is_free: ConditionBase = Attr("refresh").not_exists()
-        if connection.refresh:  # as it was read, so that what it says of the token is still true
+        if connection.refresh:  # unchanged, so that what it says of the token is still true
             is_free = _refresh_of(connection) & Attr("refresh.claimed_at").lt(now - REFRESHING)
         unchanged = Attr("tokens.refresh_token").eq(connection.refresh_token)
         if not self._update(connection, is_free & unchanged, {"refresh": refresh}):
@@ -293,7 +293,7 @@ class Grants:
         return connection.model_copy(update={"refresh": refresh})
 
     def renew(self, claimed: Connection, tokens: Tokens, issued_at: int) -> Connection:
-        """Store *tokens* in the place of those that were refreshed; return what is stored."""
+        """Replace the tokens that were refreshed by *tokens*; return the stored item."""
         values = {
             "tokens": tokens.model_dump(exclude_none=True),
             "issued_at": issued_at,
@@ -311,7 +311,7 @@ class Grants:
             self._update(claimed, _refresh_of(claimed), unfinished)
 
     def end(self, connection: Connection) -> Connection:
-        """Record that Qonto refreshes no more, if nothing has changed; return what is stored."""
+        """Record that Qonto refused to refresh, unless the item changed; return the stored item."""
         unchanged: ConditionBase = Attr("tokens.access_token").eq(connection.access_token)
         if connection.refresh:
             unchanged &= _refresh_of(connection)
@@ -322,7 +322,7 @@ class Grants:
     def disconnect(self, grant: Grant, now: int) -> None:
         """Record that the app ends the authorization: neither its code nor its tokens are used.
 
-        Only tokens are kept, because Qonto must be told with one.
+        Tokens are kept, because the revocation at Qonto needs one.
         """
         kept = [Status.CONNECTED, Status.DISCONNECTING, Status.DISCONNECTED, Status.REPUDIATED]
         others = ~Attr("status").is_in(kept)
@@ -331,13 +331,13 @@ class Grants:
         self._update(grant, connected, {"status": Status.DISCONNECTING})
 
     def set_disconnected(self, grant: Grant, now: int, *, is_revoked: bool) -> None:
-        """Remove the tokens of *grant*; *is_revoked* tells whether Qonto still takes them."""
+        """Remove the tokens of *grant*; *is_revoked* tells whether Qonto has revoked them."""
         is_begun = Attr("status").eq(Status.DISCONNECTING)
         values = {"is_revoked": is_revoked, "expires_at": now + DAY}
         self._end(grant, is_begun, status=Status.DISCONNECTED, **values)
 
     def read(self, connection: Connection) -> Connection:
-        """Return *connection* as it is now."""
+        """Read *connection* again."""
         return Connection.model_validate(items.get(self._table, _key(connection)))
 
     # --------------------------------------------------------------------------
@@ -350,7 +350,7 @@ class Grants:
     def _items(self, authorization_id: str) -> list[dict[str, Any]]:
         found = self._table.query(
             KeyConditionExpression=Key("authorization_id").eq(authorization_id),
-            ConsistentRead=True,  # a caller that writes first and then reads misses nothing
+            ConsistentRead=True,  # so that a caller that writes first reads every earlier write
         )
         return found["Items"]
 

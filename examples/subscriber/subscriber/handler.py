@@ -1,7 +1,7 @@
-"""Receives events and the app's messages; whichever comes second has the code exchanged.
+"""Receives events and the app's messages, and exchanges a code when both have arrived.
 
-A message whose handling raises stays in the queue and comes again. So everything here may happen
-twice, and the exchange happens once: see ``grants.py``.
+If handling raises, the message stays in the queue and is delivered again. So each step may run
+twice; ``grants.py`` makes sure that the exchange runs once.
 """
 
 from typing import Any
@@ -32,31 +32,33 @@ from subscriber.wiring import (
 )
 
 DISCONNECTED = {Status.DISCONNECTING, Status.DISCONNECTED}
-REPUDIATION_SECONDS = 3600  # after the event; later, a working connection is not deleted
+# seconds after the event; a later repudiation does not delete the connection
+REPUDIATION_SECONDS = 3600
 
-# Without reminders: the message that is handled stays in the queue until it is done.
+# Reminders are not needed here: a message stays in the queue until it is handled.
 access_tokens = access_tokens_with(lambda _: None)
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 class ForeignEventError(Exception):
-    """An event of another environment or client: topic and subscriber do not belong together."""
+    """The event is of another environment or client, so the topic is not this subscriber's."""
 
 
 class StillRunningError(Exception):
-    """Another copy of the function exchanges this code now: look again later."""
+    """Another invocation is exchanging this code; the message must be delivered again later."""
 
 
-@logger.inject_lambda_context(log_event=False)  # in the code: it overrides the environment
+# set in the code, so that the environment cannot turn it on
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> object:
-    """Handle each message of the batch, and report those that are to come again."""
+    """Handle each message of the batch, and report those that SQS must deliver again."""
     return process_partial_response(
         event=event, record_handler=receive, processor=processor, context=context
     )
 
 
 def receive(record: SQSRecord) -> None:
-    """Handle *record*; log what raises, an unusable secret once."""
+    """Handle *record*, and log an exception; log an unusable secret only once."""
     try:
         _handle(record)
     except SecretError as error:
@@ -68,10 +70,10 @@ def receive(record: SQSRecord) -> None:
 
 
 def _handle(record: SQSRecord) -> None:
-    """Store what *record* says, then do what has become possible.
+    """Store the message of *record*, then exchange or drop the codes that it concerns.
 
-    Each message is stored before the others are looked up, so that of two messages that are
-    handled at once at least one sees the other.
+    Each message is stored before the others are read. So if two messages are handled at once,
+    one handler or both find the other message.
     """
     message = MESSAGE.validate_json(record.body)
     if isinstance(message, Granted):
@@ -110,7 +112,8 @@ def _repudiate(message: Repudiation, sent_at: int) -> None:
         logger.error("Repudiation too late: decide by hand", extra=reference)
         return
     connections.repudiate(message, now())
-    for grant in _grants_of(message):  # read again: those that were held before the line above
+    # read again, for grants that were stored before the repudiation
+    for grant in _grants_of(message):
         grants.repudiate(grant, now())
     logger.warning("Authorization repudiated", extra=reference)
 
@@ -120,9 +123,9 @@ def _grants_of(message: Confirmation) -> list[Grant]:
 
 
 def _settle(*received: Grant) -> None:
-    """Exchange the codes of *received*, all of one authorization, that may be; tell the app."""
+    """Exchange the confirmed codes of *received*, all of one authorization, and tell the app."""
     confirmed = [grant for grant in received if _is_confirmed(grant)]
-    for grant in reversed(confirmed):  # the latest first: it replaces the others
+    for grant in reversed(confirmed):  # latest first, because it replaces the others
         if grant.status is Status.HELD and not _is_replaced(grant):
             _exchange(grant)
         elif grant.status is Status.EXCHANGING:
@@ -134,7 +137,7 @@ def _settle(*received: Grant) -> None:
 def _is_confirmed(grant: Grant) -> bool:
     """Tell whether the app confirmed *grant*; if it repudiated, remove its code or tokens.
 
-    One that nobody confirms is held until the table's TTL removes it: a normal end.
+    A grant without a confirmation is held until the table's TTL removes it, which is normal.
     """
     if not settings.require_confirmation:
         return True
@@ -154,7 +157,8 @@ def _is_replaced(grant: Grant) -> bool:
 
 
 def _exchange(grant: Grant) -> None:
-    is_foreign = grant.source != settings.source  # it was held before an update of the stack
+    # the event was stored before an update of the stack
+    is_foreign = grant.source != settings.source
     if is_foreign or grant.code_expires_at <= now():
         return
     if not _covers(grant.requested_scope, grant.granted_scope):
@@ -162,7 +166,7 @@ def _exchange(grant: Grant) -> None:
         _failed(grant, Status.FAILED, "scope")
         return
     credentials = client_secret.credentials()
-    # Recorded before the request leaves. Only one exception undoes it: nothing left.
+    # The claim is recorded before the request is sent, and undone only if nothing was sent.
     try:
         claimed = grants.claim(grant, now())
     except CodeUsedError:
@@ -185,7 +189,7 @@ def _exchange(grant: Grant) -> None:
 
 
 def _keep(claimed: Grant, tokens: Tokens, credentials: Credentials) -> None:
-    """Store *tokens*, if they open no more than was asked for, and the organisation's name."""
+    """Store *tokens* and the organisation's name, unless the scope exceeds the request."""
     if not _covers(claimed.requested_scope, tokens.scope):
         grants.fail(claimed, "scope")
         _failed(claimed, Status.FAILED, "scope")
@@ -199,16 +203,16 @@ def _keep(claimed: Grant, tokens: Tokens, credentials: Credentials) -> None:
 
 
 def _take_over(grant: Grant) -> None:
-    """End the claim of a function that was killed: nobody knows whether its request left."""
+    """End the claim of a function that was killed, whose request may or may not have been sent."""
     if now() <= (grant.claimed_at or 0) + LONGEST_RUN:
         raise StillRunningError
     if not grants.lose(grant, "the function was stopped"):
-        raise StillRunningError  # a late write of that function changed the grant: look again
+        raise StillRunningError  # a late write of that function changed the grant, so read it again
     _failed(grant, Status.LOST, "the function was stopped")
 
 
 def _conclude(authorization_id: str) -> None:
-    """Keep the connection of the latest code alone, and tell the app how it ended."""
+    """Keep only the connection of the latest code, and tell the app its status."""
     found = grants.of(authorization_id)
     connected = [it for it in found if it.status is Status.CONNECTED]
     for grant in found:
@@ -225,7 +229,7 @@ def _conclude(authorization_id: str) -> None:
 
 
 def _covers(requested: str, granted: str | None) -> bool:
-    """Tell whether *granted* names nothing but *requested*; None means as requested."""
+    """Tell whether *granted* is part of *requested*; None means that they are equal."""
     return set((granted or "").split()) <= set(requested.split())
 
 

@@ -1,7 +1,8 @@
 """A read, and conditional writes of one item; each write tells whether its condition held.
 
-The AWS client repeats a write whose response was lost. The second attempt may then find the work of
-the first, and its condition not to hold: whoever must know the difference reads the item.
+The AWS client repeats a write whose response was lost. The second attempt may then find the first
+one's change, so that its condition does not hold: a caller that must know the difference reads the
+item.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ def get(table: "Table", key: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the item of *key*, or None.
 
     Raises:
-        KeyError: the response is malformed. boto3 reads it like one without an item.
+        KeyError: the response is malformed. boto3 would read it as a response without an item.
 
     """
     response = table.get_item(Key=key, ConsistentRead=True, ReturnConsumedCapacity="TOTAL")

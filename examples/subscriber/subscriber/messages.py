@@ -1,4 +1,4 @@
-"""What the functions receive: messages by the queue, and requests for tokens."""
+"""The input of the functions: messages of the queue, and requests for tokens."""
 
 from typing import Annotated, Literal
 
@@ -58,7 +58,8 @@ class Confirmation(_Message):
 class Repudiation(Confirmation):
     """The authorization came back to the app in a browser that did not ask for it."""
 
-    model_config = ConfigDict(extra="ignore")  # the tokens must go, whatever else it says
+    # any other member is ignored, so that the tokens are always deleted
+    model_config = ConfigDict(extra="ignore")
 
     repudiated: Literal[True]
 

@@ -1,7 +1,7 @@
 """Qonto's token endpoint, and the two requests to its API that a connection itself needs.
 
-A code or a refresh token goes in, and tokens come out. Each failure has one of three names. Of a
-code, only a request that certainly never left may be sent again.
+Each failure is one of three exceptions. A code may be sent again only if the first request was
+certainly not sent.
 """
 
 import json
@@ -15,11 +15,11 @@ from subscriber.tokens import Tokens, text
 
 LONGEST_NAME = 200  # characters
 TIMEOUT = httpx2.Timeout(6, connect=3)  # seconds
-_SSL_CONTEXT = ssl.create_default_context()  # takes long enough to do it once a cold start
+_SSL_CONTEXT = ssl.create_default_context()  # slow to create, so once per cold start
 
 
 class NotSentError(Exception):
-    """There was no connection, so nothing left: it may be tried again."""
+    """The request was not sent, because there was no connection. It may be tried again."""
 
 
 class RefusedError(Exception):
@@ -31,13 +31,13 @@ class RefusedError(Exception):
     """
 
     def __init__(self, name: str, status: int) -> None:
-        """Take the error's *name* and the response's *status*."""
+        """Keep the error's *name* and the response's *status*."""
         super().__init__(name)
         self.status = status
 
 
 class ResponseLostError(Exception):
-    """The request left, and the response does not say what Qonto did with it."""
+    """The request was sent, and the response does not tell its result."""
 
 
 def exchange(url: str, grant: Grant, credentials: Credentials) -> Tokens:
@@ -75,8 +75,9 @@ def _tokens(url: str, grant: Grant, form: dict[str, str], credentials: Credentia
     }
     response = _send("POST", url, credentials.headers, form | client)
     try:
-        return Tokens.model_validate(json.loads(response.content))  # bytes: with a BOM too
-    except (ValueError, RecursionError) as error:  # no JSON, or no access token
+        # bytes, because the body may begin with a BOM
+        return Tokens.model_validate(json.loads(response.content))
+    except (ValueError, RecursionError) as error:  # not JSON, or without an access token
         raise ResponseLostError("no-tokens") from error
 
 
@@ -94,7 +95,7 @@ def _send(
     method: str, url: str, headers: dict[str, str], form: dict[str, str] | None = None
 ) -> httpx2.Response:
     try:
-        # A new connection: one that was kept may be closed just as the request leaves.
+        # A new connection, because a kept one may be closed while the request is sent.
         response = httpx2.request(
             method, url, data=form, headers=headers, timeout=TIMEOUT, verify=_SSL_CONTEXT
         )
@@ -110,15 +111,15 @@ def _send(
 
 
 def organization(api_url: str, tokens: Tokens, credentials: Credentials) -> str | None:
-    """Return the name of the organisation that *tokens* open, or None: it is only shown."""
+    """Return the name of the organisation of *tokens*, or None. The app only shows it."""
     url, headers = f"{api_url}/v2/organization", _headers(tokens.access_token, credentials)
     try:
         response = httpx2.get(url, headers=headers, timeout=2, verify=_SSL_CONTEXT)
         found = response.raise_for_status().json()["organization"]
-        name = found.get("legal_name") or found["name"]  # the first alone is documented
+        name = found.get("legal_name") or found["name"]  # only the first is documented
         return text(name.strip()[:LONGEST_NAME]) or None
     except (httpx2.HTTPError, ValueError, LookupError, TypeError, AttributeError):
-        return None  # without organization.read, for one
+        return None  # for example without the scope organization.read
 
 
 def _headers(access_token: str, credentials: Credentials) -> dict[str, str]:

@@ -6,11 +6,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidato
 from pydantic import ValidatorFunctionWrapHandler as Validate
 
 LIFETIME = 3600  # seconds of an access token, as Qonto documents it
-_VISIBLE = r"^[ -~]+$"  # a token is made of these alone (RFC 6749, appendix A)
+_VISIBLE = r"^[ -~]+$"  # the characters of a token (RFC 6749, appendix A)
 
 
 def _or_none(value: Any, validate: Validate) -> Any:  # noqa: ANN401 - any JSON
-    """Return None for a value that is not of the type: it must not cost the tokens."""
+    """Return None for an invalid optional value, so that the tokens are kept."""
     try:
         return validate(value)
     except (ValueError, OverflowError):
@@ -35,7 +35,7 @@ def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
     return int(float(value)) if isinstance(value, float | str) else value
 
 
-type _Seconds = Annotated[int, Field(ge=0, lt=10**38)]  # DynamoDB stores no longer number
+type _Seconds = Annotated[int, Field(ge=0, lt=10**38)]  # DynamoDB's longest number
 
 
 class Tokens(BaseModel):

@@ -11,8 +11,8 @@ from subscriber.grants import REFRESHING
 from subscriber.messages import TokensRequest
 from subscriber.wiring import access_tokens_with, aws_config, logger, settings
 
-# Seconds. By each, the claim before it is over, and Qonto still takes a used refresh token: for 60
-# seconds. So two functions in a row may be killed.
+# Delays in seconds. When each message arrives, the claim before it is over, and Qonto still accepts
+# a used refresh token (for 60 seconds). So two functions in a row may be killed.
 REMINDERS = REFRESHING + 2, 2 * (REFRESHING + 2)
 USAGE = 'Send {"authorization_id": "..."}, with "refused": "<access token>" or "disconnect": true'
 
@@ -42,14 +42,15 @@ class InvalidRequestError(Exception):
     """The request is invalid; the text says how to write one, and quotes nothing."""
 
 
-@logger.inject_lambda_context(log_event=False)  # in the code: it overrides the environment
+# set in the code, so that the environment cannot turn it on
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Respond to a request of the app.
 
     Raises:
-        InvalidRequestError: *event* is no request.
-        ForeignConnectionError: the stack has been given another environment or client.
-        BotoCoreError, ClientError, NotRemindedError: AWS failed; nothing is lost: ask again.
+        InvalidRequestError: *event* is not a valid request.
+        ForeignConnectionError: the connection is of another environment or client.
+        BotoCoreError, ClientError, NotRemindedError: AWS failed. Nothing is lost; try again.
 
     """
     try:

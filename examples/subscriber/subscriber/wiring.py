@@ -1,4 +1,4 @@
-"""What both functions are made of, from their environment, once a cold start."""
+"""Builds the collaborators of both functions from their environment, once per cold start."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ client_secret = ClientSecret(
     settings.client_secret_arn,
     is_sandbox=settings.qonto_environment == "sandbox",
 )
-_said: set[str] = set()  # of an unusable secret
+_said: set[str] = set()  # errors of an unusable secret that were logged
 
 
 def now() -> int:
@@ -45,7 +45,7 @@ def count(metric: str) -> None:
 
 
 def report(error: SecretError) -> None:
-    """Count *error*, and log it once: each message and request meets it."""
+    """Count *error*, and log it only once, because each message and request raises it."""
     count("SecretUnusable")
     if str(error) not in _said:
         _said.add(str(error))
@@ -53,7 +53,7 @@ def report(error: SecretError) -> None:
 
 
 def access_tokens_with(remind: Callable[[str], None]) -> AccessTokens:
-    """Return what hands out access tokens, and lets *remind* send the stack messages."""
+    """Return the `AccessTokens` of this stack; *remind* sends the stack its messages."""
     return AccessTokens(
         settings, grants, connections, client_secret, remind, count, report, logger, now
     )
