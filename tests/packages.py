@@ -7,7 +7,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,19 +15,27 @@ from demo.template import ROOT
 MAKEFILE_FOLDER = ROOT / "functions"
 PACKAGES = ROOT / "build" / "packages"
 FOLDERS = {"StartFunction": "start", "CallbackFunction": "callback"}
+# Settings that suit both functions, for a package that a test starts by itself.
+VARIABLES = {
+    "AWS_DEFAULT_REGION": "eu-west-3",
+    "CLIENT_ID": "client-1",
+    "QONTO_ENVIRONMENT": "sandbox",
+    "REDIRECT_URI": "https://connect.example/callback",
+    "SCOPE": "organization.read",
+    "TABLE_NAME": "states",
+    "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:authorizations",
+}
 # This machine's processor, as Lambda calls it.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
 
 
-def make(
-    *arguments: str, folder: Path = MAKEFILE_FOLDER, environment: Mapping[str, str] = {}
-) -> subprocess.CompletedProcess[str]:
-    """Run functions/Makefile with this Python first on the path, unless *environment* differs."""
+def make(*arguments: str, folder: Path = MAKEFILE_FOLDER) -> subprocess.CompletedProcess[str]:
+    """Run functions/Makefile with this Python first on the path."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         ["make", "--directory", folder, *arguments],  # noqa: S607 - from the path, as SAM does
-        env={**inherited, "PATH": path, **environment},
+        env=inherited | {"PATH": path},
         capture_output=True,
         text=True,
         check=False,
@@ -55,18 +62,11 @@ def packed(logical_id: str) -> Path:
 
 
 def pack(logical_id: str, folder: Path, functions: Path = MAKEFILE_FOLDER) -> Path:
-    """Pack the function *logical_id* for this machine's processor into the empty *folder*.
-
-    Its code and the Makefile are in *functions*.
-    """
+    """Pack *logical_id*, from *functions*, for this machine's processor into the new *folder*."""
     source = folder.with_name(f"{folder.name}-source")
     shutil.copytree(functions, source)
-    made = make(
-        f"build-{logical_id}",
-        f"ARTIFACTS_DIR={folder}",
-        f"ARCHITECTURE={ARCHITECTURE}",
-        folder=source,
-    )
+    options = (f"ARTIFACTS_DIR={folder}", f"ARCHITECTURE={ARCHITECTURE}")
+    made = make(f"build-{logical_id}", *options, folder=source)
     assert made.returncode == 0, made.stderr
     shutil.rmtree(source)
     return folder

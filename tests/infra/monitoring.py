@@ -16,46 +16,31 @@ class Metric(NamedTuple):
     dimensions: frozenset[tuple[str, str]]
 
 
-def named(metric: str, dimensions: Mapping[str, str]) -> str:
-    """Return the name of a metric, with its reason in brackets if it has one."""
-    return f"{metric}[{dimensions['reason']}]" if "reason" in dimensions else metric
+def metric(data: Mapping[str, Any]) -> Metric:
+    """Return the metric that *data*, of an alarm or of its query, names."""
+    dimensions = frozenset((each["Name"], each["Value"]) for each in data["Dimensions"])
+    return Metric(data["Namespace"], data["MetricName"], dimensions)
 
 
 def alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
     """Return the properties of each alarm, by logical id."""
-    return {
-        logical_id: resource["Properties"]
-        for logical_id, resource in resolution.resources.items()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    }
+    return resolution.properties("AWS::CloudWatch::Alarm")
 
 
 def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
     """Return the metrics that each alarm watches, by the alarm's logical id."""
-    return {
-        logical_id: {
-            Metric(
-                metric["Namespace"],
-                metric["MetricName"],
-                frozenset((each["Name"], each["Value"]) for each in metric["Dimensions"]),
-            )
-            for metric in [
-                *([alarm] if "MetricName" in alarm else []),
-                *(
-                    query["MetricStat"]["Metric"]
-                    for query in alarm.get("Metrics", [])
-                    if "MetricStat" in query
-                ),
-            ]
-        }
-        for logical_id, alarm in alarms(resolution).items()
-    }
+    found = {}
+    for logical_id, alarm in alarms(resolution).items():
+        queries = [each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+        watched = [query["Metric"] for query in queries] or [alarm]
+        found[logical_id] = set(map(metric, watched))
+    return found
 
 
 def widgets(resolution: Resolution) -> list[dict[str, Any]]:
-    """Return the widgets of the dashboard."""
+    """Return the properties of the dashboard's widgets."""
     body = json.loads(resolution.resources["Dashboard"]["Properties"]["DashboardBody"])
-    return list(body["widgets"])
+    return [widget["properties"] for widget in body["widgets"]]
 
 
 def dashboard_metrics(resolution: Resolution) -> set[Metric]:
@@ -63,7 +48,7 @@ def dashboard_metrics(resolution: Resolution) -> set[Metric]:
     return {
         Metric(namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
         for widget in widgets(resolution)
-        for row in widget["properties"].get("metrics", [])
+        for row in widget.get("metrics", [])
         for namespace, name, *dimensions in [[cell for cell in row if isinstance(cell, str)]]
     }
 
@@ -71,13 +56,9 @@ def dashboard_metrics(resolution: Resolution) -> set[Metric]:
 def counted(printed: str) -> set[Metric]:
     """Return the metrics in *printed*, the log of functions, in the embedded metric format."""
     return {
-        Metric(
-            directive["Namespace"],
-            metric["Name"],
-            frozenset((name, blob[name]) for name in dimensions),
-        )
+        Metric(each["Namespace"], name["Name"], frozenset((key, blob[key]) for key in dimensions))
         for blob in map(json.loads, re.findall(r'^\{"_aws".*$', printed, re.MULTILINE))
-        for directive in blob["_aws"]["CloudWatchMetrics"]
-        for dimensions in directive["Dimensions"]
-        for metric in directive["Metrics"]
+        for each in blob["_aws"]["CloudWatchMetrics"]
+        for dimensions in each["Dimensions"]
+        for name in each["Metrics"]
     }

@@ -5,8 +5,6 @@ from typing import Any
 
 from demo.template import Json, Template
 
-# The regions whose rules cfn-lint applies to the translated templates.
-REGIONS = ["eu-west-3", "eu-central-1", "us-east-1", "ap-southeast-2", "eu-south-2"]
 PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
@@ -31,6 +29,14 @@ class Resolution:
     def resources(self) -> dict[str, dict[str, Any]]:
         """The resources whose conditions are true, by logical id."""
         return self._existing("Resources")
+
+    def properties(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return the properties of the resources whose type is *kind*, by logical id."""
+        return {
+            logical_id: resource.get("Properties", {})
+            for logical_id, resource in self.resources.items()
+            if resource["Type"] == kind
+        }
 
     @property
     def outputs(self) -> dict[str, str]:
