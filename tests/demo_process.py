@@ -1,4 +1,4 @@
-"""``make demo`` as a process, for tests that use it as a person does."""
+"""``make demo`` as a process, for tests that use it as its user does."""
 
 import os
 import re
@@ -6,46 +6,48 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from demo.__main__ import variables_file
 from demo.local_aws import LocalAws, Stack
 from demo.template import ROOT
 from tests.integration.connector import Subscriber
 
 DEMO = [sys.executable, "-m", "demo"]
 SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
+VARIABLES: dict[int, Path] = {}  # by port: the file that makes a shell a client of the local AWS
 
 
 @contextmanager
 def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run the demo; give its process and what it printed up to the address to open."""
-    with subprocess.Popen(
+    """Run the demo; give its process and its output up to the address to open."""
+    command = subprocess.Popen(
         DEMO,
         cwd=ROOT,
         env=SHELL | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as process:
-        assert process.stdout
+    )
+    with command as process:
         lines: list[str] = []
         try:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 lines.append(line)
+                if found := re.search("source (.+)", line):
+                    VARIABLES[int(environment["PORT"])] = Path(found[1])
                 if line.startswith("Open "):
-                    break
-            else:
-                pytest.fail("".join(lines))
-            yield process, lines
+                    yield process, lines
+                    return
+            pytest.fail("".join(lines))
         finally:
             process.terminate()
 
 
 def local_aws(port: int) -> LocalAws:
     """Return the local AWS of the demo at *port*, as the demo's user reaches it."""
-    found = dict(re.findall("export (.+?)=(.*)", variables_file(port).read_text("utf-8")))
+    found = dict(re.findall("export (.+?)=(.*)", VARIABLES[port].read_text("utf-8")))
     return LocalAws(found["AWS_ENDPOINT_URL"], found["AWS_ACCESS_KEY_ID"])
 
 

@@ -1,7 +1,6 @@
 """DynamoDB and SNS in memory, which evaluate the conditions that the state store really sends.
 
-They support only the connector's calls, which tests/integration makes to the local AWS. Without a
-network, a model and a fuzzer can make very many of them.
+They support only the connector's calls. Without a network, a model can make very many of them.
 """
 
 import json
@@ -22,16 +21,9 @@ class ConditionFailedError(ClientError):
 
 
 class FakeAws:
-    """The table and the topic.
-
-    Attributes:
-        table: the items by their key, with typed attributes.
-        events: what was published.
-
-    """
+    """The items of the table by their key, with typed attributes, and the published events."""
 
     def __init__(self, table_name: str) -> None:
-        """Begin with an empty table."""
         self._table_name = table_name
         self.table: dict[str, Item] = {}
         self.events: list[dict[str, Any]] = []
@@ -66,7 +58,7 @@ class FakeAws:
 
 def _holds(request: dict[str, Any], item: Item) -> bool:
     values = item | request.get("ExpressionAttributeValues", {})
-    # Every comparison with "not a number" is false, as every one with a missing attribute.
+    # Each comparison with "not a number" is false, like that with a missing attribute.
     untyped = defaultdict(lambda: nan, {name: plain(typed) for name, typed in values.items()})
     condition = _compiled(request.get("ConditionExpression", "True"))
     return bool(eval(condition, {"item": item, "values": untyped}))  # noqa: S307 - see _compiled

@@ -14,11 +14,8 @@ def ministack_without_a_guard() -> Iterator[LocalAws]:
     """Run ministack as it comes."""
     port = free_port()
     with TemporaryDirectory() as home:
-        environment = {
+        environment = dict.fromkeys(("HOME", "TMPDIR", "STATE_DIR"), home) | {
             "PATH": os.environ["PATH"],
-            "HOME": home,
-            "TMPDIR": home,
-            "STATE_DIR": home,
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
             "MINISTACK_REGION": REGION,
@@ -26,6 +23,6 @@ def ministack_without_a_guard() -> Iterator[LocalAws]:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
         }
-        with Child("ministack", port, "ministack", environment=environment, quiet=True) as child:
+        with Child("ministack", port, "ministack", environment=environment) as child:
             child.wait_until_ready()
             yield LocalAws(f"http://127.0.0.1:{port}", "any")

@@ -26,10 +26,7 @@ def microburst(aws: LocalAws) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def stack(aws: LocalAws) -> Stack:
-    """Table and topic from infra/template.yaml, without TTL.
-
-    The tests run at `NOW`, which is long past, so the TTL would remove their items.
-    """
+    """A stack of infra/template.yaml without TTL, which would remove items of the past `NOW`."""
     deployed = aws.deploy(PARAMETERS)
     aws.dynamodb.update_time_to_live(
         TableName=deployed.table_name,
@@ -56,7 +53,7 @@ def connector(aws: LocalAws, stack: Stack) -> Connector:
 
 @pytest.fixture(scope="session")
 def cut_off(aws: LocalAws, stack: Stack) -> Connector:
-    """A connector that cannot reach AWS."""
+    """A connector that cannot reach AWS, so that it responds to each AWS call with a 503."""
     return Connector(aws, stack, endpoint_url=f"http://127.0.0.1:{free_port()}")
 
 

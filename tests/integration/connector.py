@@ -30,13 +30,11 @@ from state_store import StateStore
 ROOT = Path(__file__).parents[2]
 CODE_ROOT = Path(observability.__file__).parent  # of both functions
 REQUESTS = {
-    path.stem: json.loads(path.read_text("utf-8"))
-    for path in (ROOT / "tests" / "requests").glob("*.json")
+    path.stem: json.loads(path.read_text("utf-8")) for path in ROOT.glob("tests/requests/*.json")
 }
 REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
 RETURN_URL = "https://app.example.com/connected"
 NOW = 1_700_000_000  # the time of the requests in tests/requests/
-MARKER = "read up to here: "
 CODE = "ory_ac_" + "c" * 87
 PARAMETERS = {
     "QontoEnvironment": "sandbox",
@@ -56,23 +54,25 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def start_app(environment: Mapping[str, str]) -> StartApp:
-    """Return the app of start as its ``handler.py`` builds it in *environment*."""
+def start_app(environment: Mapping[str, str], states: type[StateStore] = StateStore) -> StartApp:
+    """Return the app of start as its ``handler.py`` builds it, with another state store."""
     with _environment(environment):
         settings = StartSettings.model_validate(environment)
-        states = StateStore(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
-        return StartApp(settings, states, observability.new_logger())
+        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
+        return StartApp(settings, store, observability.new_logger())
 
 
 def callback_app(
-    environment: Mapping[str, str], state_store: type[StateStore] = StateStore
+    environment: Mapping[str, str],
+    states: type[StateStore] = StateStore,
+    publisher: type[Publisher] = Publisher,
 ) -> CallbackApp:
-    """Return the app of callback as its ``handler.py`` builds it, with another *state_store*."""
+    """Return the app of callback as its ``handler.py`` builds it, with other collaborators."""
     with _environment(environment):
         settings = CallbackSettings.model_validate(environment)
-        states = state_store(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
-        publisher = Publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
-        return CallbackApp(settings, states, publisher, observability.new_logger())
+        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
+        topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
+        return CallbackApp(settings, store, topic, observability.new_logger())
 
 
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
@@ -99,7 +99,6 @@ class Response:
 
     @property
     def location(self) -> str:
-        """The URL to which the response redirects."""
         return self.headers["Location"]
 
     @property
@@ -114,31 +113,35 @@ class Connector:
     """Both functions, built from the environment that a stack gives them."""
 
     def __init__(
-        self,
-        local_aws: LocalAws,
-        stack: Stack,
-        *,
-        endpoint_url: str | None = None,
-        **environment: str,
+        self, aws: LocalAws, stack: Stack, *, endpoint_url: str | None = None, **environment: str
     ) -> None:
         """Build both functions for *stack*, with more *environment*.
 
-        They call AWS at *endpoint_url*; the default is the URL of *local_aws*.
+        They call AWS at *endpoint_url*; the default is the URL of *aws*.
         """
-        self.aws = local_aws
-        self.stack = stack
-        self._endpoint_url = endpoint_url
-        self._given = environment
-        self.start_environment = self._environment("StartFunction")
-        self.callback_environment = self._environment("CallbackFunction")
-        start, callback = start_app(self.start_environment), callback_app(self.callback_environment)
+        self.aws, self.stack = aws, stack
+        given = aws.environment(endpoint_url), {"REDIRECT_URI": REDIRECT_URI} | environment
+        self.start_environment, self.callback_environment = (
+            given[0] | stack.environment[function] | given[1]
+            for function in ("StartFunction", "CallbackFunction")
+        )
+        self._build(StateStore, Publisher)
+
+    def _build(self, states: type[StateStore], publisher: type[Publisher]) -> None:
+        start = start_app(self.start_environment, states)
+        callback = callback_app(self.callback_environment, states, publisher)
         self.start: Handler = lambda request, _context: start.handle(request)
         self.callback: Handler = lambda request, _context: callback.handle(request)
 
-    def restarted(self, **environment: str) -> "Connector":
-        """Return this connector, restarted with more *environment* and a logger of its own."""
-        given = {**self._given, "POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}", **environment}
-        return Connector(self.aws, self.stack, endpoint_url=self._endpoint_url, **given)
+    def restarted(
+        self, states: type[StateStore] = StateStore, publisher: type[Publisher] = Publisher
+    ) -> "Connector":
+        """Return this connector, restarted with a new logger, which writes where capsys reads."""
+        restarted, service = copy.copy(self), {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}
+        restarted.start_environment = self.start_environment | service
+        restarted.callback_environment = self.callback_environment | service
+        restarted._build(states, publisher)  # noqa: SLF001 - of the same class
+        return restarted
 
     def cold_started(self) -> "Connector":
         """Return this connector, restarted, with the handlers that Lambda calls."""
@@ -146,14 +149,6 @@ class Connector:
         started.start = cold_start("start.handler", started.start_environment)
         started.callback = cold_start("callback.handler", started.callback_environment)
         return started
-
-    def _environment(self, function: str) -> dict[str, str]:
-        return {
-            **self.aws.environment(self._endpoint_url),
-            **self.stack.environment[function],
-            "REDIRECT_URI": REDIRECT_URI,
-            **self._given,
-        }
 
     def item(self, state: str) -> dict[str, Any] | None:
         """Return the item of *state* with each attribute as text, or None if it is missing."""
@@ -174,12 +169,10 @@ class Browser:
     """A browser with its cookies, whose requests reach the functions as API Gateway sends them."""
 
     def __init__(self, connector: Connector) -> None:
-        """Start without cookies, and send requests to *connector*."""
         self.connector = connector
         self.cookies: dict[str, str] = {}
 
     def start(self, *, at: int = NOW, headers: Mapping[str, str] = {}, **query: str) -> Response:
-        """Request ``/start`` and return the response."""
         return self.request("start", urlencode(query), at=at, headers=headers)
 
     def started(self, *, at: int = NOW, **query: str) -> str:
@@ -187,14 +180,14 @@ class Browser:
         return self.request("start", urlencode(query), at=at).parameters["state"]
 
     def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Response:
-        """Request ``/callback`` with a code and return the response."""
-        query = {"code": code, "scope": "offline_access organization.read", "state": state}
-        return self.request("callback", urlencode(query), at=at)
+        response = {"code": code, "scope": "offline_access organization.read"}
+        return self.returned(state, response, at=at)
 
     def failed(self, state: str, *, at: int = NOW, **response: str) -> Response:
-        """Request ``/callback`` with an error and return the response."""
-        query = {"error": "access_denied", **response, "state": state}
-        return self.request("callback", urlencode(query), at=at)
+        return self.returned(state, {"error": "access_denied", **response}, at=at)
+
+    def returned(self, state: str, response: Mapping[str, str], *, at: int = NOW) -> Response:
+        return self.request("callback", urlencode({**response, "state": state}), at=at)
 
     def request(
         self,
@@ -217,24 +210,19 @@ class Browser:
         response = json.loads(json.dumps(handler(request, LambdaContext(name))))
         # A Location without a fragment would get the request's.
         assert response["headers"].get("Location", "#").endswith(("#", "#_"))
-        for header in response.get("cookies", []):
+        cookies = response.get("cookies", [])
+        for header in cookies:
             cookie, _, value = header.partition(";")[0].partition("=")
             self.cookies[cookie] = value
-        return Response(
-            response["statusCode"],
-            response["headers"],
-            response.get("cookies", []),
-            response.get("body", ""),
-        )
+        body = response.get("body", "")
+        return Response(response["statusCode"], response["headers"], cookies, body)
 
 
 class Subscriber:
     """A queue subscribed to the topic, with raw delivery; each message read is checked."""
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
-        """Subscribe a new queue to the topic of *stack*."""
-        self._aws = aws
-        self._topic_arn = stack.topic_arn
+        self._aws, self._topic_arn = aws, stack.topic_arn
         self._queue_url = aws.subscribe_queue(stack.topic_arn)
 
     def messages(self) -> list[dict[str, Any]]:
@@ -246,7 +234,7 @@ class Subscriber:
         # This import takes a second, and the processes of a race do not need it.
         from tests.contract import delivered  # noqa: PLC0415
 
-        marker = f"{MARKER}{uuid4()}"
+        marker = f"read up to here: {uuid4()}"
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
         while marker not in bodies:
@@ -258,13 +246,12 @@ class Subscriber:
                 WaitTimeSeconds=5,
             )
             for message in response["Messages"]:
-                self._aws.sqs.delete_message(
-                    QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
-                )
+                receipt = message["ReceiptHandle"]
+                self._aws.sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=receipt)
                 bodies.append(message["Body"])
-                if not message["Body"].startswith(MARKER):
+                if message["Body"].startswith("{"):
                     delivered.check(message)
-        return [body for body in bodies if not body.startswith(MARKER)]
+        return [body for body in bodies if body.startswith("{")]
 
     def message(self) -> dict[str, Any]:
         """Return the event that was published, and assert that it is the only one."""
@@ -272,31 +259,19 @@ class Subscriber:
         return message
 
 
-class WatchedAws(LocalAws):
-    """A local AWS that checks each message published to the topic of a stack."""
-
-    def __init__(self, endpoint_url: str, access_key: str) -> None:
-        """Use the local AWS at *endpoint_url*, which accepts *access_key*."""
-        super().__init__(endpoint_url, access_key)
-        self._subscribers: list[Subscriber] = []
-
-    def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
-        """Deploy a stack, and subscribe to its topic before anything is published."""
-        stack = super().deploy(parameters, template)
-        if "AuthorizationTopic" in stack.resources:
-            self._subscribers.append(Subscriber(self, stack))
-        return stack
-
-    def check(self) -> None:
-        """Check the messages that were published and not yet read."""
-        for subscriber in self._subscribers:
-            subscriber.bodies()
-
-
 @contextmanager
 def watched_aws() -> Iterator[LocalAws]:
-    """Run a local AWS, and check each message published to the topic of a stack."""
-    with ministack() as local_aws:
-        watched = WatchedAws(local_aws.endpoint_url, local_aws.access_key)
-        yield watched
-        watched.check()
+    """Run a local AWS, and at the end check each message published to a connector's topic."""
+    with ministack() as aws:
+        subscribers, deploy = [], aws.deploy
+
+        def watched(parameters: Mapping[str, str], template: Template | None = None) -> Stack:
+            stack = deploy(parameters, template)
+            if "AuthorizationTopic" in stack.resources:
+                subscribers.append(Subscriber(aws, stack))
+            return stack
+
+        aws.deploy = watched  # type: ignore[method-assign]
+        yield aws
+        for subscriber in subscribers:
+            subscriber.bodies()

@@ -2,32 +2,24 @@
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import Any, NamedTuple
 
 from demo.gateway import Handler
 
 type Request = dict[str, Any]
 type Response = dict[str, Any]
-type Load = Callable[[dict[str, str]], Handler]
 
 
-@dataclass(frozen=True)
-class Fork:
-    """The objects that each process inherits.
-
-    Attributes:
-        handler: loaded before the fork.
-        all_ready: a barrier of all processes.
-
-    """
+class Fork(NamedTuple):
+    """What each process inherits: a handler that was loaded before, and a barrier of them all."""
 
     handler: Handler
     all_ready: Barrier
 
 
+type Load = Callable[[dict[str, str]], Handler]
 type Work = Callable[[Fork, Request], list[Response]]
 
 _fork: Fork
@@ -36,17 +28,12 @@ _fork: Fork
 def in_forks(
     processes: int, load: Load, environment: dict[str, str], work: Work, request: Request
 ) -> list[Response]:
-    """Load a handler in *environment*, do *work* with *request* in each of *processes* forks.
+    """Load a handler in *environment*, and return what *work* returns in all *processes*.
 
-    Returns:
-        the responses of all forks. Their parent is a new process, so that it has no threads when
-        it forks.
-
+    Their parent is a new process, so that it has no threads when it forks.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as parent:
-        return parent.submit(_parent, processes, load, environment, work, request).result(
-            timeout=600
-        )
+        return parent.submit(_parent, processes, load, environment, work, request).result(600)
 
 
 def _parent(
@@ -56,7 +43,7 @@ def _parent(
     fork = Fork(load(environment), context.Barrier(processes))
     with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
         results = [pool.apply_async(_child, (work, request)) for _ in range(processes)]
-        return [response for result in results for response in result.get(timeout=500)]
+        return [response for result in results for response in result.get(500)]
 
 
 def _inherit(fork: Fork) -> None:

@@ -1,291 +1,221 @@
-"""The outcome of every fault at every AWS call: the tables of docs/fault-matrix.md."""
+"""The connector's matrix: each fault of one call and of two, each kill and each timeout.
 
+One user visits `/start` and `/callback` while a call fails, and then goes on.
+"""
+
+import os
+import re
+import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from itertools import combinations, product
-from queue import SimpleQueue
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import batched, combinations, product
+from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
-from demo.local_aws import LocalAws, Stack
-from tests.integration.connector import PARAMETERS, Browser, Connector, Response, Subscriber
+from demo.local_aws import LocalAws
+from tests.integration.connector import CODE, PARAMETERS, Browser, Connector, Response, Subscriber
 from tests.integration.faults import Fault, FaultProxy, fault_proxies
+from tests.integration.kills import Deployed, variables
+from tests.integration.matrix import (
+    APPLIED,
+    BEFORE,
+    EVERY,
+    FAULTS,
+    FIRST,
+    KILL,
+    LANES,
+    RESPONDED,
+    Call,
+    Case,
+    inject,
+    meanwhile,
+    section,
+    table,
+)
+from tests.lambda_runtime import start_function
 
-WORKERS = 12
-# A drip outlasts the clients' timeouts and ends at Lambda's, so test_kills.py covers it.
-_EXCLUDED = {Fault.DELAYED, Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
-FAULTS = [fault for fault in Fault if fault not in _EXCLUDED]
 REFUSED = "connection refused"
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
 KILLED = "API Gateway's own 500"
+COLUMNS = "The user sees | State stored | Events | Then | Events in all"
+ISSUE = Call("issue: `PutItem` of start")
+CALLBACK = CLAIM, PUBLISH, RECEIPT, DELETE = (
+    Call("claim: `UpdateItem` of callback"),
+    Call("publish: `Publish` of callback"),
+    Call("receipt: `PutItem` of callback"),
+    Call("delete: `DeleteItem` of callback"),
+)
+LOOKUP = Call("lookup: `GetItem` of a callback that is repeated")
+CALLS = (ISSUE, *CALLBACK, LOOKUP)
+CALL_BEFORE = {PUBLISH: CLAIM, RECEIPT: PUBLISH, DELETE: RECEIPT, LOOKUP: CLAIM}
 
-
-class Call(StrEnum):
-    """An AWS call of the connector; the value is its name in docs/fault-matrix.md."""
-
-    ISSUE = "issue: `PutItem` of start"
-    CLAIM = "claim: `UpdateItem` of callback"
-    PUBLISH = "publish: `Publish` of callback"
-    RECEIPT = "receipt: `PutItem` of callback"
-    DELETE = "delete: `DeleteItem` of callback"
-    LOOKUP = "lookup: `GetItem` of a callback that is repeated"
-
-    @property
-    def step(self) -> str:
-        return self.value.partition(":")[0]
-
-    @property
-    def operation(self) -> str:
-        return self.value.split("`")[1]
-
-
-@dataclass(frozen=True)
-class Case:
-    """The faults of the attempts that fail.
-
-    Attributes:
-        faults: of each failing call: one for the first attempt, two for both, or REFUSED for all.
-
-    """
-
-    faults: tuple[tuple[Call, tuple[Fault, ...] | str], ...]
-
-
-class Visit(NamedTuple):
-    """What `Outcome` says of the user and the table."""
-
-    seen: str
-    stored: bool
-    seen_then: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a case.
-
-    Attributes:
-        seen: the page that the user saw.
-        stored: whether the state was in the table afterwards.
-        events: the number of events in the queue.
-        seen_then: the page that the user saw when they went on: a minute later at the same URL, and
-            after start at the callback.
-        events_in_all: the number of events in the queue by then.
-        ids: the number of different ids of these events.
-
-    """
-
-    seen: str
-    stored: bool
-    events: int
-    seen_then: str
-    events_in_all: int
-    ids: int
-
-    @property
-    def code(self) -> str:
-        """The short form: the first letter of `seen`, and the number of events in all."""
-        return f"{self.seen.strip('*')[0]}{self.events_in_all}"
-
-
-def singles() -> Iterator[tuple[Call, str, str, Case]]:
-    """Yield each fault at each call, for the first attempt alone and for every attempt."""
-    for call in Call:
-        for fault in FAULTS:
-            yield call, fault, "first attempt", _case((call, (fault,)))
-            yield call, fault, "every attempt", _case((call, (fault, fault)))
-        yield call, REFUSED, "every attempt", _case((call, REFUSED))
-
-
-# The calls of one callback, in their order.
-_CALLS = (Call.CLAIM, Call.PUBLISH, Call.RECEIPT, Call.DELETE)
+SINGLES = [
+    Case(call, attempts, fault)
+    for call in CALLS
+    for fault, attempts in [*product(FAULTS, (FIRST, EVERY)), (REFUSED, EVERY)]
+]
 # Two attempts of one call, or the first attempts of two.
-PAIRS: dict[str, tuple[Call, ...]] = {
-    f"{call.step}, first attempt / second attempt": (call,) for call in Call
-} | {
-    f"{one.step}, first attempt / {other.step}, first attempt": (one, other)
-    for one, other in combinations(_CALLS, 2)
-}
+PAIRS = [
+    (Case(one, FIRST, fault), Case(other, FIRST, other_fault))
+    for one, other in [*zip(CALLS, CALLS, strict=True), *combinations(CALLBACK, 2)]
+    for fault, other_fault in product(FAULTS, FAULTS)
+]
+# The outcome of a kill depends on the last call that was applied: the process stores nothing.
+KILLS = [Case(call, KILL, moment) for call in CALLS for moment in (BEFORE, APPLIED, RESPONDED)]
+TIMEOUTS = [Case(call, EVERY, Fault.DRIPPING) for call in CALLS]
+
+type Pair = tuple[Case, Case]
 
 
-def pairs() -> Iterator[tuple[str, Fault, Fault, Case]]:
-    """Yield each pair of faults at each pair of attempts."""
-    for name, calls in PAIRS.items():
-        for first, second in product(FAULTS, FAULTS):
-            faults = [(first, second)] if len(calls) == 1 else [(first,), (second,)]
-            yield name, first, second, _case(*zip(calls, faults, strict=True))
+class Lane(NamedTuple):
+    """A connector with a stack of its own, which calls AWS through *proxy*."""
 
-
-def _case(*faults: tuple[Call, tuple[Fault, ...] | str]) -> Case:
-    return Case(faults)
-
-
-class Outcomes:
-    """Runs cases, several at a time, because they mostly wait for timeouts."""
-
-    def __init__(self, aws: LocalAws, stack: Stack, proxies: Sequence[FaultProxy]) -> None:
-        """Use *stack*, and run as many cases at a time as there are *proxies*."""
-        self._aws, self._stack = aws, stack
-        # Other tests use `NOW`, but here the local AWS would remove the expired items.
-        self._now = int(time.time())
-        self._subscriber = Subscriber(aws, stack)
-        self._idle: SimpleQueue[tuple[Connector, FaultProxy]] = SimpleQueue()
-        self._number = len(proxies)
-        for proxy in proxies:
-            self._idle.put((Connector(aws, stack, **proxy.endpoints), proxy))
-
-    def of(self, cases: Sequence[Case]) -> list[Outcome]:
-        """Run *cases* and return their outcomes in the same order."""
-        # New ones, because the states of an earlier run are still in the table.
-        contexts = [str(uuid4()) for _ in cases]
-        with ThreadPoolExecutor(self._number) as threads:
-            visits = list(threads.map(self._run, cases, contexts))
-        events: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
-        for event in self._subscriber.messages():
-            timestamp = datetime.fromisoformat(event["time"]).timestamp()
-            events[event["data"]["context"]].append((timestamp > self._now, event["id"]))
-        return [
-            Outcome(
-                visit.seen,
-                visit.stored,
-                sum(not later for later, _ in events[context]),
-                visit.seen_then,
-                len(events[context]),
-                len({event_id for _, event_id in events[context]}),
-            )
-            for context, visit in zip(contexts, visits, strict=True)
-        ]
-
-    def _run(self, case: Case, context: str) -> Visit:
-        connector, proxy = self._idle.get()
-        try:
-            return self._visit(Browser(connector), proxy, case, context)
-        finally:
-            proxy.clear()
-            self._idle.put((connector, proxy))
-
-    def _visit(self, browser: Browser, proxy: FaultProxy, case: Case, context: str) -> Visit:
-        call = case.faults[0][0]
-        if call is Call.ISSUE:
-            _inject(proxy, case)
-        response = browser.start(at=self._now, context=context)
-        state = response.parameters["state"] if response.status == 302 else self._state(context)
-        if call is Call.LOOKUP:
-            browser.granted(state, at=self._now)
-        if call is not Call.ISSUE:
-            _inject(proxy, case)
-            response = browser.granted(state, at=self._now)
-        proxy.clear()
-        stored = browser.connector.item(state) is not None
-        if call is Call.ISSUE and seen(response) == TRY_AGAIN:
-            state = browser.started(at=self._now + 60, context=context)
-        return Visit(seen(response), stored, seen(browser.granted(state, at=self._now + 60)))
-
-    def _state(self, context: str) -> str:
-        """Return the state that was stored with *context*, or a state that is not stored."""
-        pages = self._aws.dynamodb.get_paginator("scan").paginate(
-            TableName=self._stack.table_name,
-            FilterExpression="#context = :context",
-            ExpressionAttributeNames={"#context": "context"},
-            ExpressionAttributeValues={":context": {"S": context}},
-        )
-        return next((item["state"]["S"] for page in pages for item in page["Items"]), "none")
-
-
-def _inject(proxy: FaultProxy, case: Case) -> None:
-    for call, faults in case.faults:
-        if isinstance(faults, str):
-            _refuse(proxy, call)
-            continue
-        for fault in faults:
-            proxy.inject(call.operation, fault, times=1)
-
-
-def _refuse(proxy: FaultProxy, call: Call) -> None:
-    """Make the services of *call* refuse connections from *call* on."""
-    before = {
-        Call.LOOKUP: "UpdateItem",
-        Call.RECEIPT: "Publish",
-        Call.DELETE: "PutItem",
-    }
-    if call in before:
-        proxy.inject(before[call], Fault.THEN_REFUSED, times=1)
-    else:
-        (proxy.sns if call is Call.PUBLISH else proxy.dynamodb).refuse()
-
-
-def seen(response: Response) -> str:
-    """Return the name of the page in *response*, or the response itself if it is unexpected."""
-    if response.status == 503 and '<a href="">Try again</a>' in response.body:
-        return TRY_AGAIN
-    if response.status == 500:
-        return KILLED
-    if response.status == 302:
-        return QONTO
-    if response.status == 303 and response.parameters.get("outcome") == "granted":
-        return RECEIVED
-    return f"{response.status}: {response.location if response.status == 303 else response.body}"
-
-
-def single_tables(outcomes: Sequence[Outcome]) -> str:
-    """Return one Markdown table per call, with a row for all faults of the same outcome."""
-    lines = []
-    found = list(zip(singles(), outcomes, strict=True))
-    for call in Call:
-        alike: defaultdict[Outcome, dict[str, list[str]]] = defaultdict(dict)
-        for (of_call, fault, attempts, _), outcome in found:
-            if of_call is call:
-                alike[outcome].setdefault(attempts, []).append(fault)
-        rows = [
-            (
-                "<br>".join(
-                    f"{attempts}: {'; '.join(names)}" for attempts, names in faults.items()
-                ),
-                outcome,
-            )
-            for outcome, faults in alike.items()
-        ]
-        lines += [f"### {call}", "", table("What fails", rows)]
-    return "\n".join(lines)
-
-
-def table(first: str, rows: Iterable[tuple[str, Outcome]]) -> str:
-    """Return a Markdown table of *rows*; *first* is the title of its first column."""
-    columns = ("The user sees", "State stored", "Events", "Then", "Events in all")
-    lines = [f"| {' | '.join((first, *columns))} |", "|---" * 6 + "|"]
-    for label, outcome in rows:
-        ids = ", one `id`" if outcome.ids == 1 < outcome.events_in_all else ""
-        lines.append(
-            f"| {label} | {outcome.seen} | {'yes' if outcome.stored else 'no'} | {outcome.events}"
-            f" | {outcome.seen_then} | {outcome.events_in_all}{ids} |"
-        )
-    return "\n".join([*lines, ""])
-
-
-def pair_tables(outcomes: Sequence[Outcome]) -> str:
-    """Return one Markdown table per pair of attempts: first fault down, second across."""
-    codes = {
-        (name, first, second): outcome.code
-        for (name, first, second, _), outcome in zip(pairs(), outcomes, strict=True)
-    }
-    numbers = {fault: str(number) for number, fault in enumerate(FAULTS, 1)}
-    lines = [f"{number}. {fault}" for fault, number in numbers.items()]
-    for name in PAIRS:
-        lines += ["", f"### {name}", "", f"| | {' | '.join(numbers.values())} |"]
-        lines.append("|---" * (len(FAULTS) + 1) + "|")
-        for first in FAULTS:
-            row = [codes[name, first, second] for second in FAULTS]
-            lines.append(f"| **{numbers[first]}** | {' | '.join(row)} |")
-    return "\n".join([*lines, ""])
+    proxy: FaultProxy
+    connector: Connector
+    subscriber: Subscriber
 
 
 @contextmanager
-def outcomes(aws: LocalAws, microburst: str) -> Iterator[Outcomes]:
-    """Run the proxies inside the block, and yield an `Outcomes` with a stack of its own."""
-    with fault_proxies(aws, microburst, WORKERS) as proxies:
-        yield Outcomes(aws, aws.deploy(PARAMETERS), proxies)
+def lanes(aws: LocalAws, microburst: str, number: int = LANES) -> Iterator[list[Lane]]:
+    """Run proxies inside the block, each before a stack of its own."""
+    with fault_proxies(aws, microburst, number) as proxies:
+        yield [
+            Lane(proxy, Connector(aws, stack, **proxy.endpoints), Subscriber(aws, stack))
+            for proxy in proxies
+            for stack in [aws.deploy(PARAMETERS)]
+        ]
+
+
+def failing(lane: Lane, *faults: Case) -> str:
+    """Return the cells of the outcome of one fault or two."""
+    cells = _outcome(lane, faults[0].call, _with_faults(lane, faults))
+    assert not cells.startswith(KILLED)
+    return cells
+
+
+@contextmanager
+def _with_faults(lane: Lane, faults: tuple[Case, ...]) -> Iterator[Connector]:
+    for case in faults:
+        if case.fault != REFUSED:
+            inject(lane.proxy, case)
+        elif before := CALL_BEFORE.get(case.call):
+            lane.proxy.inject(before.operation, Fault.THEN_REFUSED, times=1)
+        else:
+            lane.proxy.refuse()
+    yield lane.connector
+    lane.proxy.clear()
+
+
+def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
+    """Return the cells of the outcome of a kill or a timeout of the function's process."""
+    cells = _outcome(lane, case.call, _ending(packages, lane, case))
+    assert cells.startswith(KILLED)
+    return cells
+
+
+@contextmanager
+def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Connector]:
+    aws, stack, proxy = lane.connector.aws, lane.connector.stack, lane.proxy
+    function = "StartFunction" if case.call is ISSUE else "CallbackFunction"
+    environment = variables(aws, stack, function) | proxy.endpoints
+
+    def kill() -> None:
+        proxy.wait_for(case.call.operation)
+        if case.fault == RESPONDED:
+            # The stopped process receives the response, but cannot continue before it is killed.
+            os.kill(process.pid, signal.SIGSTOP)
+            proxy.released.set()
+            proxy.wait_for(case.call.operation)
+        process.kill()
+
+    with start_function(function, packages[function], environment) as process:
+        process.wait_until_initialised()
+        inject(proxy, case)
+        with meanwhile(kill) if case.attempts == KILL else nullcontext():
+            yield Deployed(aws, stack, {function: process})
+    proxy.clear()
+
+
+def _outcome(lane: Lane, call: Call, faulty: AbstractContextManager[Connector]) -> str:
+    """Return the cells of a flow in which the *faulty* connector makes *call*."""
+    now = int(time.time())  # other tests use `NOW`, but here the local AWS removes expired items
+    browser = Browser(lane.connector)
+    lane.subscriber.messages()
+    state = "" if call is ISSUE else browser.started(at=now)
+    if call is LOOKUP:
+        browser.granted(state, at=now)
+    before = lane.connector.states()
+    with faulty as browser.connector:
+        response = browser.granted(state, at=now) if state else browser.start(at=now)
+    browser.connector = lane.connector
+
+    states = lane.connector.states()
+    is_stored = state in states if state else bool(states - before)
+    events = lane.subscriber.messages()
+    if call is ISSUE:
+        assert len(states - before) <= 1
+        is_begun = response.status == 302
+        state = response.parameters["state"] if is_begun else browser.started(at=now + 60)
+    page, last = seen(response), browser.granted(state, at=now + 60)
+    in_all = events + lane.subscriber.messages()
+
+    assert seen(last) == RECEIVED
+    assert state not in last.location
+    assert len({event["id"] for event in in_all}) == 1
+    assert events or page != RECEIVED
+    one_id = ", one `id`" if len(in_all) > 1 else ""
+    stored = "yes" if is_stored else "no"
+    return f"{page} | {stored} | {len(events)} | {seen(last)} | {len(in_all)}{one_id}"
+
+
+def seen(response: Response) -> str:
+    """Return the name of the page in *response*; the URL of *Received* has no code."""
+    if response.status in {302, 500}:
+        return QONTO if response.status == 302 else KILLED
+    if response.status == 303:
+        assert response.parameters["outcome"] == "granted"
+        assert CODE not in response.location
+        return RECEIVED
+    assert response.status == 503
+    assert '<a href="">Try again</a>' in response.body
+    assert "Location" not in response.headers
+    assert not response.cookies
+    return TRY_AGAIN
+
+
+def list_table(first: str, found: Mapping[Case, str]) -> str:
+    """Return a Markdown table with a row for each kill or timeout."""
+    rows = (
+        (f"{call.name}, {fault}" if attempts == KILL else call.name, cells)
+        for (call, attempts, fault), cells in found.items()
+    )
+    return table(first, COLUMNS, rows)
+
+
+def pair_code(lane: Lane, pair: Pair) -> str:
+    """Return the short form of an outcome: the first letter of the page, and all events."""
+    page, *_, events = failing(lane, *pair).split(" | ")
+    return page.strip("*")[0] + events.partition(",")[0]
+
+
+def pair_tables(found: Mapping[Pair, str]) -> str:
+    """Return one Markdown table per pair of attempts: first fault down, second across."""
+    codes_of_table = defaultdict(list)
+    for pair, code in found.items():
+        one, other = (case.call.name.partition(":")[0] for case in pair)
+        second = "second attempt" if one == other else f"{other}, first attempt"
+        codes_of_table[f"{one}, first attempt / {second}"].append(code)
+    lines = [f"{number}. {fault}" for number, fault in enumerate(FAULTS, 1)]
+    columns = " | ".join(str(number) for number, _ in enumerate(FAULTS, 1))
+    for name, codes in codes_of_table.items():
+        rows = enumerate(batched(codes, len(FAULTS), strict=True), 1)
+        named = ((f"**{number}**", " | ".join(row)) for number, row in rows)
+        lines += ["", f"### {name}", "", table("", columns, named).strip().replace("|  |", "| |")]
+    return "\n".join([*lines, ""])
+
+
+def documented_pairs() -> dict[Pair, str]:
+    """Return the codes in the tables of `pair_tables`."""
+    return dict(zip(PAIRS, re.findall(r"[A-Z]\d", section("pairs")), strict=True))

@@ -1,82 +1,84 @@
-"""The outcome of every fault and kill at every AWS call of the example subscriber.
+"""The matrix of the example subscriber: each fault and kill while it handles a message.
 
-A case delivers messages to the function, one of them with a fault, and then delivers that message
-again, as the queue does, until the function has handled it.
+The message is delivered again, as the queue does, until the function has handled it.
 """
 
 import json
 import os
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
-
-from demo import event_source
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws
-from tests.integration.faults import Fault, FaultProxy, fault_proxies
-from tests.integration.kills import APPLIED, BEFORE
-from tests.integration.outcomes import FAULTS
+from tests.integration.faults import Attempt, Fault, FaultProxy, Hurry, Response
+from tests.integration.matrix import KILL, LANES, Case, calls, inject, meanwhile
 from tests.integration.subscription import (
     ExampleSubscriber,
     MockQonto,
     confirmation_of,
     granted,
     load,
+    load_tokens,
 )
 from tests.lambda_runtime import FunctionError
 
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
-
-LANES = 12
-FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"
-_ATTEMPTS = 3
+COLUMNS = "Comes again | Exchanges | Grant | The app reads"
 _FORKSERVER = get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(["tests.integration.subscription"])
+_STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}
 
 
-class CountingQonto(MockQonto):
-    """Mock Qonto that counts how often its token endpoint received each code or refresh token."""
+class QontoProxy(FaultProxy):
+    """A proxy before mock Qonto. Its error responses are statuses, and name no OAuth error."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream, "")
+        # How often each code was sent, and how often Qonto received each refresh token.
+        self.received: Counter[str] = Counter()
+
+    def serve(self, attempt: Attempt) -> None:
+        self.received.update(parse_qs(attempt.body.decode()).get("code", []))
+        super().serve(attempt)
+
+    def _forwarded(self, attempt: Attempt, fault: Fault | None) -> Response:
+        if fault in _STATUS:
+            return _STATUS[fault], {}, b"{}"
+        self.received.update(parse_qs(attempt.body.decode()).get("refresh_token", []))
+        status, headers, body = super()._forwarded(attempt, None)
+        return status, headers, body[: len(body) // 2] if fault is Fault.SHORTENED else body
+
+
+class ProxiedQonto(MockQonto):
+    """Mock Qonto behind a proxy of its own, with a clock that can run ahead."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.received: Counter[str] = Counter()
+        self.proxy = QontoProxy(self.url)
+        self.token_endpoint = f"{self.proxy.url}/oauth2/token"
+        self.environment = {"TOKEN_ENDPOINT": self.token_endpoint, "API_URL": self.proxy.url}
+        self.seconds_ahead = 0
+        self.server.now = lambda: time.time() + self.seconds_ahead
 
-    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != "/oauth2/token":
-            await super()._app(scope, receive, send)
-            return
-        body = await Request(scope, receive).body()
-        form = parse_qs(body.decode())
-        self.received.update(form.get("code") or form["refresh_token"])
-
-        async def receive_body() -> Message:
-            return {"type": "http.request", "body": body}
-
-        await super()._app(scope, receive_body, send)
+    def takes_any(self, code: str) -> bool:
+        """Tell whether Qonto takes any token of the grant of *code*, one that was lost included."""
+        store = self.server._tokens  # noqa: SLF001 - nothing outside sees them all
+        tokens = [*store.access.values()], [*store.refresh.values()]
+        return code.rpartition(".")[2] in {token.grant_id for each in tokens for token in each}
 
 
 class Function:
-    """A process that runs a real handler behind *proxy*, and that can be killed at any time.
-
-    *load_handler* loads it: `load` or `load_tokens`.
-    """
+    """A process that runs a real handler behind *proxy*, and that can be killed at any time."""
 
     def __init__(
         self,
@@ -98,9 +100,7 @@ class Function:
         self._process.join()
 
     def restart(self) -> None:
-        """Replace the process."""
-        self.kill()
-        self._process.join()
+        self.__exit__()
         self._start()
 
     def _start(self) -> None:
@@ -112,15 +112,12 @@ class Function:
         child.close()  # so that the end of the process ends the connection
 
     def kill(self) -> None:
-        """Kill the process with SIGKILL."""
         self._process.kill()
 
     def __call__(self, event: dict[str, Any], _context: object = None) -> dict[str, Any]:
-        """Handle *event*; a process that is killed leaves all messages, and a new one follows.
+        """Return the response to *event*, or raise a `FunctionError`.
 
-        Raises:
-            FunctionError: the handler raised, or the process was killed without a message.
-
+        A process that is killed leaves all its messages, and a new one follows.
         """
         self._connection.send(event)
         try:
@@ -155,359 +152,140 @@ def _serve(
         connection.send(json.dumps(result))  # as Lambda does
 
 
-@dataclass(frozen=True)
+class Lane(NamedTuple):
+    """A process of both functions, with a mock Qonto and a queue of its own."""
+
+    example: ExampleSubscriber
+    function: Function
+    qonto: ProxiedQonto
+    queue_url: str
+
+    @contextmanager
+    def failing(self, case: Case) -> Iterator[None]:
+        """Let the fault of *case* happen inside the block, or kill the process in its call."""
+        function, qonto, operation = self.function, self.qonto.proxy, case.call.operation
+        proxy = qonto if operation in {"POST", "DELETE", "GET"} else function.proxy
+        function.proxy.clear()  # the faults of earlier messages
+        inject(proxy, case)
+        if case.call.scenario.qonto == "refused":
+            qonto.refuse()
+        elif case.call.scenario.qonto:
+            qonto.inject("POST", Fault.FAILED)
+
+        def kill() -> None:
+            proxy.wait_for(operation, seconds=120)  # its process may have just started
+            function.kill()
+
+        with meanwhile(kill) if case.attempts == KILL else nullcontext():
+            yield
+        assert proxy.attempts(operation)  # else it tests nothing
+        function.proxy.clear()
+        qonto.clear()
+
+    def handle(self, message: dict[str, Any]) -> bool:
+        """Deliver a message, and tell whether the function handled it."""
+        return not self.function(lambda_event(json.dumps(message)))["batchItemFailures"]
+
+
+def _load_both(environment: dict[str, str]) -> Handler:
+    """Load both handlers into one process: in a case, one of them runs at a time."""
+    subscriber, tokens = load(environment), load_tokens(environment)
+    return lambda event, context: (subscriber if "Records" in event else tokens)(event, context)
+
+
+@contextmanager
+def lanes(
+    aws: LocalAws, microburst: str, topic_arn: str, number: int = LANES
+) -> Iterator[list[Lane]]:
+    """Run processes and proxies inside the block, before one stack of the example."""
+    with ExitStack() as block:
+        found: list[Lane] = []
+        for _ in range(number):
+            qonto = ProxiedQonto()
+            example = found[0].example if found else ExampleSubscriber(aws, topic_arn, qonto)
+            block.enter_context(qonto.proxy)
+            block.enter_context(qonto.up())
+            proxy = block.enter_context(Hurry(aws.endpoint_url, microburst))
+            queue_url = aws.sqs.create_queue(QueueName=f"tokens-{uuid4()}")["QueueUrl"]
+            environment = example.environment | qonto.environment | {"QUEUE_URL": queue_url}
+            function = block.enter_context(Function(environment, proxy, _load_both))
+            found.append(Lane(example, function, qonto, queue_url))
+        yield found
+
+
+@dataclass(frozen=True, eq=False)
 class Scenario:
-    """The messages of a case, by name, and the token endpoint during the message that has a fault.
-
-    Attributes:
-        at: the message with the fault.
-        before: the messages that were handled before it.
-        after: the messages that follow it.
-        end: the status of each grant at the end, if nothing fails.
-        instead: the response of the token endpoint in the place of its own.
-        down: whether the token endpoint refuses connections.
-        granted_scope: the event's.
-
-    """
+    """The messages of a case, by name; fault_calls.toml describes the fields."""
 
     at: str
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    end: tuple[str, ...] = ("connected",)
-    instead: Response | None = None
-    down: bool = False
-    granted_scope: str = "offline_access organization.read"
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
+    end: Sequence[str] = ("connected",)
+    qonto: str = ""
+    code: str = ""
+    scope: str = "offline_access organization.read"
 
 
-EVENT = Scenario("event", after=("confirmation",))
-EVENT_AGAIN = Scenario("event", before=("event",), after=("confirmation",))
-CONFIRMED = Scenario("confirmation", before=("event",))
-UNREACHABLE = Scenario("confirmation", before=("event",), down=True)
-MORE_SCOPE = Scenario(
-    "confirmation",
-    before=("event",),
-    end=("failed",),
-    granted_scope="offline_access organization.read payment.write",
-)
-REFUSED = Scenario(
-    "confirmation",
-    before=("event",),
-    end=("failed",),
-    instead=JSONResponse({"error": "invalid_grant"}, 400),
-)
-UNKNOWN = Scenario(
-    "confirmation", before=("event",), end=("lost",), instead=PlainTextResponse("", 500)
-)
-LATER = Scenario("later event", before=("event", "confirmation"), end=("superseded", "connected"))
-REPUDIATED = Scenario("repudiation", before=("event", "confirmation"), end=("repudiated",))
-REPUDIATED_FIRST = Scenario(
-    "event", before=("repudiation",), after=("confirmation",), end=("repudiated",)
-)
+CALLS = calls("subscriber", Scenario)
 
 
-class Call[S](NamedTuple):
-    """A call of the subscriber.
+def outcome(lane: Lane, case: Case) -> str:
+    """Return the cells of the outcome of *case*, with an authorization of its own."""
+    scenario = case.call.scenario
+    messages = _messages(lane.qonto, scenario)
+    order = [*scenario.before, scenario.at, *scenario.after]
+    events = [messages[name] for name in dict.fromkeys(order) if "event" in name]
+    if case.call.operation == "GetSecretValue":
+        lane.function.restart()  # it keeps the secret for a minute
+    assert all(lane.handle(messages[name]) for name in scenario.before)
+    with lane.failing(case):
+        comes_again = not lane.handle(messages[scenario.at])
+    for name in [scenario.at] * comes_again + [*scenario.after]:
+        if not lane.handle(messages[name]):  # its claim is too young
+            for event in events:
+                if lane.example.grant(event)["status"] == "exchanging":
+                    lane.example.outlive_claim(event)
+            assert lane.handle(messages[name])
 
-    Attributes:
-        name: its name in docs/fault-matrix.md.
-        scenario: the messages that lead to it.
-        nth: its number among the calls of this operation while the message is handled.
-        may_lose: whether a fault here can end the grant as `lost`: the claim is stored.
-
-    """
-
-    name: str
-    scenario: S
-    nth: int = 1
-    may_lose: bool = False
-
-    @property
-    def operation(self) -> str:
-        """The name of the AWS operation."""
-        return self.name.split("`")[1]
-
-
-EXCHANGE = Call("exchange: `POST` of the code to the token endpoint", CONFIRMED, may_lose=True)
-CLAIM = Call("claim: `UpdateItem` of the grant", CONFIRMED, 1, may_lose=True)
-CONNECT = Call("connect: `UpdateItem` of the grant, with the tokens", CONFIRMED, 2, may_lose=True)
-RELEASE = Call(
-    "release: `UpdateItem` of the grant, when no connection to Qonto was possible",
-    UNREACHABLE,
-    2,
-    may_lose=True,
-)
-SECRET = Call("secret: `GetSecretValue`", CONFIRMED)
-LOCK = Call("lock: `PutItem` of the code's hash", CONFIRMED, 2)
-CALLS = (
-    Call("hold: `PutItem` of the grant", EVENT),
-    Call("read: `GetItem` of the grant, when the event comes again", EVENT_AGAIN),
-    Call("look up: `GetItem` of the connection, for an event", EVENT),
-    Call("confirm: `PutItem` of the connection", CONFIRMED),
-    Call("find: `Query` of the grants, for a confirmation", CONFIRMED),
-    Call("look up: `GetItem` of the connection, for a confirmation", CONFIRMED),
-    Call("compare: `Query` of the grants, for a later one", CONFIRMED, 2),
-    SECRET,
-    LOCK,
-    CLAIM,
-    EXCHANGE,
-    RELEASE,
-    CONNECT,
-    Call("name: `UpdateItem` of the grant, with the organization", CONFIRMED, 3),
-    Call("conclude: `Query` of the grants, after the exchange", CONFIRMED, 3),
-    Call("tell: `UpdateItem` of the connection", CONFIRMED, 4),
-    Call("supersede: `UpdateItem` of an earlier grant", LATER, 4),
-    Call("refuse: `UpdateItem` of the grant, for more scope than requested", MORE_SCOPE),
-    Call("fail: `UpdateItem` of the grant, when Qonto refuses", REFUSED, 2, may_lose=True),
-    Call("lose: `UpdateItem` of the grant, when Qonto responds with 500", UNKNOWN, 2),
-    Call("find: `Query` of the grants, for a repudiation", REPUDIATED),
-    Call("repudiate: `PutItem` of the connection", REPUDIATED),
-    Call("find again: `Query` of the grants, for a repudiation", REPUDIATED, 2),
-    Call("repudiate: `UpdateItem` of the grant", REPUDIATED),
-    Call("repudiate: `UpdateItem` of the grant, when the event comes later", REPUDIATED_FIRST),
-)
+    found = _found(lane, events)
+    exchanges, grants, tokens, app = zip(*found, strict=True)
+    assert max(exchanges) <= 1
+    assert tokens == tuple(grant == "connected" for grant in grants)
+    assert grants == tuple(scenario.end) or (case.call.may_lose and grants == ("lost",))
+    assert app[-1] == grants[-1]
+    assert app[-1] != "connected" or exchanges[-1] == 1
+    assert all(lane.handle(messages[name]) for name in order)
+    assert _found(lane, events) == found
+    cells = ["no", "yes"][comes_again], ", ".join(map(str, exchanges)), ", ".join(grants), app[0]
+    return " | ".join(cells)
 
 
-class Case[S](NamedTuple):
-    """A fault of the first or of every attempt of a call, or a kill before or after it."""
-
-    call: Call[S]
-    attempts: str
-    fault: str
-
-
-def cases[S](calls: Iterable[Call[S]]) -> Iterator[Case[S]]:
-    """Yield each fault at each of *calls*, and each kill."""
-    for call in calls:
-        if call is not EXCHANGE:
-            yield from (Case(call, FIRST, fault) for fault in FAULTS)
-            yield from (Case(call, EVERY, fault) for fault in FAULTS)
-        yield from (Case(call, KILL, moment) for moment in (BEFORE, APPLIED))
+def _found(lane: Lane, events: list[dict[str, Any]]) -> list[tuple[int, str, bool, str | None]]:
+    """Return of each event how often its code was sent, the grant, and what the app reads."""
+    found = []
+    for event in events:
+        grant = lane.example.grant(event)
+        sent = lane.qonto.proxy.received[event["data"]["code"]]
+        found.append((sent, grant["status"], "tokens" in grant, lane.example.status(event)))
+    return found
 
 
-class Outcome(NamedTuple):
-    """The outcome of a case, when no message is left.
-
-    Attributes:
-        comes_again: whether the message with the fault was left in the queue.
-        exchanges: how often the token endpoint received each code.
-        grants: the status of each grant.
-        tokens: whether each grant has tokens.
-        app: the status that the app reads.
-        left: whether a message could not be handled in the end.
-        changed: whether another delivery of all messages changed anything.
-
-    """
-
-    comes_again: bool
-    exchanges: tuple[int, ...]
-    grants: tuple[str, ...]
-    tokens: tuple[bool, ...]
-    app: str | None
-    left: bool
-    changed: bool
-
-
-class Lane(NamedTuple):
-    """A process of the function, with a mock Qonto of its own."""
-
-    function: Function
-    qonto: CountingQonto
-
-
-class Outcomes[L, C, O]:
-    """Runs cases, several at a time, because they mostly wait for timeouts."""
-
-    def __init__(self, lanes: Sequence[L], outcome: Callable[[L, C], O]) -> None:
-        """Run as many cases at a time as there are *lanes*; *outcome* runs one."""
-        self._number, self._outcome = len(lanes), outcome
-        self._idle: SimpleQueue[L] = SimpleQueue()
-        for lane in lanes:
-            self._idle.put(lane)
-
-    def of(self, chosen: Sequence[C]) -> list[O]:
-        """Run the cases and return their outcomes in the same order."""
-        with ThreadPoolExecutor(self._number) as threads:
-            return list(threads.map(self._run, chosen))
-
-    def _run(self, case: C) -> O:
-        lane = self._idle.get()
-        try:
-            return self._outcome(lane, case)
-        finally:
-            self._idle.put(lane)
-
-
-def with_fault[R](
-    case: Case[Any], proxy: FaultProxy, function: Function, send: Callable[[], R]
-) -> R:
-    """Return what *send* returns if the fault of *case* happens meanwhile, or kills *function*."""
-    call, attempts, fault = case
-    proxy.clear()  # the faults of earlier messages
-    try:
-        if attempts == KILL:
-            held = Fault.HANGING if fault == BEFORE else Fault.HELD
-            proxy.inject(call.operation, held, after=call.nth - 1, times=1)
-            return killed(function, lambda: proxy.wait_for(call.operation), send)
-        times = 1 if attempts == FIRST else _ATTEMPTS
-        proxy.inject(call.operation, Fault(fault), after=call.nth - 1, times=times)
-        result = send()
-        assert proxy.attempts(call.operation), case  # else it tests nothing
-        return result
-    finally:
-        proxy.clear()
-
-
-def killed[R](function: Function, wait: Callable[[], object], send: Callable[[], R]) -> R:
-    """Return what *send* returns if *function* is killed when *wait* returns."""
-    with ThreadPoolExecutor(1) as thread:
-        result = thread.submit(send)
-        wait()
-        function.kill()
-        return result.result()
-
-
-class _Run:
-    """One case, with an authorization of its own."""
-
-    def __init__(self, example: ExampleSubscriber, lane: Lane, case: Case[Scenario]) -> None:
-        self._example, self._case = example, case
-        self._function, self._qonto = lane
-        self._scenario = case.call.scenario
-        first = granted(self._qonto, granted_scope=self._scenario.granted_scope)
-        later = granted(self._qonto, context=first["data"]["context"])
-        in_a_minute = datetime.now(UTC) + timedelta(minutes=1)
-        later |= {"subject": first["subject"], "time": in_a_minute.isoformat()}
-        confirmation = confirmation_of(first)
-        self._messages = {
-            "event": first,
-            "later event": later,
-            "confirmation": confirmation,
-            "repudiation": confirmation | {"repudiated": True},
-        }
-        self._order = (*self._scenario.before, self._scenario.at, *self._scenario.after)
-        self._events = [self._messages[name] for name in dict.fromkeys(self._order) if "ev" in name]
-
-    def outcome(self) -> Outcome:
-        if self._case.call is SECRET:
-            self._function.restart()  # it keeps the secret for a minute
-        with nullcontext() if self._scenario.down else self._qonto.up():
-            left = [name for name in self._scenario.before if not self._handle(name)]
-            comes_again = not self._handle_with_fault()
-        with self._qonto.up():
-            again = (self._scenario.at,) if comes_again else ()
-            left += [name for name in (*again, *self._scenario.after) if not self._settle(name)]
-            ended = self._found()
-            left += [name for name in self._order if not self._handle(name)]
-            return Outcome(comes_again, *ended, bool(left), self._found() != ended)
-
-    def _handle(self, name: str) -> bool:
-        """Deliver a message, and tell whether the function handled it."""
-        return not self._function(lambda_event(json.dumps(self._messages[name])))[
-            "batchItemFailures"
-        ]
-
-    def _settle(self, name: str) -> bool:
-        """Deliver a message until it is handled; the first time, its claim may be too young."""
-        if self._handle(name):
-            return True
-        self._let_claims_age()
-        return self._handle(name)
-
-    def _handle_with_fault(self) -> bool:
-        def handle() -> bool:
-            return self._handle(self._scenario.at)
-
-        self._qonto.instead = self._scenario.instead
-        try:
-            if self._case.call is not EXCHANGE:
-                return with_fault(self._case, self._function.proxy, self._function, handle)
-            self._qonto.breaks = "before" if self._case.fault == BEFORE else "after"
-            return killed(self._function, self._wait_for_exchange, handle)
-        finally:
-            self._qonto.reset()
-
-    def _wait_for_exchange(self) -> None:
-        assert self._qonto.reached.wait(30)
-
-    def _found(self) -> tuple[tuple[int, ...], tuple[str, ...], tuple[bool, ...], str | None]:
-        exchanges = tuple(self._qonto.received[event["data"]["code"]] for event in self._events)
-        items = [self._example.grant(event) for event in self._events]
-        statuses = tuple(item["status"] for item in items)
-        tokens = tuple("tokens" in item for item in items)
-        return exchanges, statuses, tokens, self._example.status(self._events[0])
-
-    def _let_claims_age(self) -> None:
-        for event in self._events:
-            if self._example.grant(event)["status"] == "exchanging":
-                self._example.outlive_claim(event)
+def _messages(qonto: MockQonto, scenario: Scenario) -> dict[str, dict[str, Any]]:
+    code = f"{scenario.code} {uuid4()}" if scenario.code else qonto.allow()
+    event = granted(qonto, granted_scope=scenario.scope, code=code)
+    in_a_minute = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    later = granted(qonto, context=event["data"]["context"])
+    confirmation = confirmation_of(event)
+    return {
+        "event": event,
+        "later event": later | {"subject": event["subject"], "time": in_a_minute},
+        "confirmation": confirmation,
+        "repudiation": confirmation | {"repudiated": True},
+    }
 
 
 def lambda_event(body: str) -> dict[str, Any]:
     """Return the event with which Lambda delivers a message with *body*."""
-    message: MessageTypeDef = {
-        "MessageId": str(uuid4()),
-        "ReceiptHandle": "",
-        "MD5OfBody": "",
-        "Body": body,
-        "Attributes": {"SentTimestamp": str(int(time.time() * 1000))},
-    }
-    return event_source.lambda_event([message], "")
-
-
-def tables(columns: str, found: Iterable[tuple[Case[Any], str]]) -> str:
-    """Return one Markdown table per call, with a row for all faults with the same cells."""
-    alike: defaultdict[str, defaultdict[str, dict[str, list[str]]]]
-    alike = defaultdict(lambda: defaultdict(dict))
-    for (call, attempts, fault), row in found:
-        faults = alike[call.name][row]
-        faults.setdefault(attempts, []).append(fault)
-    lines = []
-    for name, rows in alike.items():
-        lines += [f"### {name}", "", f"| What fails | {columns} |"]
-        lines.append("|---" * (columns.count("|") + 2) + "|")
-        for row, faults in rows.items():
-            texts = (f"{attempts}: {'; '.join(each)}" for attempts, each in faults.items())
-            lines.append(f"| {'<br>'.join(texts)} | {row} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def documented(text: str) -> dict[tuple[str, str, str], str]:
-    """Return the cells of each case in the tables *text*, by call, attempts and fault."""
-    found: dict[tuple[str, str, str], str] = {}
-    for part in text.split("### ")[1:]:
-        name, *lines = part.strip().splitlines()
-        for line in lines[3:]:
-            what, cells = line.strip("| ").split(" | ", 1)
-            for attempts, faults in (each.split(": ") for each in what.split("<br>")):
-                found |= {(name, attempts, fault): cells for fault in faults.split("; ")}
-    return found
-
-
-COLUMNS = "Comes again | Exchanges | Grant | The app reads"
-
-
-def cells(outcome: Outcome) -> str:
-    """Return the cells of *outcome* in a table."""
-    comes_again = "yes" if outcome.comes_again else "no"
-    exchanges = ", ".join(map(str, outcome.exchanges))
-    return f"{comes_again} | {exchanges} | {', '.join(outcome.grants)} | {outcome.app}"
-
-
-@contextmanager
-def subscriber_outcomes(
-    aws: LocalAws, microburst: str, topic_arn: str, lanes: int = LANES
-) -> Iterator[Outcomes[Lane, Case[Scenario], Outcome]]:
-    """Run processes and proxies inside the block, and yield a runner with a stack of its own."""
-    with ExitStack() as block:
-        proxies = block.enter_context(fault_proxies(aws, microburst, lanes, retry_after=False))
-        mocks = [CountingQonto() for _ in proxies]
-        example = ExampleSubscriber(aws, topic_arn, mocks[0])
-        functions = [
-            block.enter_context(Function(example.environment | mock.environment, proxy))
-            for proxy, mock in zip(proxies, mocks, strict=True)
-        ]
-        yield Outcomes(
-            list(map(Lane, functions, mocks)),
-            lambda lane, case: _Run(example, lane, case).outcome(),
-        )
+    attributes = {"SentTimestamp": str(int(time.time() * 1000))}
+    record = {"messageId": str(uuid4()), "body": body, "attributes": attributes}
+    return {"Records": [record | {"eventSource": "aws:sqs"}]}

@@ -1,17 +1,17 @@
-"""The example subscriber: its stack and its handler, between a topic and mock Qonto."""
+"""The example subscriber: its stack and its handlers, between a topic and mock Qonto."""
 
 import asyncio
 import json
+import socket
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -35,12 +35,11 @@ STAGING_TOKEN = "of-the-sandbox"
 STAGING = {"x-qonto-staging-token": STAGING_TOKEN}
 SECRET = json.dumps({"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
 REDIRECT_URI = "http://localhost:8001/callback"
-VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
-CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+SCOPE = "offline_access organization.read"
 LONGEST_RUN = 30  # seconds, the function's timeout
 GRANTED = "qonto-connect.authorization.granted.v1"
 
-type Breaks = Literal["before", "after"]  # the exchange
+type Event = dict[str, Any]
 
 
 class MockQonto:
@@ -51,7 +50,7 @@ class MockQonto:
             CLIENT_ID, CLIENT_SECRET, [REDIRECT_URI], STAGING_TOKEN
         )
         self.instead: Response | None = None  # of the token endpoint's own response
-        self.breaks: Breaks | None = None  # where the token endpoint's connection does
+        self.breaks: Literal["before", "after"] | None = None  # its connection, the exchange
         self.lost = 0  # how many of its responses, and of those to revocations, become a 500
         self.reached = threading.Event()  # a request has come as far as that
         self.meanwhile: Callable[[], object] = lambda: None  # what happens during the exchange
@@ -75,41 +74,35 @@ class MockQonto:
         config = uvicorn.Config(
             self._app,
             interface="asgi3",
-            host="127.0.0.1",
-            port=self.port,
             lifespan="off",
             ws="none",
             log_level="critical",  # what breaks here breaks by intent
             timeout_graceful_shutdown=0,
         )
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()  # it ends if another process has the port
-                time.sleep(0.005)
-            yield
-        finally:
-            server.should_exit = True
-            thread.join()
+        with socket.create_server(("127.0.0.1", self.port)) as listening:
+            thread = threading.Thread(target=server.run, args=([listening],))
+            thread.start()
+            try:
+                yield
+            finally:
+                server.should_exit = True
+                thread.join()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.lost and scope["path"] in {"/oauth2/token", "/v2/oauth2/consents"}:
             self.lost -= 1
             self.meanwhile()
-            await self._qonto(scope, receive, _nowhere)
+            await self._qonto(scope, receive, nowhere)
             await Response(status_code=500)(scope, receive, send)
         elif scope["path"] != "/oauth2/token":
             await self._qonto(scope, receive, send)
         elif self.breaks == "before":
             await self._break()
-        elif self.instead:
-            self.meanwhile()
-            await self.instead(scope, receive, send)
         else:
             self.meanwhile()
-            await self._qonto(scope, receive, self._break if self.breaks == "after" else send)
+            respond = self.instead or self._qonto
+            await respond(scope, receive, self._break if self.breaks == "after" else send)
 
     async def _break(self, *_: object) -> None:
         """Send nothing, as to a function that is killed while it waits."""
@@ -121,15 +114,14 @@ class MockQonto:
         request = {
             "client_id": CLIENT_ID,
             "redirect_uri": REDIRECT_URI,
-            "scope": "offline_access organization.read",
+            "scope": SCOPE,
             "response_type": "code",
             "state": "a-state-of-enough-characters",
         }
         login = self.server.begin(request | query, "browser")
         scopes = [("scope", scope) for scope in login.request.scopes]
-        picked = ("organization", organization.id)
-        form = FormData([("decision", "allow"), picked, *scopes])
-        return self.server.answer(login, form).parameters["code"]
+        form = FormData([("decision", "allow"), ("organization", organization.id), *scopes])
+        return self.server.decide(login, form).parameters["code"]
 
     def takes(self, access_token: str) -> bool:
         """Tell whether the business API responds to *access_token*."""
@@ -159,11 +151,11 @@ class MockQonto:
         return self.server.exchanges_attempted, self.server.exchanges_succeeded
 
 
-async def _nowhere(_message: Message) -> None:
+async def nowhere(_message: Message) -> None:
     """Lose a response."""
 
 
-def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None) -> dict[str, Any]:
+def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None) -> Event:
     """Return the event of a user who allowed, as callback publishes it; None omits a member."""
     now = time.time()
     members = {
@@ -171,11 +163,11 @@ def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None)
         "client_id": CLIENT_ID,
         "redirect_uri": REDIRECT_URI,
         "token_endpoint": mock_qonto.token_endpoint,
-        "requested_scope": "offline_access organization.read",
+        "requested_scope": SCOPE,
         "context": str(uuid4()),
         "started_at": rfc3339(now - 90),
         "code_expires_at": rfc3339(now + expires_in),
-        "granted_scope": "offline_access organization.read",
+        "granted_scope": SCOPE,
         **({} if "code" in data else {"code": mock_qonto.allow()}),
         **data,
     }
@@ -192,42 +184,29 @@ def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None)
     }
 
 
-def publish(aws: LocalAws, topic_arn: str, event: dict[str, Any]) -> None:
+def publish(aws: LocalAws, topic_arn: str, event: Event) -> None:
     """Publish *event* as callback does."""
-    aws.sns.publish(
-        TopicArn=topic_arn,
-        Message=json.dumps(event),
-        MessageAttributes={"type": {"DataType": "String", "StringValue": event["type"]}},
-    )
+    attributes: Any = {"type": {"DataType": "String", "StringValue": event["type"]}}
+    aws.sns.publish(TopicArn=topic_arn, Message=json.dumps(event), MessageAttributes=attributes)
 
 
-def confirmation_of(event: dict[str, Any]) -> dict[str, str]:
+def confirmation_of(event: Event) -> dict[str, str]:
     """Return the app's confirmation of *event*."""
     return {"authorization_id": event["subject"], "context": event["data"]["context"]}
 
 
 class ExampleSubscriber:
-    """The stack of examples/subscriber, fed from *topic_arn*, and its real handler."""
+    """The stack of examples/subscriber, fed from *topic_arn*, and its real handlers."""
 
     def __init__(
         self, aws: LocalAws, topic_arn: str, mock_qonto: MockQonto, **parameters: str
     ) -> None:
-        """Deploy, and put the client secret in."""
-        self.aws = aws
-        self.topic_arn = topic_arn
-        self.stack: Stack = aws.deploy(
-            {
-                "TopicArn": topic_arn,
-                "ClientId": CLIENT_ID,
-                "AppRoleArn": APP_ROLE_ARN,
-                **parameters,
-            },
-            infra.load(TEMPLATE),
-        )
-        aws.secrets.put_secret_value(
-            SecretId=self.stack.resources["ClientSecret"], SecretString=SECRET
-        )
-        self.queue_url = self.stack.resources["Queue"]
+        self.aws, self.topic_arn, self.qonto = aws, topic_arn, mock_qonto
+        given = {"TopicArn": topic_arn, "ClientId": CLIENT_ID, "AppRoleArn": APP_ROLE_ARN}
+        self.stack: Stack = aws.deploy(given | parameters, infra.load(TEMPLATE))
+        resources = self.stack.resources
+        aws.secrets.put_secret_value(SecretId=resources["ClientSecret"], SecretString=SECRET)
+        self.queue_url = resources["Queue"]
         self.environment = {
             **aws.environment(),
             **self.stack.environment["SubscriberFunction"],
@@ -236,52 +215,31 @@ class ExampleSubscriber:
         self.handler = load(self.environment)
         self.tokens_handler = load_tokens(self.environment)
 
+    def cold_start(self, **environment: str) -> None:
+        """Load both handlers with *environment* too, and with a log that the test reads."""
+        service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
+        self.handler = load(self.environment | service | environment)
+        self.tokens_handler = load_tokens(self.environment | service | environment)
+
     def set_redrive_policy(self) -> None:
         """Move dead letters as the template says: ministack's CloudFormation leaves that out."""
         arn = self.aws.sqs.get_queue_attributes(
             QueueUrl=self.stack.resources["DeadLetterQueue"], AttributeNames=["QueueArn"]
         )["Attributes"]["QueueArn"]
         policy = infra.load(TEMPLATE)["Resources"]["Queue"]["Properties"]["RedrivePolicy"]
-        self.aws.sqs.set_queue_attributes(
-            QueueUrl=self.queue_url,
-            Attributes={"RedrivePolicy": json.dumps(policy | {"deadLetterTargetArn": arn})},
-        )
+        attributes: Any = {"RedrivePolicy": json.dumps(policy | {"deadLetterTargetArn": arn})}
+        self.aws.sqs.set_queue_attributes(QueueUrl=self.queue_url, Attributes=attributes)
 
-    def publish(self, event: dict[str, Any]) -> None:
-        """Publish *event* as callback does."""
+    def publish(self, event: Event) -> None:
         publish(self.aws, self.topic_arn, event)
 
-    def confirm(self, event: dict[str, Any], **changes: str) -> None:
-        """Confirm *event* as the app does."""
+    def confirm(self, event: Event, **changes: str) -> None:
         self.send(json.dumps(confirmation_of(event) | changes))
 
-    def repudiate(self, event: dict[str, Any], **changes: str) -> None:
-        """Repudiate *event* as the app does."""
+    def repudiate(self, event: Event, **changes: str) -> None:
         self.send(json.dumps(confirmation_of(event) | changes | {"repudiated": True}))
 
-    def connect(self, *events: dict[str, Any]) -> dict[str, Any]:
-        """Have *events* handled, then the confirmation of the last one; return the last one."""
-        for event in events:
-            self.publish(event)
-            self.poll()
-        self.confirm(events[-1])
-        self.poll()
-        return events[-1]
-
-    def token(self, event: dict[str, Any], **request: str) -> dict[str, Any]:
-        """Return the response of `tokens` to a request for an access token of *event*."""
-        return self.invoke(authorization_id=event["subject"], **request)
-
-    def disconnect(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return the response of `tokens` to a request that ends the connection of *event*."""
-        return self.invoke(authorization_id=event["subject"], disconnect=True)
-
-    def invoke(self, **request: str | bool) -> dict[str, Any]:
-        """Return the response of `tokens` to *request*."""
-        return dict(self.tokens_handler(request, LambdaContext("tokens")))
-
     def send(self, body: str) -> None:
-        """Put *body* into the queue."""
         self.aws.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
 
     def poll(self, handler: Any = None) -> int:  # noqa: ANN401 - a handler
@@ -290,117 +248,130 @@ class ExampleSubscriber:
             self.aws.sqs, self.queue_url, handler or self.handler, retry_seconds=0
         )
 
-    @contextmanager
-    def delayed_poll(self, operation: str) -> Iterator[None]:
-        """Poll meanwhile, by a function that gets a response of DynamoDB after the block.
+    def handle(self, event: Event, steps: str) -> None:
+        """Have the messages of *event* handled one by one: ``publish confirm:other-context``."""
+        for step in steps.split():
+            name, _, context = step.partition(":")
+            getattr(self, name)(event, **({"context": context} if context else {}))
+            self.poll()
 
-        It is the response of its first *operation*, which is applied before the block.
+    def connect(self, *events: Event) -> Event:
+        """Have *events* handled, then the confirmation of the last one; return the last one."""
+        for event in events:
+            self.handle(event, "publish")
+        self.handle(events[-1], "confirm")
+        return events[-1]
+
+    @contextmanager
+    def held(self, operation: str, run: Callable[[dict[str, str]], object]) -> Iterator[None]:
+        """Give *run* an environment meanwhile, in which AWS responds after the block.
+
+        It is the response to the first *operation*, which is applied before the block.
         """
         with (
             FaultProxy(self.aws.endpoint_url, microburst="") as proxy,
             ThreadPoolExecutor() as executor,
         ):
             proxy.inject(operation, Fault.HELD, times=1)
-            polled = executor.submit(self.poll, load(self.environment | proxy.endpoints))
+            running = executor.submit(run, self.environment | proxy.endpoints)
             proxy.wait_for(operation)
             yield
             proxy.released.set()
-            polled.result()
+            running.result()
+
+    def delayed_poll(self, operation: str) -> AbstractContextManager[None]:
+        """Poll meanwhile, by a function whose first *operation* gets its response after it."""
+        return self.held(operation, lambda environment: self.poll(load(environment)))
+
+    def token(self, event: Event, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Return the response of `tokens` to *request* for the authorization of *event*."""
+        request = {"authorization_id": event["subject"], **request}
+        return dict(self.tokens_handler(request, LambdaContext("tokens")))
+
+    def disconnect(self, event: Event) -> dict[str, Any]:
+        """Return the response of `tokens` to a request that ends the connection of *event*."""
+        return self.token(event, disconnect=True)
 
     def waiting(self) -> int:
         """Return how many messages are left in the queue."""
-        attributes = self.aws.sqs.get_queue_attributes(
+        attributes: Any = self.aws.sqs.get_queue_attributes(
             QueueUrl=self.queue_url, AttributeNames=["All"]
         )["Attributes"]
-        return int(attributes["ApproximateNumberOfMessages"]) + int(
-            attributes["ApproximateNumberOfMessagesNotVisible"]
-        )
+        names = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        return sum(int(attributes[name]) for name in names)
 
-    def status(self, event: dict[str, Any]) -> str | None:
+    def outcome(self, event: Event) -> tuple[str, str | None, set[str]]:
+        """Return the status of *event*, the one that the app reads, and which secrets are kept."""
+        grant = self.grant(event)
+        kept = grant.keys() & {"code", "code_verifier", "tokens", "refresh"}
+        return grant["status"], self.status(event), kept
+
+    def connection(self, event: Event) -> dict[str, Any]:
+        """Return the item that the app reads of *event*, each attribute as text."""
+        return self._item("ConnectionTable", confirmation_of(event))
+
+    def status(self, event: Event) -> str | None:
         """Return the status that the app reads of *event*."""
-        item = self.connection(event)
-        return item["status"]["S"] if item else None
+        return self.connection(event).get("status")
 
-    def connection(self, event: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the item that the app reads of *event*."""
-        return self.aws.dynamodb.get_item(
-            TableName=self.stack.resources["ConnectionTable"],
-            Key={name: {"S": value} for name, value in confirmation_of(event).items()},
-            ConsistentRead=True,
-        ).get("Item")
-
-    def organization(self, event: dict[str, Any]) -> str | None:
+    def organization(self, event: Event) -> str | None:
         """Return the organisation that the app reads of *event*."""
-        item = self.connection(event) or {}
-        return item["organization"]["S"] if "organization" in item else None
+        return self.connection(event).get("organization")
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return up to ten messages of the dead-letter queue."""
-        messages = self.aws.sqs.receive_message(
-            QueueUrl=self.stack.resources["DeadLetterQueue"], MaxNumberOfMessages=10
-        ).get("Messages", [])
-        return [json.loads(message["Body"]) for message in messages]
+        queue = self.stack.resources["DeadLetterQueue"]
+        found = self.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in found.get("Messages", [])]
 
-    def grant(self, event: dict[str, Any]) -> dict[str, Any]:
+    def grant(self, event: Event) -> dict[str, Any]:
         """Return the item of *event*, each attribute as text."""
-        item = self.aws.dynamodb.get_item(
-            TableName=self.stack.resources["GrantTable"], Key=self.key(event), ConsistentRead=True
-        )["Item"]
-        return {name: next(iter(typed.values())) for name, typed in item.items()}
+        return self._item("GrantTable", _key(event))
 
-    def tokens(self, event: dict[str, Any]) -> dict[str, str]:
+    def tokens(self, event: Event) -> dict[str, str]:
         """Return the stored tokens of *event*, each member as text."""
-        tokens = self.grant(event)["tokens"]
-        return {name: next(iter(typed.values())) for name, typed in tokens.items()}
+        return _plain(self.grant(event)["tokens"])
 
-    def change_grant(self, event: dict[str, Any], name: str, value: dict[str, Any]) -> None:
-        """Set the attribute *name* of the item of *event*."""
-        self._change("GrantTable", self.key(event), name, value)
+    def change_grant(self, event: Event, name: str, value: dict[str, Any]) -> None:
+        self._change("GrantTable", _key(event), name, value)
 
-    def outlive_claim(self, event: dict[str, Any]) -> None:
-        """Let the claim of *event* be older than the function runs."""
-        self.change_grant(event, "claimed_at", {"N": str(int(time.time()) - LONGEST_RUN - 1)})
+    def outlive_claim(self, event: Event, seconds: int = 1) -> None:
+        """Let the claim of *event* be older than the function runs, by so many *seconds*."""
+        claimed_at = int(time.time()) - LONGEST_RUN - seconds
+        self.change_grant(event, "claimed_at", {"N": str(claimed_at)})
 
-    def change_connection(self, event: dict[str, Any], name: str, value: dict[str, str]) -> None:
-        """Set the attribute *name* of the item that the app reads of *event*."""
-        key = {half: {"S": text} for half, text in confirmation_of(event).items()}
-        self._change("ConnectionTable", key, name, value)
+    def change_status(self, event: Event, status: str) -> None:
+        """Set the status that the app reads of *event*."""
+        self._change("ConnectionTable", confirmation_of(event), "status", {"S": status})
 
-    def _change(self, table: str, key: dict[str, Any], name: str, value: dict[str, Any]) -> None:
+    def _item(self, table: str, key: dict[str, str]) -> dict[str, Any]:
+        found = self.aws.dynamodb.get_item(
+            TableName=self.stack.resources[table],
+            Key={name: {"S": value} for name, value in key.items()},
+            ConsistentRead=True,
+        )
+        return _plain(found.get("Item", {}))
+
+    def _change(self, table: str, key: dict[str, str], name: str, value: dict[str, Any]) -> None:
         self.aws.dynamodb.update_item(
             TableName=self.stack.resources[table],
-            Key=key,
+            Key={part: {"S": text} for part, text in key.items()},
             UpdateExpression="SET #name = :value",
             ExpressionAttributeNames={"#name": name},
             ExpressionAttributeValues={":value": value},
         )
 
-    def cold_start(self, **environment: str) -> None:
-        """Load the handler with *environment* too, and with a log that the test reads."""
-        service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
-        self.handler = load(self.environment | service | environment)
-        self.tokens_handler = load_tokens(self.environment | service | environment)
 
-    def key(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return the key of *event* in the table of grants."""
-        return {"authorization_id": {"S": event["subject"]}, "event_id": {"S": event["id"]}}
+def _key(event: Event) -> dict[str, str]:
+    return {"authorization_id": event["subject"], "event_id": event["id"]}
 
 
-def without_app(aws: LocalAws, topic_arn: str, mock_qonto: MockQonto) -> ExampleSubscriber:
-    """Deploy the example for those who have no app."""
-    return ExampleSubscriber(aws, topic_arn, mock_qonto, RequireConfirmation="false", AppRoleArn="")
+def _plain(item: Any) -> dict[str, Any]:  # noqa: ANN401 - an item of DynamoDB
+    return {name: next(iter(typed.values())) for name, typed in item.items()}
 
 
-@dataclass(frozen=True)
-class Output:
-    """What the function printed.
-
-    Attributes:
-        text: all of it.
-        logs: the log lines.
-        metrics: how often each metric was counted in the namespace and dimension of the alarms.
-
-    """
+class Output(NamedTuple):
+    """What the functions printed: all of it, the log lines, and how often each metric counted."""
 
     text: str
     logs: list[dict[str, Any]]
@@ -408,7 +379,7 @@ class Output:
 
 
 def read_output(capsys: pytest.CaptureFixture[str]) -> Output:
-    """Return what the function printed since the last time."""
+    """Return what the functions printed since the last time."""
     text = "".join(capsys.readouterr())
     lines = [json.loads(line) for line in text.splitlines()]
     metrics: Counter[str] = Counter()

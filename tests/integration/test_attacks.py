@@ -66,7 +66,7 @@ class User:
         page = self.follow(start_link)
         challenge = dict(parse_qsl(page.url.query.decode()))["login_challenge"]
         browser = self._at(str(page.url))
-        credentials = {"person": qonto.PERSON, "password": qonto.PASSWORD}
+        credentials = {"user": qonto.USER, "password": qonto.PASSWORD}
         browser.post("/sign-in", data={"login_challenge": challenge, **credentials})
         consent = {
             "consent_challenge": challenge,
@@ -130,6 +130,7 @@ def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
 # The attacker sends their own start link to the victim
 
 
+@pytest.mark.claim("S28", "T1")
 def test_forwarded_link_connects_nothing(make_world: MakeWorld) -> None:
     world = make_world()
 
@@ -176,6 +177,7 @@ def test_forwarded_link_with_careless_app_connects_victims_bank(
 # The attacker puts the victim's code into their own flow
 
 
+@pytest.mark.claim("T3")
 def test_injected_code_without_pkce_connects_victims_bank(make_world: MakeWorld) -> None:
     world = make_world()
     stolen = world.alice.allow(world.alice.link(), ALICES)
@@ -187,6 +189,7 @@ def test_injected_code_without_pkce_connects_victims_bank(make_world: MakeWorld)
     assert f"Connected to {ALICES.name}" in world.mallory.connection()
 
 
+@pytest.mark.claim("T3")
 def test_injected_code_with_pkce_obtains_no_tokens(make_world: MakeWorld) -> None:
     world = make_world(pkce="S256")
     stolen = world.alice.allow(world.alice.link(), ALICES)
@@ -203,6 +206,7 @@ def test_injected_code_with_pkce_obtains_no_tokens(make_world: MakeWorld) -> Non
 
 
 @pytest.mark.parametrize(("pkce", "locked"), [("off", True), ("S256", True), ("S256", False)])
+@pytest.mark.claim("T3")
 def test_used_code_is_sent_again_only_without_lock(
     make_world: MakeWorld, pkce: str, *, locked: bool
 ) -> None:
@@ -228,6 +232,7 @@ def test_used_code_is_sent_again_only_without_lock(
 # The attacker's callback URL is opened in the victim's browser
 
 
+@pytest.mark.claim("S5", "T2")
 def test_callback_in_another_browser_is_refused_without_event(make_world: MakeWorld) -> None:
     world = make_world()
     world.alice.visit(world.alice.link())  # so she has a cookie and a flow

@@ -1,4 +1,4 @@
-"""``GET /callback``: the accepted requests, the events and the browser's destinations."""
+"""``GET /callback``: the accepted requests, the events, the browser's destinations, and repeats."""
 
 import re
 from html import unescape
@@ -8,25 +8,29 @@ import pytest
 from starlette.testclient import TestClient
 
 import cookies
+from authorization import RECEIPT_LIFETIME
+from callback.events import AuthorizationEvent
+from callback.publisher import Publisher
 from demo import gateway
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from demo.qonto import SCOPES
+from outcomes import Outcome
 from tests.integration.connector import (
     CODE,
     NOW,
-    PARAMETERS,
-    REDIRECT_URI,
     REQUESTS,
     RETURN_URL,
     Browser,
     Connector,
     Subscriber,
 )
-from tests.integration.test_repeats import claim
-from tests.navigations import AHEAD_OF_USER, BY_USER
+from tests.integration.test_faults import counts
 
-EXPIRES_AT = NOW + 3600
+GRANTED = {"code": CODE, "scope": "organization.read"}
+DENIED = {"error": "access_denied"}
+FAILED = {"error": "server_error", "error_description": "no, not now"}
+RESPONSES = {"granted": GRANTED, "denied": DENIED, "failed": FAILED}
 
 
 @pytest.fixture
@@ -35,323 +39,109 @@ def without_app(stack: Stack, aws: LocalAws) -> Browser:
     return Browser(Connector(aws, stack, RETURN_URLS=""))
 
 
-def test_code_is_published_and_browser_returns_to_app(
-    browser: Browser, subscriber: Subscriber
+class KilledPublisher(Publisher):
+    """Ends the process instead of publishing."""
+
+    def publish(self, _event: AuthorizationEvent) -> None:
+        raise SystemExit
+
+
+def claim(browser: Browser, state: str, response: dict[str, str]) -> None:
+    """Leave *state* as a callback does whose process is killed after the claim."""
+    connector = browser.connector
+    browser.connector = connector.restarted(publisher=KilledPublisher)
+    with pytest.raises(SystemExit):
+        browser.returned(state, response)
+    browser.connector = connector
+
+
+@pytest.mark.parametrize("outcome", RESPONSES)
+@pytest.mark.parametrize("return_to", [RETURN_URL, "https://app.example.com/back?tab=bank", ""])
+@pytest.mark.claim("S8", "S11", "S13", "S18", "T6", "T9", "T12")
+def test_response_is_published_and_each_repeat_ends_alike(
+    browser: Browser, without_app: Browser, subscriber: Subscriber, return_to: str, outcome: str
 ) -> None:
-    state = browser.started(context="ctx-1", organization_id="org-1")
+    browser = browser if return_to else without_app
+    state = browser.started(context="ctx-1", return_to=return_to)
+    ignored = {"return_to": "https://evil.example", "iss": "x"}
 
-    response = browser.granted(state, at=NOW + 90)
-
-    assert response.status == 303
-    message = subscriber.message()
-    assert message["type"] == "qonto-connect.authorization.granted.v1"
-    assert message["time"] == "2023-11-14T22:14:50Z"
-    assert message["data"] == {
-        "environment": "sandbox",
-        "client_id": "client-1",
-        "redirect_uri": REDIRECT_URI,
-        "token_endpoint": "https://oauth-sandbox.staging.qonto.co/oauth2/token",
-        "requested_scope": "offline_access organization.read",
-        "requested_organization_id": "org-1",
-        "context": "ctx-1",
-        "started_at": "2023-11-14T22:13:20Z",
-        "code": CODE,
-        "code_expires_at": "2023-11-14T22:24:50Z",
-        "granted_scope": "offline_access organization.read",
-    }
-    assert response.location.startswith(f"{RETURN_URL}?")
-    assert response.parameters == {
-        "authorization_id": message["subject"],
-        "outcome": "granted",
-        "context": "ctx-1",
-    }
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome"), [("access_denied", "denied"), ("request_forbidden", "failed")]
-)
-def test_error_is_published_and_browser_returns_to_app(
-    browser: Browser, subscriber: Subscriber, error: str, outcome: str
-) -> None:
-    state = browser.started()
-
-    response = browser.failed(state, error=error, error_description="no, thank you, not now")
+    response = browser.returned(state, RESPONSES[outcome] | ignored, at=NOW + 90)
 
     message = subscriber.message()
-    assert message["type"] == "qonto-connect.authorization.failed.v1"
-    assert message["data"]["error"] == error
-    assert message["data"]["error_description"] == "no, thank you, not now"
-    assert response.parameters == {"authorization_id": message["subject"], "outcome": outcome}
+    data = message["data"]
+    assert (message["time"], data["context"]) == ("2023-11-14T22:14:50Z", "ctx-1")
+    sent = {name.replace("scope", "granted_scope"): x for name, x in RESPONSES[outcome].items()}
+    assert data.items() >= sent.items()
+    query = f"authorization_id={message['subject']}&outcome={outcome}&context=ctx-1"
+    location = f"{return_to}{'&' if '?' in return_to else '?'}{query}#"
+    own_page = f"/callback/{outcome}?reference={message['subject'][:8]}#_"
+    assert (response.status, response.location) == (303, location if return_to else own_page)
+    # The cookie remembers what to start again.
+    assert bool(response.cookies) == (not return_to and outcome != "granted")
+    assert browser.connector.item(state) is None
+    for repeated in RESPONSES.values():
+        for at in (NOW + 90, NOW + 90 + RECEIPT_LIFETIME - 1):
+            assert browser.returned(state, repeated, at=at) == response
+    late = browser.returned(state, RESPONSES[outcome], at=NOW + 90 + RECEIPT_LIFETIME)
+    assert (late.location, late.cookies) == ("/callback/used#_", [])
+    assert subscriber.messages() == []
 
 
-def test_subscription_can_filter_by_the_type_attribute(
-    browser: Browser, aws: LocalAws, stack: Stack
-) -> None:
-    url = aws.subscribe_queue(stack.topic_arn, {"type": ["qonto-connect.authorization.failed.v1"]})
-
-    browser.granted(browser.started())
-    browser.failed(browser.started())
-
-    [message] = aws.sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=5
-    )["Messages"]
-    assert message["MessageAttributes"] == {
-        "type": {
-            "DataType": "String",
-            "StringValue": "qonto-connect.authorization.failed.v1",
-        }
-    }
-
-
-@pytest.mark.parametrize(
-    "description",
-    [
-        "a, b, c",
-        "one + two",
-        "one %2B two",
-        "é 漢字 🏦",
-        "<script>alert(1)</script>&amp;",
-        "d" * 1025,
-    ],
-)
-def test_description_arrives_intact_or_cut_to_1024_characters(
-    browser: Browser, subscriber: Subscriber, description: str
-) -> None:
-    response = browser.failed(browser.started(), error_description=description)
-
-    assert subscriber.message()["data"]["error_description"] == description[:1024]
-    assert description not in response.location
-
-
-@pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
-def test_character_that_sqs_does_not_take_is_replaced(
-    browser: Browser, subscriber: Subscriber, character: str
-) -> None:
-    text = f"a{character}b"
-
-    browser.failed(browser.started(), error=text, error_description=text)
-
-    data = subscriber.message()["data"]
-    assert (data["error"], data["error_description"]) == ("a\ufffdb", "a\ufffdb")
-
-
-@pytest.mark.parametrize(
-    ("query", "outcome"),
-    [
-        (f"error=&code={CODE}", "granted"),
-        (f"error=&error_description=&code={CODE}&scope=", "granted"),
-        ("code=&error=access_denied", "denied"),
-        ("code&error=server_error&error_description=", "failed"),
-    ],
-)
-def test_blank_parameter_of_callback_counts_as_omitted(
-    browser: Browser, subscriber: Subscriber, query: str, outcome: str
-) -> None:
-    response = browser.request("callback", f"{query}&state={browser.started()}")
-
-    assert response.parameters["outcome"] == outcome
-    assert "error_description" not in subscriber.message()["data"]
-
-
-def test_without_app_browser_gets_the_outcome_page(
-    without_app: Browser, subscriber: Subscriber
-) -> None:
-    responses = {
-        "granted": without_app.granted(without_app.started(context="ctx-1")),
-        "denied": without_app.failed(without_app.started()),
-        "failed": without_app.failed(without_app.started(), error="server_error"),
-    }
-
-    messages = subscriber.messages()
-    for (outcome, response), message in zip(responses.items(), messages, strict=True):
-        assert response.status == 303
-        query = f"reference={message['subject'][:8]}"
-        assert response.location == f"/callback/{outcome}?{query}#_"
-        page = without_app.request("outcome", query, outcome=outcome)
-        assert page.status == 200
-        assert f"Reference: {message['subject'][:8]}" in page.body
-
-
-def test_the_return_url_keeps_its_own_query(browser: Browser, subscriber: Subscriber) -> None:
-    state = browser.started(return_to="https://app.example.com/back?tab=bank")
-
-    response = browser.granted(state)
-
-    assert response.location == (
-        "https://app.example.com/back?tab=bank"
-        f"&authorization_id={subscriber.message()['subject']}&outcome=granted#"
-    )
-
-
-def test_code_and_error_both_delete_the_state(
-    browser: Browser, connector: Connector, subscriber: Subscriber
-) -> None:
-    granted, failed = browser.started(), browser.started()
-
-    browser.granted(granted)
-    browser.failed(failed)
-
-    assert connector.item(granted) is connector.item(failed) is None
-    assert len(subscriber.messages()) == 2
-
-
-def test_unknown_or_altered_state_is_refused(
-    browser: Browser, connector: Connector, subscriber: Subscriber
-) -> None:
+@pytest.mark.claim("S2", "S11", "T4")
+def test_unknown_or_altered_state_is_refused(browser: Browser, subscriber: Subscriber) -> None:
     state = browser.started()
     altered = state[:-1] + ("A" if state[-1] != "A" else "B")
 
-    unknown = [browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)]
-    malformed = [browser.granted(text) for text in ("", state[:-1], state + "A", state[:-1] + "é")]
-
-    assert {response.location for response in unknown} == {"/callback/used#_"}
-    assert {response.location for response in malformed} == {"/callback/invalid-request#_"}
-    assert connector.item(state) is not None
+    for unknown in (browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)):
+        assert unknown.location == "/callback/used#_"
+    receipt = f"used.{state}"
+    for malformed in ("", state[:-1], state + "A", state[:-1] + "é", receipt, receipt[:43]):
+        assert browser.granted(malformed).location == "/callback/invalid-request#_"
+    assert browser.connector.item(state) is not None
     assert subscriber.messages() == []
 
 
-@pytest.mark.parametrize("response", [{"code": CODE}, {"error": "access_denied"}])
+@pytest.mark.parametrize("response", [GRANTED, DENIED])
+@pytest.mark.claim("S5", "S11", "S18", "T2", "T11")
 def test_other_browser_is_refused_and_own_can_finish(
-    browser: Browser, connector: Connector, subscriber: Subscriber, response: dict[str, str]
+    browser: Browser, subscriber: Subscriber, response: dict[str, str]
 ) -> None:
     state = browser.started(context="ctx-1")
-    stranger, cookieless = Browser(connector), Browser(connector)
+    stranger, cookieless = Browser(browser.connector), Browser(browser.connector)
     stranger.start()
 
-    refusals = [
-        other.request("callback", urlencode(response | {"state": state}))
-        for other in (stranger, cookieless)
-    ]
-
-    assert subscriber.messages() == []
-    for refusal in refusals:
+    for other in (stranger, cookieless):
+        refusal = other.returned(state, response)
         assert (refusal.status, refusal.location) == (303, "/callback/other-browser#_")
         assert refusal.cookies == []
-    page = stranger.request("outcome", outcome="other-browser")
-    assert page.status == 403
-    assert "ctx-1" not in page.body
+    assert subscriber.messages() == []
     assert browser.granted(state).parameters["outcome"] == "granted"
+    assert stranger.returned(state, response).location == "/callback/used#_"
     assert subscriber.message()["data"]["context"] == "ctx-1"
 
 
-@pytest.mark.parametrize("entry", ["a=1, {}", "a=1,{}", "a=1; {}", "{}, a=1"])
-def test_cookie_joined_with_others_is_found(browser: Browser, entry: str) -> None:
-    state = browser.started()
-    name, value = entry.format("=".join(*browser.cookies.items())).split("=", 1)
-    browser.cookies = {name: value}
-
-    assert browser.granted(state).parameters["outcome"] == "granted"
-
-
-@pytest.mark.parametrize("value", ["", "short", "x" * 44, "ü" * 43])
-def test_a_malformed_cookie_is_refused(browser: Browser, cut_off: Connector, value: str) -> None:
-    state = browser.started()
-    other = Browser(cut_off)
-    other.cookies["__Host-qonto-connect"] = value
-
-    assert other.granted(state).location == "/callback/other-browser#_"
-
-
-def test_other_browser_wins_over_expired(browser: Browser, connector: Connector) -> None:
-    state = browser.started()
-    stranger = Browser(connector)
-    stranger.start()
-
-    assert stranger.granted(state, at=EXPIRES_AT).location == "/callback/other-browser#_"
-
-
-def test_state_is_accepted_until_its_last_second(browser: Browser, subscriber: Subscriber) -> None:
-    state = browser.started()
-
-    assert browser.granted(state, at=EXPIRES_AT - 1).parameters["outcome"] == "granted"
-    assert len(subscriber.messages()) == 1
-
-
-@pytest.mark.parametrize("late", [0, 1, 86_400])
-def test_expired_item_in_the_table_is_refused(
-    browser: Browser, connector: Connector, subscriber: Subscriber, late: int
+@pytest.mark.claim("S4", "S18", "T4")
+def test_expired_state_is_refused_without_event(
+    browser: Browser, without_app: Browser, subscriber: Subscriber
 ) -> None:
-    state = browser.started(context="ctx-1")
-    item = connector.item(state)
+    to_app = browser.granted(browser.started(context="ctx-1"), at=NOW + 3600)
+    to_page = without_app.granted(without_app.started(), at=NOW + 3600)
 
-    response = browser.granted(state, at=EXPIRES_AT + late)
-
-    assert item is not None
-    assert response.parameters == {
-        "authorization_id": item["authorization_id"],
-        "outcome": "expired",
-        "context": "ctx-1",
-    }
+    assert to_app.parameters.items() >= {("outcome", "expired"), ("context", "ctx-1")}
+    assert to_page.location.startswith("/callback/expired?reference=")
     assert subscriber.messages() == []
 
 
-def test_start_again_link_repeats_the_start_query(
-    without_app: Browser,
-) -> None:
-    state = without_app.started(context="ctx-1", organization_id="org-1", registration_id="reg-1")
-
-    response = without_app.failed(state)
-
-    assert re.fullmatch(r"/callback/denied\?reference=[0-9a-f]{8}#_", response.location)
-    page = without_app.request("outcome", urlsplit(response.location).query, outcome="denied")
-    [start_again] = re.findall(r'href="/start\?(.*?)"', page.body)
-    again = without_app.request("start", unescape(start_again)).parameters
-    item = without_app.connector.item(again["state"])
-    assert item is not None
-    assert [item[name] for name in ("context", "organization_id", "registration_id")] == [
-        "ctx-1",
-        "org-1",
-        "reg-1",
-    ]
-
-
-def test_start_again_link_ignores_a_forged_query(without_app: Browser) -> None:
-    response = without_app.failed(without_app.started(context="ctx-1"))
-    query = urlsplit(response.location).query
-
-    forged = "context=ctx-2&organization_id=org-2&return_to=https://app.example.com/back"
-    own = without_app.request("outcome", f"{query}&{forged}", outcome="denied")
-    other = without_app.request("outcome", f"reference=1a2b3c4d&{forged}", outcome="denied")
-    stranger = Browser(without_app.connector).request("outcome", query, outcome="denied")
-
-    assert re.findall(r'href="(/start.*?)"', own.body) == ["/start?context=ctx-1"]
-    assert re.findall(r'href="(/start.*?)"', other.body) == ["/start"]
-    assert re.findall(r'href="(/start.*?)"', stranger.body) == ["/start"]
-
-
-def test_without_app_expired_state_gets_its_page(without_app: Browser) -> None:
-    response = without_app.granted(without_app.started(), at=EXPIRES_AT)
-
-    assert response.location.startswith("/callback/expired?reference=")
-    assert without_app.request("outcome", outcome="expired").status == 410
-
-
-def test_incomplete_item_returns_503_without_event(
-    browser: Browser, subscriber: Subscriber
-) -> None:
-    state = browser.started()
-    browser.connector.aws.dynamodb.update_item(
-        TableName=browser.connector.stack.table_name,
-        Key={"state": {"S": state}},
-        UpdateExpression="REMOVE redirect_uri",
-    )
-
-    assert browser.granted(state).status == 503
-    assert subscriber.messages() == []
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_two_tabs_both_finish_in_either_order(
-    browser: Browser, subscriber: Subscriber, order: tuple[int, int]
-) -> None:
+@pytest.mark.claim("S6")
+def test_two_tabs_both_finish_in_reverse_order(browser: Browser, subscriber: Subscriber) -> None:
     states = [browser.started(context=f"tab-{tab}") for tab in (0, 1)]
 
-    responses = [browser.granted(states[tab], code=f"code-{tab}") for tab in order]
+    for tab in (1, 0):
+        response = browser.granted(states[tab], code=f"code-{tab}")
+        assert response.parameters["outcome"] == "granted"
 
-    assert [response.parameters["outcome"] for response in responses] == ["granted", "granted"]
-    messages = subscriber.messages()
-    assert [message["data"]["context"] for message in messages] == [f"tab-{tab}" for tab in order]
-    assert [message["data"]["code"] for message in messages] == [f"code-{tab}" for tab in order]
+    found = [(each["data"]["context"], each["data"]["code"]) for each in subscriber.messages()]
+    assert found == [("tab-1", "code-1"), ("tab-0", "code-0")]
 
 
 @pytest.mark.parametrize(
@@ -359,232 +149,155 @@ def test_two_tabs_both_finish_in_either_order(
     [
         "code=x&error=y&state={state}",
         "state={state}",
-        "code=x",
         "code=x&code=x&state={state}",
         "code=x&state={state}&state={state}",
         "error=x&error=x&state={state}",
         "error=x&error_description=a&error_description=b&state={state}",
         "code=x&scope=a&scope=a&state={state}",
-        "code=" + "x" * 2049 + "&state={state}",
-        "",
     ],
 )
-def test_invalid_callback_query_makes_no_aws_call(
+@pytest.mark.claim("S7", "S9", "S18", "T8")
+def test_invalid_query_or_cookie_makes_no_aws_call(
     browser: Browser, cut_off: Connector, query: str
 ) -> None:
     state = browser.started()
-    same = Browser(cut_off)
-    same.cookies = browser.cookies
+    browser.connector = cut_off
 
-    response = same.request("callback", query.format(state=state))
+    response = browser.request("callback", query.format(state=state))
 
     assert (response.status, response.location) == (303, "/callback/invalid-request#_")
+    assert browser.granted(state).status == 503  # for an AWS call
+    browser.cookies["__Host-qonto-connect"] = "x" * 44
+    assert browser.granted(state).location == "/callback/other-browser#_"
 
 
-def test_cut_off_connector_returns_503_to_valid_callback(
-    cut_off: Connector, browser: Browser
-) -> None:
-    state = browser.started()
-    same = Browser(cut_off)
-    same.cookies = browser.cookies
+@pytest.mark.claim("T16")
+def test_start_again_link_repeats_only_its_own_flow(without_app: Browser) -> None:
+    state = without_app.started(context="ctx-1", organization_id="o", registration_id="r")
+    query = urlsplit(without_app.failed(state).location).query
+    forged = "context=ctx-2&organization_id=org-2&return_to=https://app.example.com/back"
 
-    assert same.granted(state).status == 503  # an AWS call through cut_off shows as a 503
+    own = without_app.request("outcome", f"{query}&{forged}", outcome="denied")
+    other = without_app.request("outcome", f"reference=1a2b3c4d&{forged}", outcome="denied")
+    stranger = Browser(without_app.connector).request("outcome", query, outcome="denied")
 
-
-def test_return_to_on_the_callback_is_ignored(browser: Browser) -> None:
-    state = browser.started()
-
-    response = browser.request(
-        "callback",
-        urlencode({"code": CODE, "state": state, "return_to": "https://evil.example", "iss": "x"}),
-    )
-
-    assert response.location.startswith(f"{RETURN_URL}?")
+    [start_again] = re.findall(r'href="(/start.*?)"', own.body)
+    assert unescape(start_again) == "/start?context=ctx-1&organization_id=o&registration_id=r"
+    for page in (other, stranger):
+        assert re.findall(r'href="(/start.*?)"', page.body) == ["/start"]
 
 
-def test_no_location_holds_code_or_state(browser: Browser) -> None:
-    granted, failed, late = browser.started(), browser.started(), browser.started()
-
-    locations = [
-        browser.granted(granted).location,
-        browser.granted(granted).location,
-        browser.failed(failed).location,
-        browser.granted(late, at=EXPIRES_AT).location,
-        browser.request("callback", f"code={CODE}&state={late}&state={late}").location,
-        Browser(browser.connector).granted(late).location,
-    ]
-
-    for location in locations:
-        assert not {"code", "state"} & parse_qs(urlsplit(location).query).keys()
-        assert not [secret for secret in (CODE, granted, failed, late) if secret in location]
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [{"QONTO_ENVIRONMENT": "production"}, {"CLIENT_ID": "another-client"}],
-)
-def test_item_of_another_environment_or_client_is_unknown(
-    browser: Browser,
-    aws: LocalAws,
-    stack: Stack,
-    subscriber: Subscriber,
-    environment: dict[str, str],
-) -> None:
-    state = browser.started()
-    other = Browser(Connector(aws, stack, **environment))
-    other.cookies = browser.cookies
-
-    response = other.granted(state)
-
-    assert response.location == "/callback/used#_"
-    assert subscriber.messages() == []
-    assert browser.granted(state).parameters["outcome"] == "granted"
-    assert other.granted(state) == response  # which has a receipt now
-
-
-def test_production_and_sandbox_have_hosts_of_their_own(
-    aws: LocalAws, stack: Stack, subscriber: Subscriber
-) -> None:
-    browser = Browser(Connector(aws, stack, QONTO_ENVIRONMENT="production"))
-
-    start = browser.start()
-    browser.granted(start.parameters["state"])
-
-    assert start.location.startswith("https://oauth.qonto.com/oauth2/auth?")
-    message = subscriber.message()
-    assert message["source"] == "/qonto-connect/production/client-1"
-    assert message["data"]["token_endpoint"] == "https://oauth.qonto.com/oauth2/token"
-
-
-@pytest.mark.parametrize("headers", AHEAD_OF_USER.values(), ids=AHEAD_OF_USER)
-def test_callback_ahead_of_the_user_returns_425_and_claims_nothing(
-    browser: Browser, connector: Connector, subscriber: Subscriber, headers: dict[str, str]
-) -> None:
-    state = browser.started()
-    item = connector.item(state)
-    query = urlencode({"code": CODE, "state": state})
-
-    response = browser.request("callback", query, headers=headers)
-
-    assert (response.status, response.body, response.cookies) == (425, "", [])
-    assert "Retry-After" not in response.headers
-    assert connector.item(state) == item
-    assert subscriber.messages() == []
-
-
-@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
-def test_callback_of_the_user_is_served(browser: Browser, headers: dict[str, str]) -> None:
-    query = urlencode({"code": CODE, "state": browser.started()})
-
-    response = browser.request("callback", query, headers=headers)
-
-    assert response.parameters["outcome"] == "granted"
-
-
+@pytest.mark.claim("S17")
 def test_every_response_has_the_security_headers(browser: Browser) -> None:
-    state, claimed = browser.started(), browser.started()
-    claim(browser, claimed, {"error": "access_denied"})
-    responses = [
-        browser.granted(state),
-        browser.granted(state),
-        browser.granted(claimed),  # another response is in flight
-        browser.request("callback", ""),
-        browser.request("callback", headers={"sec-purpose": "prefetch"}),
-        browser.request("outcome", outcome="granted"),
-        browser.request("outcome", outcome="nothing"),
-    ]
+    state, ahead = browser.started(), {"sec-purpose": "prefetch"}
+    page = browser.request("outcome", outcome="nothing")
+    responses = [browser.start(), browser.granted(state), page, browser.start(headers=ahead)]
 
+    assert [response.status for response in responses] == [302, 303, 404, 425]
     for response in responses:
-        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Cache-Control"] == "no-store"  # for a CDN too
         assert response.headers["Referrer-Policy"] == "no-referrer"
-        assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Strict-Transport-Security"] == "max-age=63072000"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status"),
+    ("query", "reference"),
     [
-        ("granted", 200),
-        ("denied", 200),
-        ("failed", 200),
-        ("expired", 410),
-        ("used", 410),
-        ("other-browser", 403),
-        ("invalid-request", 400),
-        ("start-again", 404),
-        ("unheard-of", 404),
-        ("not-found", 404),
-        ("callback-unavailable", 404),
-        ("callback-in-flight", 404),
-        ("start-invalid", 404),
-        ("", 404),
-        ("<script>", 404),
+        ("", ""),
+        ("reference=", ""),
+        ("reference=1a2b3c4d", "Reference: 1a2b3c4d"),
+        ("context=ctx-1&utm=x&utm=y", ""),
+        *[(f"reference={wrong}", None) for wrong in ("1234567", "123456789", "GGGGGGGG")],
+        ("reference=1234567%0A", None),
+        ("reference=12345678&reference=12345678", None),
     ],
 )
-@pytest.mark.parametrize(
-    "query", ["", "reference=", "reference=1a2b3c4d", "context=ctx-1&utm=x&utm=y"]
-)
-def test_outcome_page_has_the_status_of_its_outcome(
-    cut_off: Connector, outcome: str, status: int, query: str
+def test_outcome_page_shows_a_valid_reference(
+    cut_off: Connector, query: str, reference: str | None
 ) -> None:
-    response = Browser(cut_off).request("outcome", query, outcome=outcome)
+    pages = {outcome.page for outcome in Outcome}
+    for outcome in pages | {"start-again", "not-found", "", "<b>"}:
+        page = Browser(cut_off).request("outcome", query, outcome=outcome)
 
-    assert response.status == status
-    assert "<script" not in response.body
-    shows_reference = "1a2b3c4d" in query and status != 404
-    reference = "Reference: 1a2b3c4d" if shows_reference else ""
-    assert f"<small>{reference}</small>" in response.body
+        is_found = reference is not None and outcome in pages
+        assert (page.status != 404) == is_found
+        assert f"<small>{reference if is_found else ''}</small>" in page.body
+
+
+@pytest.mark.claim("S8", "T12")
+def test_equal_callbacks_at_once_count_one_authorization(
+    browser: Browser, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = browser.started()
+    own = browser.connector.restarted()
+    during = []
+
+    class InterruptedPublisher(Publisher):
+        def publish(self, event: AuthorizationEvent) -> None:
+            browser.connector = own
+            during.append(browser.granted(state))
+            super().publish(event)
+
+    browser.connector = own.restarted(publisher=InterruptedPublisher)
+    capsys.readouterr()
+
+    assert [browser.granted(state)] == during
+
+    assert during[0].parameters["outcome"] == "granted"
+    assert len({message["id"] for message in subscriber.messages()}) == 1
+    counted = [("AuthorizationGranted", None), ("CallbackRepeated", None)]
+    assert sorted(counts(capsys.readouterr().out)) == counted
 
 
 @pytest.mark.parametrize(
-    "query",
-    [
-        "reference=12345678&reference=12345678",
-        "reference=1234567",
-        "reference=123456789",
-        "reference=GGGGGGGG",
-        "reference=<script>",
-        "reference=1234567%0A",
-    ],
+    ("first", "other"), [(GRANTED, DENIED), (GRANTED, {"code": "x"}), (DENIED, GRANTED)]
 )
-def test_a_malformed_reference_is_a_404_page(cut_off: Connector, query: str) -> None:
-    response = Browser(cut_off).request("outcome", query, outcome="granted")
+@pytest.mark.claim("S3", "T5")
+def test_other_response_in_flight_gets_a_409(
+    browser: Browser, subscriber: Subscriber, first: dict[str, str], other: dict[str, str]
+) -> None:
+    state = browser.started()
+    claim(browser, state, first)
+    claimed = browser.connector.item(state)
 
-    assert response.status == 404
-    assert "script" not in response.body
-    assert "/start" not in response.body
+    in_flight = browser.returned(state, other)
+
+    assert (in_flight.status, in_flight.cookies) == (409, [])
+    assert '<a href="">' in in_flight.body
+    assert "Location" not in in_flight.headers
+    assert browser.connector.item(state) == claimed
+    assert subscriber.messages() == []
+    response = browser.returned(state, first)
+    assert response.status == 303
+    assert browser.returned(state, other) == response  # the page's link has the same URL
 
 
-def test_the_longest_location_stays_under_8_kb(aws: LocalAws) -> None:
-    return_url = "https://app.example.com/" + "x" * 488
-    stack = aws.deploy(PARAMETERS | {"ReturnUrls": return_url})
-    browser = Browser(Connector(aws, stack))
-
-    response = browser.granted(browser.started(context="~" * 256))
-
-    assert response.parameters["context"] == "~" * 256
-    assert len(response.location) < 8192
-
-
-def test_gateway_accepts_the_longest_real_callback(connector: Connector) -> None:
+@pytest.mark.claim("S14", "S19", "T11")
+def test_longest_flow_stays_within_the_limits(aws: LocalAws, stack: Stack) -> None:
+    return_url = "https://app.example.com/".ljust(512, "x")
+    asked = {"context": "~" * 256, "organization_id": "o" * 128, "registration_id": "r" * 128}
+    longest = {"SCOPE": "s" * 1024, "CLIENT_ID": "c" * 128, "RETURN_URLS": return_url}
+    redirect_uri = "https://" + "h" * 495 + "/callback"
+    connector = Connector(aws, stack, PKCE="S256", REDIRECT_URI=redirect_uri, **longest)
     handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
     application = gateway.application(gateway.routes(infra.load()), handlers)
-    sent = REQUESTS["callback"]["headers"]
-    headers = {name: value for name, value in sent.items() if name != "host"}
-    origin = REDIRECT_URI.removesuffix("/callback")
+    headers = {name: x for name, x in REQUESTS["callback"]["headers"].items() if name != "host"}
+    origin = "https://connect.example.com"
     browser = TestClient(application, origin, headers=headers, follow_redirects=False)
-    longest = {"context": "~" * 256, "organization_id": "o" * 128, "registration_id": "r" * 128}
-    location = browser.get("/start", params=longest).headers["Location"]
-    [state] = parse_qs(urlsplit(location).query)["state"]
+
+    start = browser.get("/start", params=asked).headers["Location"]
+    [state] = parse_qs(urlsplit(start).query)["state"]
+    claimed = Browser(connector)
+    claimed.cookies.update(browser.cookies)
+    claim(claimed, state, {"code": CODE})
+    item = str(connector.item(state))
     # This start cookie is longer than any that callback sets.
-    start_query = urlencode(longest | {"return_to": "https://app.example.com".ljust(512, "/")})
-    cookie = cookies.set_start_query("1a2b3c4d", start_query).partition(";")[0]
-    name, _, value = cookie.partition("=")
-    browser.cookies.set(name, value)
+    cookie = cookies.set_start_query("1a2b3c4d", urlencode(asked | {"return_to": return_url}))
+    browser.cookies.set(*cookie.partition(";")[0].split("=", 1))
+    query = {"code": CODE, "scope": " ".join(sorted(SCOPES)), "state": state}
+    response = browser.get("/callback", params=query)
 
-    scope = " ".join(sorted(SCOPES))
-    response = browser.get("/callback", params={"code": CODE, "scope": scope, "state": state})
-
-    assert len(value) > 2000
-    assert response.status_code == 303
+    assert response.status_code == 303  # the gateway limits a request to 10,240 bytes
     assert "&outcome=granted&" in response.headers["Location"]
+    assert max(len(text) for text in (start, item, response.headers["Location"])) < 8192

@@ -1,61 +1,42 @@
 """``make demo``, as its user sees it."""
 
-import http.client
 import os
 import signal
 import socket
 import subprocess
 
+import httpx2
 import pytest
 
 from demo.__main__ import HOSTS
+from demo.child import Child, ChildError
 from demo.local_aws import free_port
 from demo.template import ROOT
-from tests.demo_process import DEMO, SHELL, running
+from tests.demo_process import DEMO, SHELL, VARIABLES, running
 
-
-def refusal(**environment: str) -> str:
-    """Run a demo that cannot start; return its one line on stderr."""
-    done = subprocess.run(
-        DEMO,
-        cwd=ROOT,
-        env=SHELL | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    [line] = done.stderr.splitlines()
-    return line
-
-
-def location(port: int) -> str:
-    """Return where ``/start`` on *port* sends a browser."""
-    connection = http.client.HTTPConnection("localhost", port, timeout=10)
-    connection.request("GET", "/start")
-    answer = connection.getresponse()
-    connection.close()
-    assert answer.status == 302
-    return answer.headers["Location"]
+SANDBOX = {"QONTO_ENVIRONMENT": "sandbox", "CLIENT_ID": "client-1"}
 
 
 @pytest.mark.parametrize(
-    ("stop", "terminal"), [(signal.SIGINT, "utf-8"), (signal.SIGTERM, "ascii")]
+    ("stop", "terminal"),
+    [(signal.SIGINT, "utf-8"), (signal.SIGTERM, "ascii"), (signal.SIGKILL, "latin-1")],
 )
 def test_signal_stops_the_demo_without_leftovers(stop: signal.Signals, terminal: str) -> None:
     port = free_port(len(HOSTS))
 
     with running(PORT=str(port), PYTHONIOENCODING=terminal) as (process, lines):
         assert lines[-1].startswith(f"Open http://localhost:{port} in ")
-        assert location(port + 1).startswith(f"http://127.0.0.1:{port + 2}/oauth2/auth?")
+        location = httpx2.get(f"http://localhost:{port + 1}/start").headers["Location"]
+        assert location.startswith(f"http://127.0.0.1:{port + 2}/oauth2/auth?")
         process.send_signal(stop)
         # All processes have the other end of this pipe: it ends when all are gone.
-        assert process.stdout
-        rest = process.stdout.read()
-        assert process.wait() == 0
+        rest = process.stdout.read() if process.stdout else ""
 
     assert "Traceback" not in rest
-    assert rest.endswith("Stopping ...\n")
+    if stop != signal.SIGKILL:
+        assert process.returncode == 0
+        assert rest.endswith("Stopping ...\n")
+        assert not VARIABLES[port].parent.exists()
     for each in range(port, port + len(HOSTS)):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", each))
@@ -65,20 +46,10 @@ def test_stopped_process_stops_the_demo_by_name() -> None:
     port = free_port(len(HOSTS))
 
     with running(PORT=str(port)) as (process, _):
-        processes = subprocess.run(
-            ["ps", "-Aww", "-o", "pid=,ppid=,args="],  # noqa: S607 - any ps
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        [pid] = [
-            int(line.split()[0])
-            for line in processes.stdout.splitlines()
-            if line.split()[1] == str(process.pid) and f"--port {port + 3}" in line
-        ]
-        os.kill(pid, signal.SIGKILL)
-        assert process.stdout
-        rest = process.stdout.read()
+        command = ["pgrep", "-P", str(process.pid), "-f", f"port={port + 3}"]
+        pid = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        os.kill(int(pid), signal.SIGKILL)
+        rest = process.stdout.read() if process.stdout else ""
 
     assert rest.endswith("demo: the subscriber stopped, so the demo stops.\n")
     assert process.returncode == 1
@@ -87,52 +58,60 @@ def test_stopped_process_stops_the_demo_by_name() -> None:
 def test_client_of_the_user_leads_to_qonto() -> None:
     port = free_port(len(HOSTS))
 
-    with running(
-        PORT=str(port), QONTO_ENVIRONMENT="sandbox", CLIENT_ID="client-1", SCOPE="a b"
-    ) as (_, lines):
-        redirect_uri = f"http://localhost:{port + 1}/callback"
-        assert any(
-            line.startswith("Register in Qonto's Developer Portal") and redirect_uri in line
-            for line in lines
-        )
-        assert location(port + 1).startswith(
-            "https://oauth-sandbox.staging.qonto.co/oauth2/auth?client_id=client-1&"
-        )
+    with running(PORT=str(port), SCOPE="a b", **SANDBOX) as (_, lines):
+        said = [line for line in lines if line.startswith("Register in Qonto's Developer Portal")]
+        assert f"http://localhost:{port + 1}/callback" in said[0]
+        location = httpx2.get(f"http://localhost:{port + 1}/start").headers["Location"]
+        qonto = "https://oauth-sandbox.staging.qonto.co/oauth2/auth?client_id=client-1&"
+        assert location.startswith(qonto)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port + 2))
 
 
-@pytest.mark.parametrize("value", ["http", "80", "65531", "-1", "8000.0"])
-def test_invalid_port_is_refused(value: str) -> None:
-    assert refusal(PORT=value) == (
-        f"demo: PORT must be a number from 1024 to 65530, not '{value}'."
-    )
-
-
-def test_used_port_is_named() -> None:
-    first = free_port(len(HOSTS))
-    with socket.create_server(("127.0.0.1", first + 3)):
-        line = refusal(PORT=str(first))
-
-    assert line == f"demo: port {first + 3} is taken. Take six others:  PORT=9000 make demo"
-
-
 @pytest.mark.parametrize(
-    ("environment", "line"),
+    ("environment", "reason"),
     [
+        ({"PORT": "http"}, "PORT must be a number from 1024 to 65530, not 'http'."),
+        ({"PORT": "80"}, "PORT must be a number from 1024 to 65530, not '80'."),
+        ({"PORT": "65531"}, "PORT must be a number from 1024 to 65530, not '65531'."),
+        ({}, "port {used} is taken. Take six others:  PORT=9000 make demo"),
         (
-            {"QONTO_ENVIRONMENT": "sandbox"},
-            "demo: QONTO_ENVIRONMENT needs CLIENT_ID, from Qonto's Developer Portal.",
+            SANDBOX | {"CLIENT_ID": "", "PORT": "{free}"},
+            "QONTO_ENVIRONMENT needs CLIENT_ID, from Qonto's Developer Portal.",
         ),
         (
-            {"QONTO_ENVIRONMENT": "staging", "CLIENT_ID": "client-1"},
-            "demo: QONTO_ENVIRONMENT must be one of production, sandbox.",
+            SANDBOX | {"QONTO_ENVIRONMENT": "staging", "PORT": "{free}"},
+            "QONTO_ENVIRONMENT must be one of production, sandbox.",
         ),
         (
-            {"QONTO_ENVIRONMENT": "sandbox", "CLIENT_ID": "client-1", "SCOPE": "a  b"},
-            "demo: SCOPE must be scope names separated by single spaces, at most 1,024 characters.",
+            SANDBOX | {"SCOPE": "a  b", "PORT": "{free}"},
+            "SCOPE must be scope names separated by single spaces, at most 1,024 characters.",
         ),
     ],
 )
-def test_invalid_client_is_refused(environment: dict[str, str], line: str) -> None:
-    assert refusal(PORT=str(free_port(len(HOSTS))), **environment) == line
+def test_demo_that_cannot_start_says_why(environment: dict[str, str], reason: str) -> None:
+    first, free = free_port(len(HOSTS)), free_port(len(HOSTS))
+    sent = {name: value.format(free=free) for name, value in environment.items()}
+
+    with socket.create_server(("127.0.0.1", first + 3)):
+        done = subprocess.run(
+            DEMO,
+            cwd=ROOT,
+            env=SHELL | {"PORT": str(first)} | sent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == f"demo: {reason.format(used=first + 3)}\n"
+
+
+def test_child_that_does_not_start_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        Child("it", free_port(), "no_such_module", environment=dict(os.environ)) as child,
+        pytest.raises(ChildError, match="it stopped while it was starting"),
+    ):
+        child.wait_until_ready()
+
+    assert "No module named no_such_module" in capfd.readouterr().err

@@ -293,6 +293,7 @@ def life(aws: LocalAws, stack: Stack, tmp_path: Path, microburst: str) -> Iterat
 
 
 @slow
+@pytest.mark.claim("S32")
 def test_connection_lives_through_hundred_refreshes(life: Life) -> None:
     for _ in range(ROUNDS):
         is_refused = life.random.random() < 0.3  # early, by Qonto's API

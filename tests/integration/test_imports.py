@@ -5,7 +5,7 @@ import sys
 from tests.integration.connector import Browser, Connector
 
 
-def test_redirect_loads_no_page(connector: Connector) -> None:
+def test_only_a_page_loads_the_pages(connector: Connector) -> None:
     browser = Browser(connector.cold_started())
 
     state = browser.started()
@@ -13,13 +13,7 @@ def test_redirect_loads_no_page(connector: Connector) -> None:
     browser.granted(state)
     browser.request("callback", "")
     browser.request("start", headers={"sec-purpose": "prefetch"})
-
     assert "pages.rendering" not in sys.modules
 
-
-def test_first_page_loads_the_pages(connector: Connector) -> None:
-    browser = Browser(connector.cold_started())
-
     browser.request("start", "context=not+allowed")
-
     assert "pages.rendering" in sys.modules

@@ -1,76 +1,110 @@
-"""Simultaneous callbacks with one state: 200 with one response, 100 with different ones."""
+"""Simultaneous callbacks with one state, in several processes with several threads."""
 
 import copy
+import os
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from unittest.mock import patch
 
 import pytest
+from botocore.config import Config
 
-from tests.integration.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber
-from tests.integration.race import PROCESSES, THREADS, ReadThenWrite, callbacks_at_once
+from authorization import PendingAuthorization, to_item
+from aws import CALL_CONFIG
+from demo.gateway import Handler, LambdaContext
+from state_store import ResponseInFlightError, StateStore
+from tests.integration.connector import (
+    CODE,
+    NOW,
+    REQUESTS,
+    RETURN_URL,
+    Browser,
+    Subscriber,
+    callback_app,
+)
+from tests.integration.forks import Fork, Load, in_forks
 
-TRY_AGAIN = (409, "")
+THREADS = 10  # of each process, because botocore keeps as many connections
 
 
-@pytest.fixture
-def callback_request(browser: Browser) -> dict[str, Any]:
-    """Return a callback request without a code."""
-    request: dict[str, Any] = copy.deepcopy(REQUESTS["callback"])
-    request["rawQueryString"] = urlencode({"state": browser.started()})
-    request["requestContext"]["timeEpoch"] = NOW * 1000
+class ReadThenWrite(StateStore):
+    """A wrong state store, which reads the item and claims it in a second call."""
+
+    def claim(self, state: str, _hash: str, response_hash: str, _now: int) -> PendingAuthorization:
+        table, key = self._table_name, to_item({"state": state})
+        item = self._dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
+        authorization = PendingAuthorization.from_item(item)
+        if authorization.response_hash not in {None, response_hash}:
+            raise ResponseInFlightError(authorization.reference)
+        claim = to_item({"response_hash": response_hash, "claimed_at": NOW})
+        self._dynamodb.put_item(TableName=table, Item=item | claim)
+        return authorization
+
+
+def load(environment: dict[str, str], states: type[StateStore] = StateStore) -> Handler:
+    """Return the handler of callback with *states*, and with time for 200 calls at once."""
+    patient = CALL_CONFIG.merge(Config(connect_timeout=60, read_timeout=60))
+    with patch("tests.integration.connector.CALL_CONFIG", patient):
+        app = callback_app(environment, states)
+    return lambda request, _context: app.handle(request)
+
+
+def call_back(fork: Fork, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Send *request* in each thread at the same moment as all other processes."""
+    unknown = copy.deepcopy(request)
+    unknown["rawQueryString"] = f"code=x&state={'x' * 43}"
+
+    def others_ready() -> None:
+        fork.all_ready.wait(60)
+
+    all_ready = threading.Barrier(THREADS, action=others_ready)
+
+    def call(number: int) -> dict[str, Any]:
+        own = copy.deepcopy(request)
+        own["rawQueryString"] = own["rawQueryString"].format(f"{os.getpid()}-{number}")
+        # Each thread connects before the race: the local AWS cannot accept 200 at once.
+        fork.handler(unknown, LambdaContext("callback"))
+        all_ready.wait(60)
+        return dict(fork.handler(own, LambdaContext("callback")))
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(call, range(THREADS)))
+
+
+def race(browser: Browser, code: str, processes: int, loaded: Load) -> list[dict[str, Any]]:
+    """Return the responses to callbacks with *code*; THREADS of each of *processes* send one."""
+    request = copy.deepcopy(REQUESTS["callback"])
+    request["rawQueryString"] = f"code={code}&state={browser.started()}"
     request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
-    return request
+    environment = browser.connector.callback_environment
+    return in_forks(processes, loaded, environment, call_back, request)
 
 
-def outcomes(responses: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
-    """Count the responses by status and location."""
-    return Counter(
-        (response["statusCode"], response["headers"].get("Location", "")) for response in responses
-    )
-
-
-def test_200_callbacks_with_one_response_end_alike(
-    browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
+@pytest.mark.parametrize(
+    ("code", "number"), [(CODE, 200), ("code-{}", 100)], ids=["equal", "different"]
+)
+@pytest.mark.claim("S3", "T5")
+def test_simultaneous_callbacks_have_one_outcome(
+    browser: Browser, subscriber: Subscriber, code: str, number: int
 ) -> None:
-    callback_request["rawQueryString"] += f"&code={CODE}"
+    responses = race(browser, code, number // THREADS, load)
 
-    responses = callbacks_at_once(callback_request, browser.connector.callback_environment)
-
-    assert PROCESSES * THREADS == 200
-    [((status, location), number)] = outcomes(responses).items()
-    assert (status, number) == (303, 200)
+    ended = Counter((each["statusCode"], each["headers"].get("Location")) for each in responses)
+    assert ended.total() == number
+    assert code != CODE or (409, None) not in ended
+    [(status, location)] = ended.keys() - {(409, None)}  # 409: another response is in flight
+    assert status == 303
     assert location.startswith(f"{RETURN_URL}?authorization_id=")
     assert len({message["id"] for message in subscriber.messages()}) == 1
 
 
-def test_100_callbacks_with_different_responses_publish_one(
-    browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
-) -> None:
-    responses = callbacks_at_once(
-        callback_request,
-        browser.connector.callback_environment,
-        processes=PROCESSES // 2,
-        different=True,
-    )
-
-    ended = outcomes(responses)
-    assert ended.total() == 100
-    [(status, location)] = ended.keys() - {TRY_AGAIN}
-    assert status == 303
-    assert location.startswith(f"{RETURN_URL}?authorization_id=")
-    assert len(subscriber.messages()) == 1
-
-
+@pytest.mark.claim("S3")
 def test_read_then_write_store_publishes_several_responses(
-    browser: Browser, subscriber: Subscriber, callback_request: dict[str, Any]
+    browser: Browser, subscriber: Subscriber
 ) -> None:
-    callbacks_at_once(
-        callback_request,
-        browser.connector.callback_environment,
-        processes=PROCESSES // 2,
-        different=True,
-        state_store=ReadThenWrite,
-    )
+    race(browser, "code-{}", 10, partial(load, states=ReadThenWrite))
 
     assert len({message["id"] for message in subscriber.messages()}) > 1

@@ -42,16 +42,3 @@ def test_item_of_a_newer_version_survives_a_rollback(
 
     assert response.parameters["outcome"] == "granted"
     assert subscriber.message()["data"]["code"]
-
-
-def test_item_of_another_client_is_refused_as_used(
-    aws: LocalAws, stack: Stack, browser: Browser, subscriber: Subscriber
-) -> None:
-    """A new client therefore needs its own stack."""
-    state = browser.started()
-    browser.connector = Connector(aws, stack, CLIENT_ID="client-2")
-
-    response = browser.granted(state)
-
-    assert response.location == "/callback/used#_"
-    assert subscriber.messages() == []
