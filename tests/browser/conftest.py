@@ -1,50 +1,27 @@
-"""Fixtures that run Chromium, the local AWS, the connector and the demo."""
+"""Fixtures that run the browsers, the local AWS, the connector and the demo."""
 
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import playwright.sync_api
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+import trustme
+from playwright.sync_api import Page, sync_playwright
 
-from demo.__main__ import HOSTS
-from demo.local_aws import LocalAws, free_port
-from demo.template import ROOT
-from examples.app.app import create_app
-from examples.app.subscriber import Subscriber
-from tests.browser.site import Site, serve_site
-from tests.demo_process import running
-from tests.example_app import without_tokens
-from tests.http_server import serving
+from demo.local_aws import LocalAws
+from tests.browser.browsers import NewUser, firefox, tab_of, webkit
+from tests.browser.site import Site, serve_example_app, serve_site
 from tests.integration.connector import watched_aws
+from tests.slow import slow
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
 ARGUMENTS = ["--no-sandbox"] if ROOT_USER else []  # Chromium's sandbox refuses root
-SCREENSHOTS = ROOT / "build" / "screenshots"
-
-
-@dataclass(frozen=True)
-class Demo:
-    """The URLs of the running demo, whose first port is *port*."""
-
-    port: int
-
-    @property
-    def app(self) -> str:
-        """The example app's URL."""
-        return f"http://localhost:{self.port}"
-
-    @property
-    def live(self) -> str:
-        """The live page's URL."""
-        return f"http://localhost:{self.port + 3}"
 
 
 @pytest.fixture(scope="session")
@@ -57,72 +34,77 @@ def aws() -> Iterator[LocalAws]:
 @pytest.fixture(scope="session")
 def served(aws: LocalAws) -> Iterator[Site]:
     """The running connector, app and mock Qonto."""
-    with serve_site(aws) as running_site:
-        yield running_site
+    with serve_site(aws) as site:
+        yield site
 
 
-@pytest.fixture
-def site(served: Site) -> Site:
-    """The connector with a return URL, before its first request."""
-    served.use()
-    return served
-
-
-@pytest.fixture(scope="module")
-def connection() -> dict[str, str]:
-    """The item that the running example app reads from the subscriber's table."""
-    return {"status": "pending"}
-
-
-@pytest.fixture(scope="module")
-def example_app(
-    served: Site, connection: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The URL of the running example app, whose confirmations reach no subscriber."""
-    port = free_port()
-    # Not localhost: WebKit has learnt from the connector to visit it over TLS alone.
-    url = f"http://127.0.0.1:{port}"
-    queue: Any = SimpleNamespace(send_message=lambda **_: None)
-    table: Any = SimpleNamespace(get_item=lambda **_: {"Item": connection})
-    database = tmp_path_factory.mktemp("app") / "ledgerly.sqlite"
-    subscriber = Subscriber(queue, "", table)
-    ledgerly = without_tokens(url, served.connector, subscriber, database)
-    with serving(create_app(ledgerly), port):
-        yield url
+@pytest.fixture(scope="session")
+def served_by_tls(aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The same, encrypted: WebKit refuses a ``Secure`` cookie on ``http://localhost``."""
+    pem = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+    with serve_site(aws, "https", ssl_keyfile=str(pem), ssl_certfile=str(pem)) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")  # while it runs, other tests cannot run an event loop
-def chromium() -> Iterator[Browser]:
+def chromium() -> Iterator[playwright.sync_api.Browser]:
     """Headless Chromium."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
 
 
+@pytest.fixture
+def page(chromium: playwright.sync_api.Browser) -> Iterator[Page]:
+    """A tab of a new user in Chromium, without cookies."""
+    with chromium.new_context() as context:
+        context.set_default_timeout(15_000)
+        yield context.new_page()
+
+
+@pytest.fixture(
+    scope="module",
+    params=["chromium", pytest.param("firefox", marks=slow), pytest.param("webkit", marks=slow)],
+)
+def browser(request: pytest.FixtureRequest) -> str:
+    """The name of a browser."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def demo(chromium: Browser) -> Iterator[Demo]:
-    """The running demo, on its own ports; skipped without Chromium."""
-    assert chromium.is_connected()
-    port = free_port(len(HOSTS))
-    with running(PORT=str(port)):
-        yield Demo(port)
+def new_user(request: pytest.FixtureRequest, browser: str) -> Iterator[NewUser]:
+    """A function that returns a tab of a new user in the browser."""
+    if browser != "chromium":
+        with {"firefox": firefox, "webkit": webkit}[browser]() as opened:
+            yield opened
+        return
+    chromium: playwright.sync_api.Browser = request.getfixturevalue("chromium")
+    with ExitStack() as users:
+        yield lambda: tab_of(users.enter_context(chromium.new_context()).new_page())
 
 
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A tab of a new user, without cookies."""
-    context = chromium.new_context(viewport={"width": 1000, "height": 800})
-    context.set_default_timeout(15_000)
-    yield context.new_page()
-    context.close()
+def site(request: pytest.FixtureRequest) -> Site:
+    """The connector with a return URL, before its first request, at a URL for the browser."""
+    encrypted = "browser" in request.fixturenames and request.getfixturevalue("browser") == "webkit"
+    running: Site = request.getfixturevalue("served_by_tls" if encrypted else "served")
+    running.use()
+    return running
 
 
-def screenshot(page: Page, name: str) -> Path:
-    """Save a screenshot of *page* for review and return its path."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    path = SCREENSHOTS / f"{name}.png"
-    page.screenshot(path=path, full_page=True)
-    return path
+@pytest.fixture
+def connection() -> dict[str, str]:
+    """What the example app reads of a connection that it has confirmed."""
+    return {"status": "connected", "organization": "Atelier Martin"}
+
+
+@pytest.fixture
+def example_app(site: Site, connection: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """The URL of the running example app, to which the connector returns."""
+    with serve_example_app(site, tmp_path, connection) as url:
+        yield url

@@ -3,12 +3,15 @@
 The gateway and the handlers are the demo's, so a browser gets what API Gateway would send.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,15 +19,18 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from demo import gateway, qonto
 from demo import template as infra
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
-from state_store import StateStore
+from demo.template import Json
+from examples.app.app import Ledgerly, create_app
+from examples.app.subscriber import Subscriber as SubscriberStack
+from tests.example_app import without_tokens
 from tests.http_server import serving
-from tests.integration.connector import PARAMETERS, Connector, Subscriber, callback_app
+from tests.integration.connector import PARAMETERS, Connector, Subscriber
 
 SECONDS = 20  # for an event that a test waits for
 # A page and a service worker on the connector's own host, where an app may have both.
@@ -36,6 +42,22 @@ WORKER_JS = """addEventListener("fetch", (event) => {
   const options = location.search === "?options" ? { cache: "no-store" } : undefined
   event.respondWith(fetch(event.request, options))
 })"""
+
+
+def wait_for(event: Event) -> None:
+    """Wait until *event* is set."""
+    assert event.wait(SECONDS)
+
+
+def wait_until(condition: Callable[[], bool], *ignored: type[Exception]) -> None:
+    """Wait until *condition* holds; exceptions of the *ignored* types mean that it does not yet."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with suppress(*ignored):
+            if condition():
+                return
+        time.sleep(0.02)
+    raise TimeoutError
 
 
 class Calls:
@@ -58,7 +80,7 @@ class Calls:
         self.begins = self.arrived.copy()  # at once
         self.returns = self.ended.copy()
 
-    def __call__(self, request: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ANN401 - JSON
+    def __call__(self, request: Json, context: LambdaContext) -> Json:
         """Return the handler's response to *request*."""
         number = next(self._numbers)
         self.arrived[number].set()
@@ -69,212 +91,137 @@ class Calls:
         return response
 
 
-def wait_for(event: Event) -> None:
-    """Wait until *event* is set."""
-    assert event.wait(SECONDS)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until *condition* holds."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@dataclass
-class Seen:
-    """A request that the connector has seen, and the status of its response."""
-
-    path: str
-    headers: dict[str, str]
-    status: int = 0
-
-
 @dataclass
 class Site:
     """The URLs of all servers, and the connector that responds.
 
     Attributes:
-        app: the app's URL. Each of its pages shows its own path.
+        app: the app's URL. Each of its pages has a heading, a link and any element of a test.
         connector: the connector's URL.
         qonto: mock Qonto's URL. To a browser it is another site than the connector, as Qonto is.
-        seen: the requests to the connector, in their order.
+        functions: the connector.
+        callback: the handler of callback, which a test may replace until the next `use`.
+        seen: the requests to the functions, in their order, each with its ``response``.
 
     """
 
     app: str
     connector: str
     qonto: str
-    seen: list[Seen]
-    _aws: LocalAws
-    _stack: Stack
-    _handlers: dict[str, Handler]
-    _connectors: dict[str, Connector] = field(default_factory=dict)
-    _functions: Connector = field(init=False)
+    aws: LocalAws
+    stack: Stack
+    functions: Connector = field(init=False)
+    callback: Handler = field(init=False)
+    seen: list[dict[str, Json]] = field(default_factory=list)
 
     @property
     def requested_paths(self) -> list[str]:
-        """The paths of the requests to the connector, in their order."""
-        return [request.path for request in self.seen]
+        """The paths of the requests to the functions, in their order."""
+        return [request["rawPath"] for request in self.seen]
 
     def use(self, *, reach_aws: bool = True, **environment: str) -> None:
         """Switch to a connector with *environment*, and forget the requests."""
-        key = f"{reach_aws} {environment}"
-        if key not in self._connectors:
-            self._connectors[key] = self._build(reach_aws=reach_aws, **environment)
-        self._functions = self._connectors[key]
-        self._handlers["StartFunction"] = self._functions.start
-        self._handlers["CallbackFunction"] = self._functions.callback
+        settings = {
+            "REDIRECT_URI": f"{self.connector}/callback",
+            "OAUTH_BASE_URL": self.qonto,
+            "RETURN_URLS": f"{self.app}/connected",
+        }
+        endpoint_url = None if reach_aws else f"http://127.0.0.1:{free_port()}"
+        self.functions = Connector(
+            self.aws, self.stack, endpoint_url=endpoint_url, **(settings | environment)
+        )
+        self.callback = self.functions.callback
         self.seen.clear()
 
-    def use_state_store(self, state_store: type[StateStore]) -> None:
-        """Switch callback to *state_store*, until the next `use`."""
-        app = callback_app(self._functions.callback_environment, state_store)
-        self._handlers["CallbackFunction"] = lambda request, _context: app.handle(request)
-
-    def omit_fragments(self) -> None:
-        """Let callback redirect to addresses without a fragment, until the next `use`."""
-        callback = self._functions.callback
-
-        def without_fragment(request: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ANN401
-            response: Any = callback(request, context)
-            headers = response["headers"]
-            if "Location" in headers:
-                headers["Location"] = headers["Location"].partition("#")[0]
-            return response
-
-        self._handlers["CallbackFunction"] = without_fragment
+    def respond(self, request: Json, context: LambdaContext) -> Json:
+        """Return the response of the function to *request*, and remember both."""
+        self.seen.append(request)
+        is_start = request["routeKey"] == "GET /start"
+        response = (self.functions.start if is_start else self.callback)(request, context)
+        request["response"] = response
+        return response
 
     def watch_callback(self) -> Calls:
         """Return the calls of callback from now on, until the next `use`."""
-        calls = self._handlers["CallbackFunction"] = Calls(self._handlers["CallbackFunction"])
+        calls = self.callback = Calls(self.callback)
         return calls
 
     def subscriber(self) -> Subscriber:
         """Return a new subscriber, which receives what is published from now on."""
-        return Subscriber(self._aws, self._stack)
-
-    def _build(self, *, reach_aws: bool, **environment: str) -> Connector:
-        return Connector(
-            self._aws,
-            self._stack,
-            endpoint_url=None if reach_aws else f"http://127.0.0.1:{free_port()}",
-            **{
-                "REDIRECT_URI": f"{self.connector}/callback",
-                "OAUTH_BASE_URL": self.qonto,
-                "RETURN_URLS": f"{self.app}/connected",
-                "APP_NAME": "Ledgerly",
-                "SUPPORT_URL": f"{self.app}/help",
-                **environment,
-            },
-        )
+        return Subscriber(self.aws, self.stack)
 
     def start(self, **query: str) -> str:
         """Return the ``/start`` URL that an app links to."""
         return f"{self.connector}/start?{urlencode(query)}"
 
-    def worker(self, passes_on: str) -> str:
-        """Return the URL of a page whose service worker *passes_on* navigations.
-
-        It passes on the ``request`` itself, or with ``options``. When it does so, the page's
-        fragment is ``#ready``.
-        """
-        return f"{self.connector}/worker?{passes_on}"
+    def page(self, element: str, **query: str) -> str:
+        """Return the URL of an app's page with *element* and with a link to `start`."""
+        return f"{self.app}/?{urlencode({'to': self.start(**query), 'element': element})}"
 
     def states(self) -> set[str]:
         """Return the states in the table."""
-        return self._functions.states()
-
-    def expire(self, state: str) -> None:
-        """Move the expiry of *state* into the past."""
-        self._aws.dynamodb.update_item(
-            TableName=self._stack.table_name,
-            Key={"state": {"S": state}},
-            UpdateExpression="SET expires_at = :past",
-            ExpressionAttributeValues={":past": {"N": "1"}},
-        )
-
-    def claim(self, state: str) -> None:
-        """Claim *state* for a response that stays in flight until the state expires."""
-        self._aws.dynamodb.update_item(
-            TableName=self._stack.table_name,
-            Key={"state": {"S": state}},
-            UpdateExpression="SET response_hash = :other, claimed_at = expires_at",
-            ExpressionAttributeValues={":other": {"S": "another response"}},
-        )
-
-    def context(self, state: str) -> str | None:
-        """Return the context that the app passed with the flow of *state*."""
-        item = self._functions.item(state)
-        return None if item is None else item.get("context")
-
-
-def _recorded(application: ASGIApp, seen: list[Seen]) -> ASGIApp:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        request = Seen(scope["path"], headers)
-        seen.append(request)
-
-        async def send_recorded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                request.status = message["status"]
-            await send(message)
-
-        await application(scope, receive, send_recorded)
-
-    return app
-
-
-def _beside_worker(connector: ASGIApp) -> ASGIApp:
-    return Starlette(
-        routes=[
-            Route("/worker", lambda _: HTMLResponse(WORKER)),
-            Route("/worker.js", lambda _: Response(WORKER_JS, media_type="text/javascript")),
-            Mount("/", connector),
-        ]
-    )
+        return self.functions.states()
 
 
 async def _app_page(request: Request) -> Response:
-    """Return a page with a link to ``to`` and with the elements in ``ahead``."""
-    to, ahead = (request.query_params.get(name, "") for name in ("to", "ahead"))
-    return HTMLResponse(
-        f"<!doctype html><html lang=en><title>App</title>{ahead}<h1>The app</h1>"
-        f'<p id="address">{request.url.path}</p><a href="{to}">Connect with Qonto</a>'
-    )
+    to, element = (request.query_params.get(name, "") for name in ("to", "element"))
+    return HTMLResponse(f'<!doctype html>{element}<h1>The app</h1><a href="{to}">Connect</a>')
 
 
 @contextmanager
 def serve_site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
     """Serve the app, connector and mock Qonto; the *scheme* ``https`` needs uvicorn's *tls*."""
-    stack = aws.deploy(PARAMETERS)
-    # ministack's TTL removes expired items within a minute, but DynamoDB's may take two days.
-    aws.dynamodb.update_time_to_live(
-        TableName=stack.table_name,
-        TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
-    )
-    handlers: dict[str, Handler] = {}
-    seen: list[Seen] = []
-    redirect_uris: list[str] = []
-    connector = _recorded(gateway.application(gateway.routes(infra.load()), handlers), seen)
+    stack, template, redirect_uris = aws.deploy(PARAMETERS), infra.load(), list[str]()
     client_id = stack.environment["StartFunction"]["CLIENT_ID"]
     mock_qonto = qonto.create_app(qonto.AuthorizationServer(client_id, "secret", redirect_uris))
-    app = Starlette(routes=[Route("/{path:path}", _app_page)])
-    with ExitStack() as servers:
-        app_port, connector_port = (
-            servers.enter_context(serving(server, **tls))
-            for server in (app, _beside_worker(connector))
+
+    def respond(request: Json, context: LambdaContext) -> Json:
+        return site.respond(request, context)
+
+    functions = dict.fromkeys(("StartFunction", "CallbackFunction"), respond)
+    beside_worker = [
+        Route("/worker", lambda _: HTMLResponse(WORKER)),
+        Route("/worker.js", lambda _: Response(WORKER_JS, media_type="text/javascript")),
+        Mount("/", gateway.application(gateway.routes(template), functions)),
+    ]
+    with (
+        serving(Starlette(routes=[Route("/{path:path}", _app_page)]), **tls) as app_port,
+        serving(Starlette(routes=beside_worker), **tls) as connector_port,
+        serving(mock_qonto) as qonto_port,
+    ):
+        app, connector = (
+            f"{scheme}://localhost:{app_port}",
+            f"{scheme}://localhost:{connector_port}",
         )
-        qonto_port = servers.enter_context(serving(mock_qonto))
-        served = Site(
-            app=f"{scheme}://localhost:{app_port}",
-            connector=f"{scheme}://localhost:{connector_port}",
-            qonto=f"http://127.0.0.1:{qonto_port}",
-            seen=seen,
-            _aws=aws,
-            _stack=stack,
-            _handlers=handlers,
-        )
-        redirect_uris.append(f"{served.connector}/callback")
-        yield served
+        site = Site(app, connector, f"http://127.0.0.1:{qonto_port}", aws, stack)
+        redirect_uris.append(f"{site.connector}/callback")
+        yield site
+
+
+@contextmanager
+def serve_example_app(
+    site: Site,
+    folder: Path,
+    connection: dict[str, str],
+    ledgerly: type[Ledgerly] = Ledgerly,
+    create: Callable[[Ledgerly], ASGIApp] = create_app,
+) -> Iterator[str]:
+    """Serve the example app, or a variant, and let the connector of *site* return to it.
+
+    What the app confirms to its subscriber becomes *connection*. Yield the app's URL, which is not
+    at localhost: WebKit has learnt to visit that over TLS alone.
+    """
+    sent: list[dict[str, str]] = []
+    queue: Any = SimpleNamespace(
+        send_message=lambda QueueUrl, MessageBody: sent.append(json.loads(MessageBody))  # noqa: ARG005, N803
+    )
+    table: Any = SimpleNamespace(
+        get_item=lambda Key: {"Item": connection} if Key in sent else {}  # noqa: N803
+    )
+    port = free_port()
+    url, subscriber = f"http://127.0.0.1:{port}", SubscriberStack(queue, "", table)
+    database = folder / "ledgerly.sqlite"
+    app = without_tokens(url, site.connector, subscriber, database, ledgerly=ledgerly)
+    site.use(RETURN_URLS=f"{url}/connected")
+    with serving(create(app), port):
+        yield url

@@ -1,69 +1,78 @@
-"""Requests that Chromium makes ahead of its user, and navigations through a service worker.
+"""Requests that browsers make ahead of their user, and navigations through a service worker.
 
-The headers that it sends are those of tests/navigations.py.
+The headers that they send are those of tests/navigations.py.
 """
 
-from urllib.parse import urlencode
-
 import pytest
-from playwright.sync_api import Page, expect
 
-from tests.browser.site import Site
-from tests.browser.test_flows import decide, go_to_qonto
+from tests.browser.browsers import NewUser, go_to_qonto
+from tests.browser.site import Site, wait_until
 from tests.navigations import AHEAD_OF_USER, BY_USER
 
 RULES = '<script type="speculationrules">{"%s": [{"urls": ["URL"]}]}</script>'
+PREFETCH = {
+    '<link rel="prefetch" href="URL">': "Chromium, and Firefox since 115, <link rel=prefetch>"
+}
+# Elements that let a browser request URL, each with its row of AHEAD_OF_USER.
 ELEMENTS = {
-    '<link rel="prefetch" href="URL">': "Chromium, and Firefox since 115, <link rel=prefetch>",
-    RULES % "prefetch": "Chromium, prefetch by speculation rules",
-    RULES % "prerender": "Chromium, prerender by speculation rules",
-    '<iframe src="URL"></iframe>': "a frame",
-    '<embed src="URL">': "an embedded document",
-    '<img src="URL" alt="">': "an image",
+    "chromium": PREFETCH
+    | {
+        RULES % "prefetch": "Chromium, prefetch by speculation rules",
+        RULES % "prerender": "Chromium, prerender by speculation rules",
+        '<iframe src="URL"></iframe>': "a frame",
+        '<embed src="URL">': "an embedded document",
+        '<img src="URL" alt="">': "an image",
+    },
+    "firefox": PREFETCH,
+    "webkit": {'<iframe src="URL"></iframe>': "a frame"},  # its prefetch is off by default
+}
+NAVIGATE = "fetch(event.request) of a service worker, Chromium and WebKit"
+SAME_ORIGIN = "fetch(event.request) of a service worker, Firefox; with options, all"
+# What a service worker passes on, each with its row of BY_USER.
+PASSED_ON = {
+    "chromium": {"request": NAVIGATE, "options": SAME_ORIGIN},
+    "firefox": {"request": SAME_ORIGIN},
+    "webkit": {"request": NAVIGATE},
 }
 
+pytestmark = pytest.mark.claim("S15")
 
-@pytest.mark.parametrize("element", ELEMENTS, ids=ELEMENTS.values())
+
 def test_request_ahead_of_the_user_starts_no_authorization(
-    page: Page, site: Site, element: str
+    new_user: NewUser, browser: str, site: Site
 ) -> None:
-    before = site.states()
-    query = {"to": site.start(), "ahead": element.replace("URL", site.start(context="ahead"))}
+    for element, row in ELEMENTS[browser].items():
+        user, before = new_user(), site.states()
+        site.seen.clear()
 
-    with page.context.expect_event("response", lambda it: "context=ahead" in it.url) as response:
-        page.goto(f"{site.app}/?{urlencode(query)}")
+        user.goto(site.page(element.replace("URL", site.start(context="ahead"))))
+        wait_until(lambda: ["response" in request for request in site.seen] == [True])
+        assert site.seen[0]["response"]["statusCode"] == 425
+        assert site.states() == before
+        user.click("a")
 
-    assert response.value.status == 425
-    assert AHEAD_OF_USER[ELEMENTS[element]].items() <= site.seen[0].headers.items()
-    assert site.states() == before
-    assert page.context.cookies(site.connector) == []
-    page.get_by_role("link", name="Connect with Qonto").click()
-    expect(page.get_by_role("heading")).to_have_text("Sign in")
-    assert BY_USER["a click on a link"].items() <= site.seen[-1].headers.items()
-    assert len(site.states()) == len(before) + 1
+        ahead, click = (request["headers"] for request in site.seen)
+        assert AHEAD_OF_USER[row].items() <= ahead.items()
+        assert BY_USER["a click on a link"].items() <= click.items()
+        assert "cookies" not in site.seen[1]
+        assert user.url.startswith(f"{site.qonto}/sign-in?")
+        assert len(site.states()) == len(before) + 1
 
 
-@pytest.mark.parametrize(
-    ("passes_on", "headers"),
-    [
-        ("request", BY_USER["fetch(event.request) of a service worker, Chromium and WebKit"]),
-        (
-            "options",
-            BY_USER["fetch(event.request) of a service worker, Firefox; with options, all"],
-        ),
-    ],
-)
 def test_flow_through_a_service_worker_reaches_the_app(
-    page: Page, site: Site, passes_on: str, headers: dict[str, str]
+    new_user: NewUser, browser: str, site: Site
 ) -> None:
-    page.goto(site.worker(passes_on))
-    page.wait_for_url("**#ready")
+    for passed_on, row in PASSED_ON[browser].items():
+        user = new_user()
+        site.seen.clear()
+        user.goto(f"{site.connector}/worker?{passed_on}")
+        user.wait_for("location.hash === '#ready'")
 
-    go_to_qonto(page, site, context="ctx-1")
-    decide(page)
+        go_to_qonto(user, site, context="ctx-1")
+        user.click("button[value=allow]")
 
-    expect(page.get_by_role("heading")).to_have_text("The app")
-    assert "&outcome=granted&context=ctx-1" in page.url
-    navigations = [seen for seen in site.seen if seen.path in {"/start", "/callback"}]
-    assert len(navigations) == 2
-    assert all(headers.items() <= navigation.headers.items() for navigation in navigations)
+        assert "&outcome=granted&context=ctx-1" in user.url
+        start, callback = (request["headers"] for request in site.seen)
+        assert BY_USER[row].items() <= start.items()
+        # WebKit takes the redirect from Qonto past the worker.
+        assert browser == "webkit" or BY_USER[row].items() <= callback.items()

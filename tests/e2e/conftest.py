@@ -25,6 +25,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -36,12 +37,11 @@ from starlette.testclient import TestClient
 
 from demo import gateway
 from demo import template as infra
-from demo.local_aws import REGION, LocalAws, ministack
+from demo.local_aws import ministack
 from demo.template import Json
 from tests.e2e import sam
-from tests.e2e.deployed_stack import Deployed, Qonto, Stack, describe, subscribed_queue
+from tests.e2e.deployed_stack import Deployed, Stack, describe, environment_of, observed
 from tests.e2e.report import Report
-from tests.lambda_runtime import ExecutionEnvironment
 from tests.slow import slow
 
 LOCAL_STACK = "qonto-connect-e2e"
@@ -50,8 +50,6 @@ PARAMETERS = {
     "ReturnUrls": "https://app.example.com/connected https://app.example.com/back?tab=bank",
     "AppName": "Ledgerly & Söhne",
 }
-
-
 REPORTS = pytest.StashKey[list[Report]]()
 
 
@@ -121,8 +119,6 @@ def browser(deployed: Deployed) -> Iterator[httpx2.Client]:
 def _deployed_local(
     packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
-    if not sam.SAM.exists():
-        pytest.skip("needs the SAM CLI: run `make build` once")
     with ExitStack() as stopping:
         aws = stopping.enter_context(ministack())
         sam.deploy(aws, LOCAL_STACK, PARAMETERS, tmp_path_factory.mktemp("build"))
@@ -132,81 +128,46 @@ def _deployed_local(
             session: Json = aws.session
             return session.client(service, endpoint_url=aws.endpoint_url)
 
-        _complete(aws, client, stack)
-        queue = subscribed_queue(aws.sns, aws.sqs, stack.outputs["TopicArn"])
-
-        def start_function(logical_id: str) -> gateway.Handler:
-            function = aws.awslambda.get_function_configuration(
-                FunctionName=stack.resources[logical_id]
-            )
-            variables = function["Environment"]["Variables"]
-            process = ExecutionEnvironment(
-                packages[logical_id],
-                function["Handler"],
-                variables | aws.client_variables,
-                name=function["FunctionName"],
-                timeout=function["Timeout"],
-                memory_size=function["MemorySize"],
-            )
+        def handler(logical_id: str) -> gateway.Handler:
+            process = environment_of(aws, stack.resources[logical_id], packages[logical_id])
             stopping.enter_context(process)
+            return lambda request, _context: process.invoke(request)
 
-            def handler(request: dict[str, Json], _context: gateway.LambdaContext) -> Json:
-                return process.invoke(request)
-
-            return handler
-
-        api = gateway.application(
-            gateway.routes(infra.load()),
-            {logical_id: start_function(logical_id) for logical_id in packages},
-        )
-        yield Deployed(
-            stack,
-            Qonto(stack),
-            stopping.enter_context(queue),
-            lambda: TestClient(api, stack.url, follow_redirects=False),
-            client,
-            Report(stack.name, REGION),
-            is_local=True,
-        )
+        _complete(client, stack)
+        handlers = {logical_id: handler(logical_id) for logical_id in packages}
+        api = gateway.application(gateway.routes(infra.load()), handlers)
+        url = stack.outputs["StartUrl"].removesuffix("/start")
+        browser = partial(TestClient, api, url, follow_redirects=False)
+        yield stopping.enter_context(observed(stack, browser, client, is_local=True))
 
 
-def _complete(aws: LocalAws, client: Callable[[str], Json], stack: Stack) -> None:
+def _complete(client: Callable[[str], Json], stack: Stack) -> None:
     """Set what ministack's CloudFormation leaves out, as the template has it."""
     table, stage = stack.properties("StateTable"), stack.properties("HttpApiStage")
-    aws.dynamodb.update_time_to_live(
+    client("dynamodb").update_time_to_live(
         TableName=stack.outputs["TableName"],
         TimeToLiveSpecification=table["TimeToLiveSpecification"],
     )
-    aws.dynamodb.put_resource_policy(
+    client("dynamodb").put_resource_policy(
         ResourceArn=stack.table_arn, Policy=json.dumps(table["ResourcePolicy"]["PolicyDocument"])
+    )
+    default, *routes = (
+        {name: int(value) for name, value in settings.items()}
+        for settings in (stage["DefaultRouteSettings"], *stage["RouteSettings"].values())
     )
     client("apigatewayv2").update_stage(
         ApiId=stack.resources["HttpApi"],
         StageName=stage["StageName"],
-        DefaultRouteSettings=_numbers(stage["DefaultRouteSettings"]),
-        RouteSettings={
-            route: _numbers(settings) for route, settings in stage["RouteSettings"].items()
-        },
+        DefaultRouteSettings=default,
+        RouteSettings=dict(zip(stage["RouteSettings"], routes, strict=True)),
     )
-
-
-def _numbers(settings: dict[str, str]) -> dict[str, int]:
-    return {name: int(value) for name, value in settings.items()}
 
 
 @pytest.fixture(scope="session")
 def _deployed_aws() -> Iterator[Deployed]:
     stack = describe(boto3.client("cloudformation"), os.environ["STACK_NAME"])
+    url = stack.outputs["StartUrl"].removesuffix("/start")
+    browser = partial(httpx2.Client, base_url=url, timeout=30, http2=True)
     session: Json = boto3.Session()
-    with subscribed_queue(
-        session.client("sns"), session.client("sqs"), stack.outputs["TopicArn"]
-    ) as queue:
-        yield Deployed(
-            stack,
-            Qonto(stack),
-            queue,
-            lambda: httpx2.Client(base_url=stack.url, timeout=30, http2=True),
-            session.client,
-            Report(stack.name, session.region_name),
-            is_local=False,
-        )
+    with observed(stack, browser, session.client, is_local=False) as deployed:
+        yield deployed

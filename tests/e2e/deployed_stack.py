@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
@@ -12,18 +13,12 @@ from starlette.datastructures import FormData
 
 from demo import qonto
 from demo import template as infra
-from demo.local_aws import subscribe_queue
+from demo.local_aws import LocalAws, subscribe_queue
 from demo.template import Json
 from tests.contract import delivered
 from tests.e2e.report import Report
 from tests.infra.resolution import Resolution
-
-if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_sns import SNSClient
-    from mypy_boto3_sqs import SQSClient
-
-SECONDS_TO_DELIVER = 20  # the longest wait of one SQS call
+from tests.lambda_runtime import ExecutionEnvironment
 
 
 @dataclass(frozen=True)
@@ -42,11 +37,6 @@ class Stack:
     parameters: dict[str, str]
     outputs: dict[str, str]
     resources: dict[str, str]
-
-    @property
-    def url(self) -> str:
-        """The base URL of its routes."""
-        return self.outputs["StartUrl"].removesuffix("/start")
 
     @property
     def account(self) -> dict[str, str]:
@@ -73,7 +63,7 @@ class Stack:
         return place + self.outputs["TableName"]
 
 
-def describe(cloudformation: "CloudFormationClient", name: str) -> Stack:
+def describe(cloudformation: Json, name: str) -> Stack:
     """Return the stack *name* with its parameters, outputs and resources."""
     [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     resources = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
@@ -85,67 +75,19 @@ def describe(cloudformation: "CloudFormationClient", name: str) -> Stack:
     )
 
 
-class Queue:
-    """A subscriber's queue."""
-
-    def __init__(self, sqs: "SQSClient", url: str) -> None:
-        """Use *sqs* with the queue at *url*."""
-        self._sqs = sqs
-        self._url = url
-
-    def event(self, **data: str) -> dict[str, Any]:
-        """Receive messages until one is an event with *data*, and return that event."""
-        while True:
-            response = self._sqs.receive_message(
-                QueueUrl=self._url,
-                WaitTimeSeconds=SECONDS_TO_DELIVER,
-                MaxNumberOfMessages=10,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["All"],
-            )
-            assert "Messages" in response, f"no event with {data}"
-            for message in response["Messages"]:
-                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-                delivered.check(message)
-                event: dict[str, Any] = json.loads(message["Body"])
-                if data.items() <= event["data"].items():
-                    return event
-
-
-@contextmanager
-def subscribed_queue(sns: "SNSClient", sqs: "SQSClient", topic_arn: str) -> Iterator[Queue]:
-    """Subscribe a queue to the topic for as long as the block runs."""
-    url, subscription_arn = subscribe_queue(sns, sqs, topic_arn)
-    try:
-        yield Queue(sqs, url)
-    finally:
-        sns.unsubscribe(SubscriptionArn=subscription_arn)
-        sqs.delete_queue(QueueUrl=url)
-
-
-class Qonto:
-    """The mock Qonto, in place of the server to which the stack redirects users.
-
-    The mock checks a request as Qonto does, and only the mock accepts its codes.
-    """
-
-    def __init__(self, stack: Stack) -> None:
-        """Register the client of *stack* with its redirect URI."""
-        self.server = qonto.AuthorizationServer(
-            stack.parameters["ClientId"], "secret", [stack.outputs["RedirectUri"]]
-        )
-
-    def decide(self, location: str, decision: str) -> str:
-        """Return the callback URL after the user makes *decision* at *location*."""
-        query = dict(parse_qsl(urlsplit(location).query, strict_parsing=True))
-        login = self.server.begin(query, "browser")
-        scopes = [("scope", scope) for scope in login.request.scopes]
-        picked = ("organization", qonto.ORGANIZATIONS[0].id)
-        try:
-            form = FormData([("decision", decision), picked, *scopes])
-            return self.server.answer(login, form).location
-        except qonto.AuthorizationErrorResponse as response:
-            return response.response.location
+def environment_of(
+    aws: LocalAws, function_name: str, package: Path, **environment: str
+) -> ExecutionEnvironment:
+    """Return a process that runs *package* as the deployed function, with more *environment*."""
+    function: Json = aws.awslambda.get_function_configuration(FunctionName=function_name)
+    return ExecutionEnvironment(
+        package,
+        function["Handler"],
+        function["Environment"]["Variables"] | environment | aws.client_variables,
+        name=function["FunctionName"],
+        timeout=function["Timeout"],
+        memory_size=function["MemorySize"],
+    )
 
 
 @dataclass(frozen=True)
@@ -154,19 +96,67 @@ class Deployed:
 
     Attributes:
         stack: the stack as CloudFormation describes it.
-        qonto: the mock Qonto, which handles its authorization requests.
-        queue: a subscriber's queue, which receives its events.
         browser: returns a browser without cookies, which follows no redirect by itself.
         client: returns a client of the AWS service with this name.
+        queue_url: the URL of a subscriber's queue, which receives its events.
+        qonto: the mock Qonto, in place of the server to which the stack redirects users. It checks
+            a request as Qonto does, and accepts only its own codes.
         report: what the tests see of the stack.
         is_local: whether the stack is in the local AWS, which enforces no policy.
 
     """
 
     stack: Stack
-    qonto: Qonto
-    queue: Queue
     browser: Callable[[], httpx2.Client]
     client: Callable[[str], Json]
+    queue_url: str
+    qonto: qonto.AuthorizationServer
     report: Report
     is_local: bool
+
+    def decide(self, location: str, decision: str) -> str:
+        """Return the callback URL after the user makes *decision* at *location*."""
+        query = dict(parse_qsl(urlsplit(location).query, strict_parsing=True))
+        login = self.qonto.begin(query, "browser")
+        scopes = [("scope", scope) for scope in login.request.scopes]
+        picked = ("organization", qonto.ORGANIZATIONS[0].id)
+        try:
+            form = FormData([("decision", decision), picked, *scopes])
+            return self.qonto.decide(login, form).location
+        except qonto.AuthorizationErrorResponse as response:
+            return response.response.location
+
+    def event(self, **data: str) -> dict[str, Any]:
+        """Receive messages until one is an event with *data*, and return that event."""
+        sqs, queue = self.client("sqs"), {"QueueUrl": self.queue_url}
+        names = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"]}
+        while True:
+            response = sqs.receive_message(**queue, **names, WaitTimeSeconds=20)
+            assert "Messages" in response, f"no event with {data}"
+            [message] = response["Messages"]
+            sqs.delete_message(**queue, ReceiptHandle=message["ReceiptHandle"])
+            delivered.check(message)
+            event: dict[str, Any] = json.loads(message["Body"])
+            if data.items() <= event["data"].items():
+                return event
+
+
+@contextmanager
+def observed(
+    stack: Stack,
+    browser: Callable[[], httpx2.Client],
+    client: Callable[[str], Json],
+    *,
+    is_local: bool,
+) -> Iterator[Deployed]:
+    """Subscribe a queue to the topic of *stack* for as long as the block runs."""
+    sns, sqs = client("sns"), client("sqs")
+    url, subscription_arn = subscribe_queue(sns, sqs, stack.outputs["TopicArn"])
+    redirect_uris = [stack.outputs["RedirectUri"]]
+    server = qonto.AuthorizationServer(stack.parameters["ClientId"], "secret", redirect_uris)
+    report = Report(stack.name, stack.account["Region"])
+    try:
+        yield Deployed(stack, browser, client, url, server, report, is_local)
+    finally:
+        sns.unsubscribe(SubscriptionArn=subscription_arn)
+        sqs.delete_queue(QueueUrl=url)

@@ -2,9 +2,7 @@
 
 import re
 import subprocess
-import tomllib
 from collections import defaultdict
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,54 +28,35 @@ class Report:
 
     def __init__(self, stack_name: str, region: str) -> None:
         """Begin a report on *stack_name* in *region*."""
-        self._stack_name = stack_name
-        self._region = region
+        self._name, self._region = stack_name, region
         self._outcomes: defaultdict[str, list[str]] = defaultdict(list)
-        self._seen: defaultdict[str, list[str]] = defaultdict(list)
+        self._seen: defaultdict[str, dict[str, None]] = defaultdict(dict)
 
     def record(self, title: str, outcome: str, *seen: str) -> None:
         """Add what a test with *outcome* (a key of `RESULTS`) has *seen* of the point *title*."""
         self._outcomes[title].append(outcome)
-        self._seen[title] += [each for each in seen if each not in self._seen[title]]
+        self._seen[title] |= dict.fromkeys(seen)
 
     def markdown(self) -> str:
         """Return the report."""
-        where = f"stack {self._stack_name}, {self._region}, {datetime.now(UTC):%Y-%m-%d}"
-        return "\n".join(
-            [
-                f"First deploy of {_version()}: {where}",
-                "",
-                "| point | result | seen |",
-                "|---|---|---|",
-                *(self._row(title) for title in checked_points()),
-                "",
-                "By hand:",
-                "",
-                *(f"- [ ] {title}: " for title in points_by_hand()),
-                "",
-            ]
-        )
+        git = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+        where = f"stack {self._name}, {self._region}, {datetime.now(UTC):%Y-%m-%d}"
+        lines = [
+            f"First deploy of {commit.strip() or 'an unknown commit'}: {where}",
+            "\n| point | result | seen |\n|---|---|---|",
+        ]
+        for title in checked_points():
+            worst = max(self._outcomes[title], key=list(RESULTS).index, default="skipped")
+            seen = ", ".join(self._seen[title])
+            nothing = "as it should be" if worst == "passed" else "nothing"
+            lines.append(f"| {title} | {RESULTS[worst]} | {seen or nothing} |")
+        by_hand = (f"- [ ] {title}: " for title in points_by_hand())
+        return "\n".join([*lines, "\nBy hand:\n", *by_hand, ""])
 
     def write(self) -> Path:
         """Write the report to a file, and return its path."""
-        path = ROOT / "build" / f"first-deploy-{self._stack_name}.md"
+        path = ROOT / "build" / f"first-deploy-{self._name}.md"
         path.parent.mkdir(exist_ok=True)
         path.write_text(self.markdown(), "utf-8")
         return path
-
-    def _row(self, title: str) -> str:
-        worst = max(self._outcomes[title], key=list(RESULTS).index, default="skipped")
-        nothing = "as it should be" if worst == "passed" else "nothing"
-        seen = ", ".join(self._seen[title]) or nothing
-        return f"| {title} | {RESULTS[worst]} | {seen} |"
-
-
-def _version() -> str:
-    """Return the version of this project, and its commit where Git knows it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    commit = ""
-    with suppress(OSError):
-        command = ["git", "describe", "--always", "--dirty"]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        commit = run.stdout.strip()
-    return f"{project['name']} {project['version']} ({commit or 'commit unknown'})"

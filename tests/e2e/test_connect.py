@@ -13,10 +13,9 @@ COOKIE = r"__Host-qonto-connect=[\w-]{43}; Path=/; Secure; HttpOnly; SameSite=La
 HOSTS = {"production": "oauth.qonto.com", "sandbox": "oauth-sandbox.staging.qonto.co"}
 
 
-def _finish_flow(browser: httpx2.Client, deployed: Deployed, decision: str) -> httpx2.Response:
-    """Start a flow, make *decision* at the mock Qonto and return the callback's response."""
-    started = browser.get("/start")
-    return browser.get(deployed.qonto.decide(started.headers["location"], decision))
+def _decided(deployed: Deployed, browser: httpx2.Client, decision: str = "allow") -> str:
+    """Return the callback's URL of a flow in which the user makes *decision*."""
+    return deployed.decide(browser.get("/start").headers["location"], decision)
 
 
 @pytest.mark.point("Redirect and cookie of a start")
@@ -26,9 +25,8 @@ def test_start_redirects_to_qonto_and_sets_cookie(
     response = browser.get("/start?context=abc")
 
     location = urlsplit(response.headers["location"])
-    assert response.status_code == 302
-    assert location.netloc == HOSTS[deployed.stack.parameters["QontoEnvironment"]]
-    assert location.path == "/oauth2/auth"
+    host = HOSTS[deployed.stack.parameters["QontoEnvironment"]]
+    assert (response.status_code, location.netloc, location.path) == (302, host, "/oauth2/auth")
     assert re.fullmatch(COOKIE, response.headers["set-cookie"])
     assert "abc" not in response.headers["location"]
 
@@ -38,29 +36,28 @@ def test_code_reaches_subscriber_and_can_be_exchanged(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
     """The exchange sends the redirect URI of the event, which must equal that of the request."""
-    location = browser.get("/start").headers["location"]
-    returned = deployed.qonto.decide(location, "allow")
+    returned = _decided(deployed, browser)
     code = httpx2.URL(returned).params["code"]
 
     response = browser.get(returned)
 
-    event = deployed.queue.event(code=code)
+    event = deployed.event(code=code)
     data = event["data"]
-    verifier = {name: data[name] for name in ("code_verifier",) if name in data}
-    form = {"code": code, "redirect_uri": data["redirect_uri"], "grant_type": "authorization_code"}
-    client = {"client_id": data["client_id"], "client_secret": "secret"}
     assert response.status_code == 303
     assert code not in response.headers["location"]
     assert event["type"] == "qonto-connect.authorization.granted.v1"
     assert event["source"].startswith(f"/qonto-connect/{data['environment']}/")
-    assert deployed.qonto.server.exchange(form | client | verifier, {})["token_type"] == "bearer"
+    names = ("code", "code_verifier", "redirect_uri", "client_id")
+    form = {name: data[name] for name in names if name in data}
+    form |= {"client_secret": "secret", "grant_type": "authorization_code"}
+    assert deployed.qonto.exchange(form, {})["token_type"] == "bearer"
 
 
 @pytest.mark.point("A denied flow")
 def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -> None:
-    response = _finish_flow(browser, deployed, "deny")
+    response = browser.get(_decided(deployed, browser, "deny"))
 
-    event = deployed.queue.event(error="access_denied")
+    event = deployed.event(error="access_denied")
     assert response.status_code == 303
     assert event["type"] == "qonto-connect.authorization.failed.v1"
 
@@ -69,8 +66,7 @@ def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -
 def test_repeated_callback_gets_the_same_response(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
-    started = browser.get("/start")
-    returned = deployed.qonto.decide(started.headers["location"], "allow")
+    returned = _decided(deployed, browser)
 
     first, repeated = browser.get(returned), browser.get(returned)
     with closing(deployed.browser()) as another:
@@ -88,29 +84,22 @@ def test_repeated_callback_gets_the_same_response(
 def test_only_the_browser_that_started_can_finish(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
-    started = browser.get("/start")
-    returned = deployed.qonto.decide(started.headers["location"], "allow")
+    returned = _decided(deployed, browser)
 
     with closing(deployed.browser()) as another:
         refused = another.get(returned)
         page = another.get(refused.headers["location"])
-    response = browser.get(returned)
 
-    assert refused.headers["location"] == "/callback/other-browser#_"
-    assert page.status_code == 403
-    assert "granted" in response.headers["location"]
+    assert (refused.headers["location"], page.status_code) == ("/callback/other-browser#_", 403)
+    assert "granted" in browser.get(returned).headers["location"]
 
 
 @pytest.mark.point("The gateway's own 404")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("HEAD", "/start"),
-        ("POST", "/start"),
-        ("HEAD", "/callback"),
-        ("POST", "/callback"),
-        ("GET", "/"),
-        ("GET", "/callback/granted/more"),
+        *(("HEAD", "/start"), ("POST", "/start"), ("HEAD", "/callback"), ("POST", "/callback")),
+        *(("GET", "/"), ("GET", "/callback/granted/more")),
     ],
 )
 def test_other_routes_are_not_found(browser: httpx2.Client, method: str, path: str) -> None:
