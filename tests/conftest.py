@@ -12,15 +12,14 @@ from tests.packages import FOLDERS, packed
 from tests.slow import SLOW
 
 LONGEST = {
-    "test_alarms",
-    "test_flows",
-    "test_fuzz",
-    "test_kills",
-    "test_other_browsers",
+    "test_any_bytes",
     "test_outcomes",
     "test_replay",
     "test_subscriber",
     "test_subscriber_faults",
+    "test_subscriber_model",
+    "test_tokens",
+    "test_tokens_model",
 }
 
 
@@ -54,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
     if not SLOW and len(seconds) > 1:
         terminalreporter.line(
-            "Only make check runs the long form of faults, races and loads, kills, fuzzing, "
+            "Only make check runs the long form of faults and races, kills, "
             "attacks in a browser, Firefox and WebKit, pages in every language, checkov, policies, "
             "and SAM's deployment."
         )

@@ -1,8 +1,8 @@
-"""Runs mutation tests of functions/, by hand: `.venv/bin/python -m tests.mutation`, half an hour.
+"""Runs mutation tests, by hand: `.venv/bin/python -m tests.mutation functions`, half an hour.
 
-Its arguments are those of `mutmut run`; `mutmut results` and `mutmut show` work in build/mutation.
-mutmut recognises a module only if its source is in a folder `src`, so it runs in a copy of this
-project in which functions/ is copied to src/ too. tests/mutation.md lists the accepted survivors.
+The first argument says what is mutated: `functions` or the example `subscriber`. The others are
+those of `mutmut run`; `mutmut results` and `mutmut show` work in build/mutation-functions and
+build/mutation-subscriber. tests/mutation.md lists the mutants that may survive.
 """
 
 import re
@@ -13,40 +13,36 @@ from pathlib import Path
 
 from demo.template import ROOT
 
-# The tests below read these files. Python imports the modules of src/; functions/ stays unchanged.
+# The tests read these, and import the modules of src/, the only folder that mutmut mutates.
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
-TESTS = [
-    "tests/unit",
-    *(
-        f"tests/integration/test_{name}.py"
-        for name in (
-            "start",
-            "callback",
-            "repeats",
-            "own_faults",
-            "state_store",
-            "telemetry",
-            "imports",
-        )
-    ),
-]
+SOURCES = {"functions": "functions", "subscriber": "examples/subscriber"}
+INTEGRATION = {
+    "functions": ["start", "callback", "state_store", "telemetry", "any_bytes", "faults"],
+    "subscriber": ["subscriber", "tokens", "at_most_once", "repudiation", "attacks"],
+}
 
 
-def copy_to(folder: Path) -> None:
-    """Copy the project to *folder* in the layout that mutmut requires."""
+def copy_to(folder: Path, target: str) -> None:
+    """Copy the project to *folder*, with the source of *target* in src/ too."""
     for name in NEEDED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
         else:
             shutil.copy(ROOT / name, folder / name)
+    source = SOURCES[target]
     shipped = shutil.ignore_patterns("packing")
-    shutil.copytree(ROOT / "functions", folder / "src", ignore=shipped, dirs_exist_ok=True)
+    shutil.copytree(ROOT / source, folder / "src", ignore=shipped, dirs_exist_ok=True)
     project = (folder / "pyproject.toml").read_text("utf-8")
-    project = re.sub(r'(?m)^pythonpath = \["functions", ', 'pythonpath = ["src", ', project)
+    paths = f'pythonpath = ["src", {"" if target == "functions" else '"functions", '}'
+    project = re.sub(r"(?m)^pythonpath = \[", paths, project.replace(f'"{source}", ', "", 1))
+    unit = ["tests/unit"] if target == "functions" else []
     settings = {
         "source_paths": ["src"],
         "also_copy": NEEDED,
-        "pytest_add_cli_args_test_selection": TESTS,
+        "pytest_add_cli_args_test_selection": [
+            *unit,
+            *(f"tests/integration/test_{name}.py" for name in INTEGRATION[target]),
+        ],
         # This test limits the length of the sources, and mutants are longer.
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "--deselect", "tests/unit/test_size.py"],
     }
@@ -55,8 +51,9 @@ def copy_to(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    scratch = ROOT / "build" / "mutation"
+    target, *arguments = sys.argv[1:]
+    scratch = ROOT / "build" / f"mutation-{target}"
     scratch.mkdir(parents=True, exist_ok=True)
-    copy_to(scratch)
+    copy_to(scratch, target)
     mutmut = Path(sys.executable).with_name("mutmut")
-    sys.exit(subprocess.run([mutmut, "run", *sys.argv[1:]], cwd=scratch, check=False).returncode)
+    sys.exit(subprocess.run([mutmut, "run", *arguments], cwd=scratch, check=False).returncode)

@@ -33,10 +33,8 @@ SNS_MEMBERS = {
 
 def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
     """Run one flow on *stack* for each authorization response; return the examples by file name."""
-    queues = {
-        suffix: aws.subscribe_queue(stack.topic_arn, raw=not suffix)
-        for suffix in ("", ".enveloped")
-    }
+    raw = aws.subscribe_queue(stack.topic_arn, raw=True)
+    queues = {"": raw, ".enveloped": aws.subscribe_queue(stack.topic_arn, raw=False)}
     connector = Connector(aws, stack, CLIENT_ID=CLIENT_ID)
     files = {}
     for name, response in RESPONSES.items():

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -14,8 +14,6 @@ from demo.template import ROOT, Json
 
 FOLDER = ROOT / "docs" / "schemas"
 FIRST = Path(__file__).parent / "first"
-MODELS: tuple[type[AuthorizationEvent], ...] = (AuthorizationGranted, AuthorizationFailed)
-
 _ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| `(.+?)` \| (.+?) \| .+ \|$", re.MULTILINE)
 
 
@@ -38,11 +36,11 @@ def documented() -> dict[str, Member]:
 
 def schemas() -> dict[str, Json]:
     """Return each schema by the name of its file."""
-    return {
-        f"{urn.removeprefix('urn:qonto-connect:').replace(':', '.')}.json": _schema(model, urn)
-        for model in MODELS
-        for urn in [model.dataschema]
+    models: list[type[AuthorizationEvent]] = [AuthorizationGranted, AuthorizationFailed]
+    schemas = {
+        model.dataschema.removeprefix("urn:qonto-connect:"): _schema(model) for model in models
     }
+    return {f"{name.replace(':', '.')}.json": schema for name, schema in schemas.items()}
 
 
 def members(schema: Json) -> dict[str, tuple[Json, bool]]:
@@ -63,11 +61,7 @@ def text(schema: Json) -> str:
 class _AsSent(GenerateJsonSchema):
     """Describes optional members as absent, never null, and constant ones as required."""
 
-    def field_is_required(
-        self,
-        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
-        total: bool,  # noqa: ARG002, FBT001 - pydantic's signature
-    ) -> bool:
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401, ARG002, FBT001
         return field["schema"].get("default", ...) is not None
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
@@ -80,17 +74,13 @@ class _AsSent(GenerateJsonSchema):
         return False
 
 
-def _schema(model: type[AuthorizationEvent], urn: str) -> Json:
+def _schema(model: type[AuthorizationEvent]) -> Json:
+    urn = model.dataschema
     message = TypeAdapter(model).json_schema(mode="serialization", schema_generator=_AsSent)
     [data] = message["$defs"].values()
     # dataschema names the schema of data alone, so this schema needs an identifier of its own.
     data["$id"] = urn
     message["properties"]["data"] = {"$ref": urn}
-    described = documented()
     for name, (member, _) in members(message).items():
-        member["description"] = described[name].meaning
-    return {
-        "$schema": GenerateJsonSchema.schema_dialect,
-        "$id": f"{urn}:message",
-        **message,
-    }
+        member["description"] = documented()[name].meaning
+    return {"$schema": GenerateJsonSchema.schema_dialect, "$id": f"{urn}:message"} | message

@@ -32,6 +32,7 @@ LARGE_MODELS = [
 @pytest.mark.parametrize(
     "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)], ids=str
 )
+@pytest.mark.claim("S23")
 def test_design_has_no_problem_in_any_order(model: Model) -> None:
     found = model.explore()
 
@@ -79,6 +80,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("rules", "problem"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.claim("S23")
 def test_broken_variant_has_its_problem(rules: Rules, problem: Problem) -> None:
     callbacks = (ONE, STRANGER) if problem is Problem.OTHER_BROWSER else (ONE, TWO, TWO)
 

@@ -42,11 +42,13 @@ SAMPLED = Model(
 @pytest.mark.parametrize(
     "model", [*REPLAYED, *(pytest.param(model, marks=slow) for model in LARGE_REPLAYED)], ids=str
 )
+@pytest.mark.claim("S23")
 def test_apps_take_every_move_of_model(model: Model) -> None:
     for path in walks(model):
         replay(path)
 
 
+@pytest.mark.claim("S23")
 def test_apps_take_random_paths_of_model() -> None:
     random = Random(SEED)  # noqa: S311 - it chooses tests
 
@@ -105,6 +107,7 @@ WRONG: dict[str, type[StateStore | Publisher]] = {
 
 @slow
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.claim("S23")
 def test_replay_finds_wrong_collaborator(wrong: type[StateStore | Publisher]) -> None:
     with pytest.raises(AssertionError):
         replay_all(wrong)

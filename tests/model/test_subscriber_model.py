@@ -53,6 +53,7 @@ LARGE_MODELS = [
 @pytest.mark.parametrize(
     "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)], ids=str
 )
+@pytest.mark.claim("S23", "S27")
 def test_subscriber_has_no_problem_in_any_order(model: Model) -> None:
     found = model.explore()
 
@@ -84,6 +85,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("without", BROKEN)
+@pytest.mark.claim("S23", "S27")
 def test_subscriber_without_one_part_has_problem(without: str) -> None:
     messages, browsers, faults, problem = BROKEN[without]
     last = HOUR_OVER if problem is Problem.LATE else 0

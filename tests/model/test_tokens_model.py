@@ -51,6 +51,7 @@ LARGE_MODELS = [
 @pytest.mark.parametrize(
     "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)], ids=str
 )
+@pytest.mark.claim("S32")
 def test_tokens_have_no_problem_in_any_order(model: TokensModel) -> None:
     found = model.explore()
 
@@ -105,6 +106,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("without", "arrivals", "faults", "problem", "options"), BROKEN)
+@pytest.mark.claim("S32")
 def test_tokens_without_one_part_have_problem(
     without: str,
     arrivals: tuple[tuple[Arrival, ...], tuple[Arrival, ...]],

@@ -26,9 +26,7 @@ def test_item_becomes_the_same_authorization_again(optional: dict[str, str]) -> 
 
 
 def test_item_has_dynamodb_types_and_no_absent_attributes() -> None:
-    item = pending(context="ctx.1").item
-
-    assert item == {
+    assert pending(context="ctx.1").item == {
         "state": {"S": "state-" + "s" * 37},
         "expires_at": {"N": "1700003600"},
         "browser_hash": {"S": "b" * 64},
@@ -43,25 +41,21 @@ def test_item_has_dynamodb_types_and_no_absent_attributes() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "value"),
     [
-        {"state": {}},
-        {"authorization_id": {"S": "not-a-uuid"}},
-        {"environment": {"S": "staging"}},
-        {"expires_at": {"N": "soon"}},
-        {"started_at": {"S": "soon"}},
-        {"context": {"S": "two words"}},
+        ("state", {}),
+        ("authorization_id", {"S": "not-a-uuid"}),
+        ("environment", {"S": "staging"}),
+        ("expires_at", {"N": "soon"}),
+        ("started_at", {"S": "soon"}),
+        ("context", {"S": "two words"}),
     ],
 )
-def test_item_that_start_did_not_write_is_refused(damage: dict[str, dict[str, str]]) -> None:
+def test_item_that_start_did_not_write_is_refused(name: str, value: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as failure:
-        PendingAuthorization.from_item(pending().item | damage)
+        PendingAuthorization.from_item(pending().item | {name: value})
 
-    [name] = damage
     assert [error["loc"] for error in failure.value.errors()] == [(name,)]
-
-
-def test_empty_item_is_refused() -> None:
     with pytest.raises(ValidationError):
         PendingAuthorization.from_item({})
 
@@ -76,7 +70,4 @@ def test_start_query_holds_app_parameters_alone() -> None:
     expected = {name: [value] for name, value in OPTIONAL.items() if name != "code_verifier"}
 
     assert parse_qs(pending(**OPTIONAL).start_query, strict_parsing=True) == expected
-
-
-def test_start_query_without_app_parameters_is_empty() -> None:
     assert pending(code_verifier="v" * 43).start_query == ""

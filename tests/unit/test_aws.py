@@ -2,7 +2,7 @@
 
 import os
 from json import JSONDecodeError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import boto3
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 JSON = "application/x-amz-json-1.0"
+ITEM = {"state": {"S": "x"}}
 
 
 @pytest.mark.parametrize(
-    ("response", "code"),
+    ("failure", "code"),
     [
-        ({"Error": {"Code": "ThrottlingException", "Message": "s3cr3t"}}, "ThrottlingException"),
-        ({"Error": {"Message": "s3cr3t"}}, "Unknown"),
-        ({}, "Unknown"),
+        (
+            ClientError({"Error": {"Code": "Throttled", "Message": "s3cr3t"}}, "PutItem"),
+            "Throttled",
+        ),
+        (ClientError({"Error": {"Message": "s3cr3t"}}, "PutItem"), "Unknown"),
+        (ClientError({}, "PutItem"), "Unknown"),
+        (KeyError("s3cr3t"), "KeyError"),
     ],
+    ids=repr,
 )
-def test_client_error_has_the_code_of_aws(response: Any, code: str) -> None:  # noqa: ANN401
-    error = AwsCallError(ClientError(response, "PutItem"))
+def test_failure_has_code_of_aws_without_text(failure: Exception, code: str) -> None:
+    error = AwsCallError(failure)
 
     assert error.code == str(error) == code
-
-
-def test_other_exception_is_named_without_its_text() -> None:
-    error = AwsCallError(KeyError("s3cr3t"))
-
-    assert error.code == str(error) == "KeyError"
 
 
 def responding(status: int, body: bytes, **headers: str) -> "DynamoDBClient":
@@ -67,18 +67,14 @@ def responding(status: int, body: bytes, **headers: str) -> "DynamoDBClient":
 def test_successful_response_without_json_raises(
     status: int, content_type: str, body: bytes
 ) -> None:
-    client = responding(status, body, Content_Type=content_type)
-
     with pytest.raises(JSONDecodeError):
-        client.put_item(TableName="states", Item={"state": {"S": "x"}})
+        responding(status, body, Content_Type=content_type).put_item(TableName="states", Item=ITEM)
 
 
 def test_successful_response_with_json_is_returned() -> None:
     client = responding(200, b'{"Attributes": {"state": {"S": "x"}}}', Content_Type=JSON)
 
-    response = client.put_item(TableName="states", Item={"state": {"S": "x"}})
-
-    assert response["Attributes"] == {"state": {"S": "x"}}
+    assert client.put_item(TableName="states", Item=ITEM)["Attributes"] == ITEM
 
 
 @pytest.mark.parametrize("name", ["x_amz_retry_after", "X_Amz_Retry_After"])
@@ -87,7 +83,7 @@ def test_botocore_sees_no_longer_pause(status: int, name: str) -> None:
     client = responding(status, b"{}", Content_Type=JSON, **{name: "60000"})
 
     with pytest.raises(ClientError) as failure:
-        client.put_item(TableName="states", Item={"state": {"S": "x"}})
+        client.put_item(TableName="states", Item=ITEM)
 
     headers = failure.value.response["ResponseMetadata"]["HTTPHeaders"]
     assert headers == {"content-type": JSON}

@@ -1,11 +1,10 @@
-"""The example app, with two workers on one file of sessions, a scripted subscriber and API."""
+"""The example app: workers on one file of sessions, with a scripted subscriber and API."""
 
 import io
 import json
 import logging
 import re
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,187 +27,136 @@ from examples.app.tokens import CLIENT_CONFIG, Tokens
 from examples.app.web import cookie
 from tests.navigations import AHEAD_OF_USER, BY_USER
 
-APP_URL = "http://localhost:8000"
-CONNECTOR_URL = "http://localhost:8001"
-QUEUE_URL = "https://sqs.eu-west-3.amazonaws.com/000000000000/subscriber"
-AUTHORIZATION_ID = "5b0f5a0e-0000-4000-8000-000000000001"
-OTHER_ID = "5b0f5a0e-0000-4000-8000-000000000002"
-TOKENS_FUNCTION = "subscriber-TokensFunction"
+APP_URL, CONNECTOR_URL = "http://localhost:8000", "http://localhost:8001"
+ID, OTHER_ID = (f"5b0f5a0e-0000-4000-8000-00000000000{number}" for number in (1, 2))
+QUEUE_URL, FUNCTION = "https://sqs.example/subscriber", "subscriber-TokensFunction"
 TOKEN, NEXT_TOKEN = "ory_at_secret-1", "ory_at_secret-2"
 CONNECTED = {"status": "connected", "access_token": TOKEN, "expires_at": 1, "scope": "a"}
-ACCOUNT = {
-    "name": "Main & <b>",
-    "iban": "FR1420041010050500013M02606",
-    "balance": -1234567.8,
-    "currency": "EUR",
-}
+ACCOUNT = {"name": "Main & <b>", "iban": "FR76 2606", "balance": -1234567.8, "currency": "EUR"}
 ACCOUNTS = {"organization": {"bank_accounts": [ACCOUNT, ACCOUNT | {"iban": "DE42"}]}}
-UNREAD = "Your accounts cannot be read at the moment"
+READ = httpx2.Response(200, json=ACCOUNTS)
 HOME, STATUS = "/#_", "/connection#_"
 NOT_ASKED, SIGNED_OUT, OUT_OF_DATE = "/not-asked#_", "/signed-out#_", "/out-of-date#_"
-# The URLs that the app is given, and the base URLs that it uses.
-BASE_URLS = [
-    (f"{APP_URL}/", APP_URL, f"{CONNECTOR_URL}/", CONNECTOR_URL),
-    (" HTTP://LocalHost:8000 ", APP_URL, f" {CONNECTOR_URL}/start/ ", CONNECTOR_URL),
-    (
-        "https://A.example:443/",
-        "https://a.example",
-        "http://c.example:80/start",
-        "http://c.example",
-    ),
-    ("http://[::1]:80", "http://[::1]", "https://c.example/start/", "https://c.example"),
-    ("https://bücher.example", "https://xn--bcher-kva.example", CONNECTOR_URL, CONNECTOR_URL),
-]
-WRONG_URLS = ["", "a.example:80", "/a", "ftp://a.example", "https://:443"]
-WRONG_URLS += [
-    "https://a.example/a",
-    "https://u:p@a.example",
-    "https://a.example:99999",
-    "https://a.example?a",
-    "https://a.example#a",
-]
 
 
-class FakeSubscriber:
-    """The AWS clients of the app: they keep its messages, and return the status of a test.
+class Site:
+    """The app's workers, AWS and Qonto's API.
 
     Attributes:
-        requests: those to the function `tokens`.
-        responses: its responses; the last one is repeated. None is a `FunctionError`.
+        down: the AWS services that do not respond.
+        sent: the messages to the subscriber.
+        item: what its table of connections has, and the key that the app has read.
+        requests: those to the function `tokens`, and its responses; None is a `FunctionError`.
+        api_requests: those to Qonto's API, and its responses; None is a time-out. Of both
+            functions, the last response is repeated.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.database = folder / "ledgerly.sqlite"
+        self.down: set[str] = set()
         self.sent: list[dict[str, Any]] = []
         self.item: dict[str, str] = {}
-        self.read: dict[str, str] = {}  # the key
-        self.down = False
+        self.key: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self.responses: list[dict[str, Any] | None] = [{"status": "unavailable"}]
-        self.tokens_down = False
+        self.api_requests: list[httpx2.Request] = []
+        self.api_responses: list[httpx2.Response | None] = [READ]
+
+    def browser(
+        self,
+        app_url: str = APP_URL,
+        connector_url: str = CONNECTOR_URL,
+        cookies: Any = None,  # noqa: ANN401 - httpx's
+    ) -> "User":
+        """Return a browser at a new worker."""
+        aws: Any = self
+        stores = Sessions(self.database), Contexts(self.database)
+        subscriber, tokens = Subscriber(aws, QUEUE_URL, aws), Tokens(aws, FUNCTION)
+        api = Qonto("https://api.example", "of-the-sandbox", httpx2.MockTransport(self.read))
+        ledgerly = Ledgerly(app_url, connector_url, subscriber, tokens, api, *stores)
+        url = ledgerly.app_url
+        return User(create_app(ledgerly), url, cookies=cookies, follow_redirects=False)
 
     def send_message(self, **call: str) -> None:
-        self._respond()
+        self._respond("sqs")
         assert call["QueueUrl"] == QUEUE_URL
         self.sent.append(json.loads(call["MessageBody"]))
 
     def get_item(self, **call: dict[str, str]) -> dict[str, dict[str, str]]:
-        self._respond()
-        self.read = call["Key"]
+        self._respond("dynamodb")
+        self.key = call["Key"]
         return {"Item": self.item} if self.item else {}
 
     def invoke(self, **call: Any) -> dict[str, Any]:  # noqa: ANN401 - boto3's own
-        if self.tokens_down:
-            raise EndpointConnectionError(endpoint_url="https://lambda")
-        assert call["FunctionName"] == TOKENS_FUNCTION
+        self._respond("lambda")
+        assert call["FunctionName"] == FUNCTION
         self.requests.append(json.loads(call["Payload"]))
         response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        error = {} if response else {"FunctionError": "Unhandled"}
+        return {"Payload": io.BytesIO(json.dumps(response or {}).encode()), **error}
+
+    def read(self, request: httpx2.Request) -> httpx2.Response:
+        self.api_requests.append(request)
+        responses = self.api_responses
+        response = responses.pop(0) if len(responses) > 1 else responses[0]
         if response is None:
-            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorMessage": ""}')}
-        return {"Payload": io.BytesIO(json.dumps(response).encode())}
-
-    def _respond(self) -> None:
-        if self.down:
-            raise EndpointConnectionError(endpoint_url="https://sqs")
-
-
-class FakeQonto:
-    """Qonto's API: it keeps the requests, and returns what a test says, the last one repeatedly."""
-
-    def __init__(self) -> None:
-        self.requests: list[httpx2.Request] = []
-        self.responses = [httpx2.Response(200, json=ACCOUNTS)]
-
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
-        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
-        if response.status_code == 599:  # none
             raise httpx2.ReadTimeout(TOKEN)
         return response
 
-
-type Worker = Callable[..., TestClient]
-
-
-@pytest.fixture
-def subscriber() -> FakeSubscriber:
-    return FakeSubscriber()
+    def _respond(self, service: str) -> None:
+        if service in self.down:
+            raise EndpointConnectionError(endpoint_url=f"https://{service}")
 
 
-@pytest.fixture
-def qonto() -> FakeQonto:
-    return FakeQonto()
+class User(TestClient):
+    """A browser and its user."""
 
+    def press(self, token: str | None = None) -> httpx2.Response:
+        """Press *Connect with Qonto* on a page with *token*."""
+        return self.post("/connect", data={"token": form_token(self.get("/"), token)})
 
-@pytest.fixture
-def worker(subscriber: FakeSubscriber, qonto: FakeQonto, tmp_path: Path) -> Worker:
-    """Start a worker, and return a browser at it, new or with the cookies of another browser."""
+    def connect(self, token: str | None = None) -> str:
+        """Press the button; return the context that goes to the connector."""
+        return dict(parse_qsl(urlsplit(led_to(self.press(token))).query))["context"]
 
-    def start(
-        same: TestClient | None = None, app_url: str = APP_URL, connector_url: str = CONNECTOR_URL
-    ) -> TestClient:
-        clients: Any = subscriber
-        database = tmp_path / "ledgerly.sqlite"
-        stores = Sessions(database), Contexts(database)
-        own = Subscriber(clients, QUEUE_URL, clients)
-        tokens = Tokens(clients, TOKENS_FUNCTION)
-        api = Qonto("https://api.example", "of-the-sandbox", httpx2.MockTransport(qonto))
-        ledgerly = Ledgerly(app_url, connector_url, own, tokens, api, *stores)
-        cookies = same.cookies if same else None
-        return TestClient(
-            create_app(ledgerly), ledgerly.app_url, cookies=cookies, follow_redirects=False
-        )
+    def come_back(
+        self,
+        context: str,
+        authorization_id: str = ID,
+        outcome: str = "granted",
+        method: str = "GET",
+        headers: Any = None,  # noqa: ANN401 - httpx's own
+    ) -> httpx2.Response:
+        """Open the address to which the connector leads."""
+        query = {"authorization_id": authorization_id, "outcome": outcome, "context": context}
+        return self.request(method, "/connected", params=query, headers=headers)
 
-    return start
+    def disconnect(self, page: httpx2.Response) -> httpx2.Response:
+        """Press the button of *page*."""
+        fields = re.findall(r'name="(token|connection)" value="(.+?)"', page.text)
+        return self.post("/disconnect", data=dict(fields))
 
 
 @pytest.fixture
-def browser(worker: Worker) -> TestClient:
-    return worker()
-
-
-def form_token(page: httpx2.Response) -> str:
-    return str(re.findall(r'name="token" value="([\w-]{43})"', page.text)[-1])
-
-
-def press(browser: TestClient, token: str) -> httpx2.Response:
-    return browser.post("/connect", data={"token": token})
-
-
-def context_in(response: httpx2.Response) -> str:
-    return dict(parse_qsl(urlsplit(led_to(response)).query))["context"]
-
-
-def connect(browser: TestClient) -> str:
-    """Press the button; return the context that goes to the connector."""
-    return context_in(press(browser, form_token(browser.get("/"))))
-
-
-def come_back(
-    browser: TestClient,
-    context: str,
-    authorization_id: str = AUTHORIZATION_ID,
-    outcome: str = "granted",
-    **request: Any,  # noqa: ANN401 - httpx's own
-) -> httpx2.Response:
-    query = {"authorization_id": authorization_id, "outcome": outcome, "context": context}
-    return browser.request(**{"method": "GET", "url": "/connected", "params": query, **request})
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
 
 
 @pytest.fixture
-def connected(browser: TestClient, subscriber: FakeSubscriber) -> TestClient:
+def connected(site: Site) -> User:
     """A browser whose connection has its tokens."""
-    come_back(browser, connect(browser))
-    subscriber.item = {"status": "connected", "organization": "Martin"}
-    subscriber.responses = [CONNECTED]
+    browser = site.browser()
+    browser.come_back(browser.connect())
+    site.item = {"status": "connected", "organization": "Martin"}
+    site.responses = [CONNECTED]
     return browser
 
 
-def disconnect(browser: TestClient, page: httpx2.Response | None = None) -> httpx2.Response:
-    """Press the button of *page*."""
-    page = page or browser.get("/connection")
-    fields = re.findall(r'name="(token|connection)" value="(.+?)"', page.text)
-    return browser.post("/disconnect", data=dict(fields))
+def form_token(page: httpx2.Response, token: str | None = None) -> str:
+    return (
+        re.findall(r'name="token" value="([\w-]{43})"', page.text)[-1] if token is None else token
+    )
 
 
 def led_to(response: httpx2.Response) -> str:
@@ -216,7 +164,7 @@ def led_to(response: httpx2.Response) -> str:
     return str(response.headers["location"])
 
 
-def confirmation(context: str, authorization_id: str = AUTHORIZATION_ID) -> dict[str, Any]:
+def confirmation(context: str, authorization_id: str = ID) -> dict[str, Any]:
     return {"authorization_id": authorization_id, "context": context}
 
 
@@ -229,32 +177,45 @@ def wait(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda: later)
 
 
-@pytest.mark.parametrize(("app_url", "app", "connector_url", "connector"), BASE_URLS)
+# ------------------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(
+    ("app_url", "app", "connector_url", "connector"),
+    [
+        (f"{APP_URL}/", APP_URL, f"{CONNECTOR_URL}/", CONNECTOR_URL),
+        (" HTTP://LocalHost:8000 ", APP_URL, f" {CONNECTOR_URL}/start/ ", CONNECTOR_URL),
+        ("https://A.io:443/", "https://a.io", "http://c.io:80/start", "http://c.io"),
+        ("http://[::1]:80", "http://[::1]", "https://c.io/start/", "https://c.io"),
+        ("https://bücher.io", "https://xn--bcher-kva.io", CONNECTOR_URL, CONNECTOR_URL),
+    ],
+)
 def test_button_leads_to_connector_with_return_url(
-    worker: Worker, app_url: str, app: str, connector_url: str, connector: str
+    site: Site, app_url: str, app: str, connector_url: str, connector: str
 ) -> None:
-    browser = worker(app_url=app_url, connector_url=connector_url)
+    location = led_to(site.browser(app_url, connector_url).press())
 
-    location = led_to(press(browser, form_token(browser.get("/"))))
-
-    url = urlsplit(location)
+    url, query = urlsplit(location), dict(parse_qsl(urlsplit(location).query))
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{connector}/start"
-    query = dict(parse_qsl(url.query))
     assert len(query.pop("context")) == 43
     assert query == {"return_to": f"{app}/connected"}
     assert location.endswith("#")
 
 
-@pytest.mark.parametrize("url", WRONG_URLS)
-def test_wrong_url_is_refused(worker: Worker, url: str) -> None:
-    with pytest.raises(ValueError, match="address"):
-        worker(app_url=url)
-    with pytest.raises(ValueError, match="address"):
-        worker(connector_url=url)
+WRONG_URLS = ["", "a.io:80", "/a", "ftp://a.io", "https://:443", "https://a.io/a", "https://a.io?a"]
 
 
-def test_request_at_another_host_goes_to_app_url(worker: Worker) -> None:
-    browser = worker()
+@pytest.mark.parametrize(
+    "url", [*WRONG_URLS, "https://u:p@a.io", "https://a.io:99999", "http://a#a"]
+)
+def test_wrong_url_is_refused(site: Site, url: str) -> None:
+    for urls in (url, CONNECTOR_URL), (APP_URL, url):
+        with pytest.raises(ValueError, match="address"):
+            site.browser(*urls)
+
+
+def test_request_at_another_host_goes_to_app_url(site: Site) -> None:
+    browser = site.browser()
     browser.base_url = "http://127.0.0.1:8000"
 
     response = browser.get("/connected?a=%23&context=c")
@@ -263,215 +224,194 @@ def test_request_at_another_host_goes_to_app_url(worker: Worker) -> None:
     assert "set-cookie" not in response.headers
 
 
-def test_page_names_the_account_that_connects(browser: TestClient) -> None:
-    account = re.compile(r"demo-[0-9a-f]{4}@example\.com")
-
-    pages = [browser.get("/").text.partition("<main")[::2] for _ in range(2)]
-
-    accounts = [account.findall(part) for page in pages for part in page]
-    assert [len(found) for found in accounts] == [1] * 4
-    assert accounts == accounts[:1] * 4
+# -------------------------------------------------------------------- a browser's return
 
 
-def test_return_confirms_once_and_shows_status(worker: Worker, subscriber: FakeSubscriber) -> None:
-    browser, other = worker(), worker()
-    context, _ = connect(browser), connect(other)
+@pytest.mark.claim("S30")
+def test_return_confirms_once_and_shows_status(site: Site) -> None:
+    browser, other = site.browser(), site.browser()
+    context, _ = browser.connect(), other.connect()
 
-    assert [led_to(come_back(browser, context)) for _ in range(3)] == [STATUS] * 3
+    assert [led_to(browser.come_back(context)) for _ in range(3)] == [STATUS] * 3
 
-    assert subscriber.sent == [confirmation(context)]
     browser.get("/connection")
-    assert subscriber.read == confirmation(context)
+    assert site.sent == [confirmation(context)]
+    assert site.key == confirmation(context)
     assert led_to(other.get("/connection")) == HOME
 
 
-@pytest.mark.parametrize("query", ["", "?context=", "?context=%C3%BC", "?authorization_id=1"])
-def test_return_without_known_context_leads_home(
-    browser: TestClient, subscriber: FakeSubscriber, query: str
-) -> None:
-    assert led_to(browser.get(f"/connected{query}")) == HOME
-    assert led_to(come_back(browser, "unknown")) == HOME
-    assert subscriber.sent == []
+@pytest.mark.claim("S30")
+def test_return_without_known_context_leads_home(site: Site) -> None:
+    for query in "", "?context=", "?context=%C3%BC", "?authorization_id=1":
+        assert led_to(site.browser().get(f"/connected{query}")) == HOME
+    assert led_to(site.browser().come_back("unknown")) == HOME
+    assert site.sent == []
 
 
-@pytest.mark.parametrize("authorization_id", ["", f"{AUTHORIZATION_ID}0", "A" + OTHER_ID[1:]])
-def test_invalid_authorization_id_is_not_confirmed(
-    browser: TestClient, subscriber: FakeSubscriber, authorization_id: str
-) -> None:
-    context = connect(browser)
+def test_invalid_authorization_id_is_not_confirmed(site: Site) -> None:
+    browser = site.browser()
+    context = browser.connect()
 
-    assert led_to(come_back(browser, context, authorization_id)) == NOT_ASKED
-    assert led_to(come_back(browser, context)) == STATUS
-    assert subscriber.sent == [confirmation(context)]
+    for authorization_id in "", f"{ID}0", "A" + ID[1:]:
+        assert led_to(browser.come_back(context, authorization_id)) == NOT_ASKED
+    assert led_to(browser.come_back(context)) == STATUS
+    assert site.sent == [confirmation(context)]
 
 
 @pytest.mark.parametrize(
-    ("method", "headers"),
-    [("HEAD", {}), *(("GET", headers) for headers in AHEAD_OF_USER.values())],
+    ("method", "headers"), [("HEAD", {}), *(("GET", each) for each in AHEAD_OF_USER.values())]
 )
+@pytest.mark.claim("S30", "T13")
 def test_request_ahead_of_user_changes_nothing(
-    worker: Worker, subscriber: FakeSubscriber, method: str, headers: dict[str, str]
+    site: Site, method: str, headers: dict[str, str]
 ) -> None:
-    browser, stranger = worker(), worker()
-    context = connect(browser)
+    browser, stranger = site.browser(), site.browser()
+    context = browser.connect()
 
     for each in (browser, stranger):  # the stranger's own return would be repudiated
-        response = come_back(each, context, method=method, headers=headers)
+        response = each.come_back(context, method=method, headers=headers)
         assert (response.status_code, response.headers.get("set-cookie")) == (425, None)
-        assert led_to(each.get("/connection")) == HOME
         assert led_to(each.request(method, "/connect", headers=headers)) == HOME
 
-    assert "set-cookie" not in worker().request(method, "/", headers=headers).headers
-    assert subscriber.sent == []
-    assert led_to(come_back(browser, context)) == STATUS
+    assert "set-cookie" not in site.browser().request(method, "/", headers=headers).headers
+    assert site.sent == []
+    assert led_to(browser.come_back(context)) == STATUS
 
 
 @pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
-def test_each_navigation_of_user_confirms(
-    browser: TestClient, subscriber: FakeSubscriber, headers: dict[str, str]
-) -> None:
-    context = connect(browser)
+def test_each_navigation_of_user_confirms(site: Site, headers: dict[str, str]) -> None:
+    browser = site.browser()
+    context = browser.connect()
 
-    assert led_to(come_back(browser, context, headers=headers)) == STATUS
-    assert subscriber.sent == [confirmation(context)]
+    assert led_to(browser.come_back(context, headers=headers)) == STATUS
+    assert site.sent == [confirmation(context)]
 
 
-def test_tabs_at_two_workers_come_back_after_restart(
-    worker: Worker, subscriber: FakeSubscriber
-) -> None:
-    first = worker()
+@pytest.mark.claim("S29")
+def test_tabs_at_two_workers_come_back_after_restart(site: Site) -> None:
+    first = site.browser()
     token = form_token(first.get("/"))
-    tabs = [first, worker(first)]
+    tabs = [first, site.browser(cookies=first.cookies)]
     with ThreadPoolExecutor() as threads:  # both tabs at once
-        contexts = [context_in(it) for it in threads.map(press, tabs, [token, token])]
+        contexts = list(threads.map(lambda tab: tab.connect(token), tabs))
+    restarted = site.browser(cookies=tabs[1].cookies)
 
-    restarted = worker(tabs[1])
-    ids = [AUTHORIZATION_ID, OTHER_ID]
-    ends = [led_to(come_back(restarted, *each)) for each in zip(contexts, ids, strict=True)]
+    for each in (*zip(contexts, [ID, OTHER_ID], strict=True), (contexts[0], ID)):
+        assert led_to(restarted.come_back(*each)) == STATUS
+        restarted.get("/connection")
+        assert site.key == confirmation(*each)  # a repeated return shows its own connection
 
-    assert ends == [STATUS, STATUS]
-    assert subscriber.sent == [confirmation(*it) for it in zip(contexts, ids, strict=True)]
-
-
-def test_repeated_return_shows_its_own_connection(
-    browser: TestClient, subscriber: FakeSubscriber
-) -> None:
-    returns = [(connect(browser), AUTHORIZATION_ID), (connect(browser), OTHER_ID)]
-
-    for each in (*returns, returns[0]):
-        come_back(browser, *each)
-        browser.get("/connection")
-        assert subscriber.read == confirmation(*each)
-    come_back(browser, *returns[1], outcome="denied")  # by hand
-    assert "Finishing" in browser.get("/connection").text
+    assert site.sent == [confirmation(contexts[0]), confirmation(contexts[1], OTHER_ID)]
+    restarted.come_back(contexts[0], outcome="denied")  # by hand
+    assert "Finishing" in restarted.get("/connection").text
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["user-of-the-app", "no-cookie"])
-def test_forwarded_link_is_repudiated(
-    worker: Worker, subscriber: FakeSubscriber, *, known: bool
-) -> None:
-    sender, victim = worker(), worker()
-    context = connect(sender)
-    if known:
-        connect(victim)
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.claim("S28", "T1")
+def test_forwarded_link_is_repudiated(site: Site, *, is_known: bool) -> None:
+    sender, victim = site.browser(), site.browser()
+    context = sender.connect()
+    if is_known:
+        victim.connect()
 
-    assert led_to(come_back(victim, context)) == NOT_ASKED
-    assert subscriber.sent == [repudiation(context)]
+    returns = (victim, ID), (sender, ID), (sender, OTHER_ID)
+    ends = [led_to(each.come_back(context, authorization_id)) for each, authorization_id in returns]
 
-    for authorization_id in (AUTHORIZATION_ID, OTHER_ID):
-        assert led_to(come_back(sender, context, authorization_id)) == NOT_ASKED
-    assert subscriber.sent == [repudiation(context)]
+    assert ends == [NOT_ASKED] * 3
+    assert site.sent == [repudiation(context)]
     page = victim.get("/not-asked")
     assert (page.status_code, context in page.text) == (403, False)
 
 
-def test_failed_message_can_be_tried_again(worker: Worker, subscriber: FakeSubscriber) -> None:
-    browser, victim = worker(), worker()
-    contexts = connect(browser), connect(browser)
+def test_failed_message_can_be_tried_again(site: Site) -> None:
+    browser, victim = site.browser(), site.browser()
+    contexts = browser.connect(), browser.connect()
     returns = (browser, contexts[0]), (victim, contexts[1])
 
-    subscriber.down = True
-    failed = [come_back(*each) for each in returns]
-    subscriber.down = False
+    site.down = {"sqs"}
+    failed = [each.come_back(context) for each, context in returns]
+    site.down = set()
 
     assert [response.status_code for response in failed] == [503, 503]
     assert all('<a class="button" href="">' in response.text for response in failed)
     assert browser.get("/").status_code == 200  # not yet the connection
-    assert led_to(come_back(browser, contexts[1])) == NOT_ASKED  # although nothing was sent
-    assert [led_to(come_back(*each)) for each in returns] == [STATUS, NOT_ASKED]
-    assert subscriber.sent == [confirmation(contexts[0]), repudiation(contexts[1])]
+    assert led_to(browser.come_back(contexts[1])) == NOT_ASKED  # although nothing was sent
+    ends = [led_to(each.come_back(context)) for each, context in returns]
+    assert ends == [STATUS, NOT_ASKED]
+    assert site.sent == [confirmation(contexts[0]), repudiation(contexts[1])]
 
 
 @pytest.mark.parametrize("signs_in", [True, False])
-def test_changed_session_is_refused_and_repudiates_nothing(
-    browser: TestClient, subscriber: FakeSubscriber, *, signs_in: bool
-) -> None:
-    context = connect(browser)
-    assert led_to(browser.post("/sign-out", data={"token": form_token(browser.get("/"))})) == HOME
+@pytest.mark.claim("S28", "T19")
+def test_changed_session_is_refused_and_repudiates_nothing(site: Site, *, signs_in: bool) -> None:
+    browser = site.browser()
+    context = browser.connect()
+    signed_out = browser.post("/sign-out", data={"token": form_token(browser.get("/"))})
     if signs_in:
-        connect(browser)
+        browser.connect()
 
-    assert led_to(come_back(browser, context)) == SIGNED_OUT
-
+    assert led_to(signed_out) == HOME
+    assert led_to(browser.come_back(context)) == SIGNED_OUT
     assert browser.get("/signed-out").status_code == 403
     assert led_to(browser.get("/connection")) == HOME
-    assert subscriber.sent == []
+    assert site.sent == []
 
 
-def test_context_is_used_for_one_authorization(
-    browser: TestClient, subscriber: FakeSubscriber
-) -> None:
-    context = connect(browser)
-    come_back(browser, context)
+@pytest.mark.claim("S29", "T19")
+def test_context_is_used_for_one_authorization(site: Site) -> None:
+    browser = site.browser()
+    context = browser.connect()
 
-    assert led_to(come_back(browser, context, OTHER_ID)) == NOT_ASKED
+    assert led_to(browser.come_back(context)) == STATUS
+    assert led_to(browser.come_back(context, OTHER_ID)) == NOT_ASKED
 
     browser.get("/connection")
-    assert subscriber.read == confirmation(context)
-    assert subscriber.sent == [confirmation(context)]
+    assert site.key == confirmation(context)
+    assert site.sent == [confirmation(context)]
 
 
-def test_context_lives_for_an_hour(
-    worker: Worker, subscriber: FakeSubscriber, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    browser, stranger = worker(), worker()
-    context, late = connect(browser), connect(browser)
+@pytest.mark.claim("S29", "T19")
+def test_context_lives_for_an_hour(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser, stranger = site.browser(), site.browser()
+    context, late = browser.connect(), browser.connect()
 
     wait(monkeypatch, 3598)
-    assert led_to(come_back(browser, context)) == STATUS
+    assert led_to(browser.come_back(context)) == STATUS
     wait(monkeypatch, 3)
-    assert led_to(come_back(browser, late, OTHER_ID)) == HOME
-    assert led_to(come_back(browser, context)) == STATUS
-    assert subscriber.sent == [confirmation(context)]
-    assert led_to(come_back(stranger, late)) == NOT_ASKED  # the subscriber decides if it counts
-    assert subscriber.sent[1:] == [repudiation(late)]
+    assert led_to(browser.come_back(late, OTHER_ID)) == HOME
+    assert led_to(browser.come_back(context)) == STATUS
+    assert led_to(stranger.come_back(late)) == NOT_ASKED  # the subscriber decides if it counts
+    assert site.sent == [confirmation(context), repudiation(late)]
 
 
+@pytest.mark.claim("S29")
 def test_context_read_by_two_workers_is_used_once(tmp_path: Path) -> None:
     workers = [Contexts(tmp_path / "ledgerly.sqlite") for _ in range(2)]
     context = workers[0].ask("session", "browser")
-    asked = [contexts.asked(context) for contexts in workers]
-
-    def use(contexts: Contexts, read: Any, authorization_id: str) -> bool:  # noqa: ANN401 - not None
-        return contexts.use(read, authorization_id, "granted")
+    asked: list[Any] = [contexts.asked(context) for contexts in workers]
 
     with ThreadPoolExecutor() as threads:
-        used = threads.map(use, workers, asked, [AUTHORIZATION_ID, OTHER_ID])
+        used = threads.map(Contexts.use, workers, asked, [ID, OTHER_ID], ["granted"] * 2)
     assert sorted(used) == [False, True]
+
+
+# ------------------------------------------------------- cookies, forms and headers
 
 
 @pytest.mark.parametrize(
     ("app_url", "prefix", "attributes"),
     [(APP_URL, "", set()), ("https://a.example", "__Host-", {"secure"})],
 )
+@pytest.mark.claim("S29", "T16")
 def test_cookies_are_as_strict_as_scheme_allows(
-    worker: Worker, app_url: str, prefix: str, attributes: set[str]
+    site: Site, app_url: str, prefix: str, attributes: set[str]
 ) -> None:
-    browser = worker(app_url=app_url)
+    browser = site.browser(app_url)
     home = browser.get("/")
+    token = form_token(home)
 
     lines = home.headers.get_list("set-cookie")
-    lines += press(browser, form_token(home)).headers.get_list("set-cookie")
+    lines += browser.post("/connect", data={"token": token}).headers.get_list("set-cookie")
 
     names = ["ledgerly", "ledgerly-browser", "ledgerly-browser"]
     assert [line.partition("=")[0] for line in lines] == [f"{prefix}{name}" for name in names]
@@ -484,371 +424,323 @@ def test_cookies_are_as_strict_as_scheme_allows(
     ("name", "end", "pressed"),
     [("ledgerly", SIGNED_OUT, OUT_OF_DATE), ("ledgerly-browser", NOT_ASKED, CONNECTOR_URL)],
 )
-def test_two_cookies_of_one_name_are_refused(
-    worker: Worker, subscriber: FakeSubscriber, name: str, end: str, pressed: str
-) -> None:
-    browser, neighbour = worker(), worker()
-    context, _ = connect(browser), connect(neighbour)
+@pytest.mark.claim("S29", "T16")
+def test_two_cookies_of_one_name_are_refused(site: Site, name: str, end: str, pressed: str) -> None:
+    browser, neighbour = site.browser(), site.browser()
+    context, _ = browser.connect(), neighbour.connect()
     token = form_token(browser.get("/"))
     own = [f"{own_name}={value}" for own_name, value in browser.cookies.items()]
     forged = f"{name}={neighbour.cookies[name]}"
 
     for lines in (["; ".join([*own, forged])], [";".join([forged, *own])], [*own, forged]):
         headers = [("cookie", line) for line in lines]
-        assert led_to(come_back(worker(), context, headers=headers)) == end
-        response = worker().post("/connect", data={"token": token}, headers=headers)
+        assert led_to(site.browser().come_back(context, headers=headers)) == end
+        response = site.browser().post("/connect", data={"token": token}, headers=headers)
         assert led_to(response).startswith(pressed)
-    assert confirmation(context) not in subscriber.sent
+    assert confirmation(context) not in site.sent
 
 
-def test_neighbours_cookies_confirm_nothing_on_https(
-    worker: Worker, subscriber: FakeSubscriber
-) -> None:
-    sender, victim = (worker(app_url="https://a.example") for _ in range(2))
-    context = connect(sender)
+@pytest.mark.claim("T16")
+def test_neighbours_cookies_confirm_nothing_on_https(site: Site) -> None:
+    sender, victim = (site.browser("https://a.example") for _ in range(2))
+    context = sender.connect()
     for name, value in sender.cookies.items():
         victim.cookies.set(name.removeprefix("__Host-"), value)
 
-    assert led_to(come_back(victim, context)) == NOT_ASKED
-    assert subscriber.sent == [repudiation(context)]
-
-
-@pytest.mark.parametrize("space", [b"\x85", b"\xa0"])
-def test_space_before_cookies_name_belongs_to_it(space: bytes) -> None:
-    """A browser lets any host of the domain set this cookie, whose name begins with the space."""
-    headers = [(b"cookie", b"a=1; " + space + b"__Host-ledgerly=forged")]
-
-    assert cookie(Request({"type": "http", "headers": headers}), "__Host-ledgerly") is None
+    assert led_to(victim.come_back(context)) == NOT_ASKED
+    assert site.sent == [repudiation(context)]
+    for space in b"\x85", b"\xa0":  # browsers let any host set a name that begins with one
+        headers = [(b"cookie", b"a=1; " + space + b"__Host-ledgerly=forged")]
+        assert cookie(Request({"type": "http", "headers": headers}), "__Host-ledgerly") is None
 
 
 @pytest.mark.parametrize("kind", ["no-token", "another-sessions", "no-session", "expired"])
+@pytest.mark.claim("S30", "T14")
 def test_post_without_token_of_session_starts_nothing(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, kind: str
+    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    browser, other = worker(), worker()
+    browser, other = site.browser(), site.browser()
     own, others = form_token(browser.get("/")), form_token(other.get("/"))
     data = {"token": {"no-token": "", "another-sessions": others}.get(kind, own)}
-    cookie = f"ledgerly={browser.cookies['ledgerly']}"  # sent even when a browser would drop it
-    headers = [] if kind == "no-session" else [("cookie", cookie)]
+    own_cookie = f"ledgerly={browser.cookies['ledgerly']}"  # sent even when a browser drops it
+    headers = [] if kind == "no-session" else [("cookie", own_cookie)]
     if kind == "expired":
         wait(monkeypatch, LIFETIME + 1)
 
-    ends = {"/connect": OUT_OF_DATE, "/disconnect": OUT_OF_DATE, "/sign-out": HOME}
-    for path, end in ends.items():
-        response = worker().post(path, data=data, headers=headers)
+    for path, end in {
+        "/connect": OUT_OF_DATE,
+        "/disconnect": OUT_OF_DATE,
+        "/sign-out": HOME,
+    }.items():
+        response = site.browser().post(path, data=data, headers=headers)
         assert (led_to(response), response.headers.get("set-cookie")) == (end, None)
 
-    signed_in = form_token(worker().get("/", headers=[("cookie", cookie)]))
+    signed_in = form_token(site.browser().get("/", headers=[("cookie", own_cookie)]))
     assert (signed_in == own) == (kind != "expired")
 
 
 @pytest.mark.parametrize("app_url", [APP_URL, "https://a.example"])
-def test_each_response_has_security_headers(worker: Worker, app_url: str) -> None:
-    browser = worker(app_url=app_url)
-    context = connect(browser)
-    come_back(browser, context)
+@pytest.mark.claim("T14")
+def test_each_response_has_security_headers(site: Site, app_url: str) -> None:
+    browser = site.browser(app_url)
+    context = browser.connect()
+    browser.come_back(context)
     pages = [browser.get("/connection") for _ in range(2)]
     others = ["/", "/connect", "/connected", "/not-asked", "/out-of-date", "/style.css"]
     others += ["/disconnect", "/connected/"]  # Starlette's own redirect would have no fragment
 
     responses = [*pages, *map(browser.get, others)]
-    responses += [press(browser, ""), come_back(browser, context, method="HEAD")]
+    responses += [browser.press(""), browser.come_back(context, method="HEAD")]
     responses += [browser.get("/", headers={"host": "other.example"})]
 
+    expected = {
+        "x-content-type-options": "nosniff",
+        "cross-origin-opener-policy": "same-origin",
+        "cache-control": "no-store",
+        "referrer-policy": "no-referrer",
+    }
+    if app_url.startswith("https"):
+        expected["strict-transport-security"] = "max-age=63072000"
     for response in responses:
+        assert {**response.headers} == {**response.headers, **expected}
         assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
         assert "unsafe" not in response.headers["content-security-policy"]
-        assert response.headers["x-content-type-options"] == "nosniff"
-        assert response.headers["cross-origin-opener-policy"] == "same-origin"
-        assert response.headers["cache-control"] == "no-store"
-        assert response.headers["referrer-policy"] == "no-referrer"
-        https = app_url.startswith("https")
-        assert ("strict-transport-security" in response.headers) == https
+        assert ("strict-transport-security" in response.headers) == (len(expected) == 5)
     nonces = [re.findall(r'<script nonce="(.+?)">', page.text) for page in pages]
     assert nonces[0] != nonces[1]
     for [nonce], page in zip(nonces, pages, strict=True):
         assert f"script-src 'nonce-{nonce}';" in page.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "sentence"),
-    [
-        ("denied", "Nothing was connected"),
-        ("expired", "That took too long"),
-        ("failed", "That did not work"),
-        ("home", "That did not work"),
-        ("", "That did not work"),
-    ],
-)
-def test_other_outcome_can_be_tried_again(
-    browser: TestClient, subscriber: FakeSubscriber, outcome: str, sentence: str
-) -> None:
-    come_back(browser, connect(browser), outcome=outcome)
+# --------------------------------------------------------------- the connection's page
 
-    page = browser.get("/connection")
 
-    assert sentence in page.text
-    assert 'action="/connect"' in page.text
-    assert subscriber.sent == []
+@pytest.mark.claim("T14")
+def test_page_names_the_account_that_connects(site: Site) -> None:
+    browser = site.browser()
+    pages = [browser.get("/").text.partition("<main")[::2] for _ in range(2)]
+
+    accounts = [re.findall(r"demo-[0-9a-f]{4}@", part) for page in pages for part in page]
+    assert [len(found) for found in accounts] == [1] * 4
+    assert accounts == accounts[:1] * 4
 
 
 @pytest.mark.parametrize(
-    ("item", "sentence"),
+    ("outcome", "item", "sentence"),
     [
-        ({}, "Finishing…"),
-        ({"status": "pending"}, "Finishing…"),
-        ({"status": "of a later version"}, "Finishing…"),
-        ({"status": "connected"}, "Connected to Qonto"),
-        ({"status": "connected", "organization": "Martin & <b>"}, "to Martin &amp; &lt;b&gt;"),
-        ({"status": "failed"}, "That did not work"),
-        ({"status": "expired"}, "That took too long"),
-        ({"status": "lost"}, "We did not hear back"),
-        ({"status": "repudiated"}, "Nothing was connected"),
-        ({"status": "ended"}, "Your connection has ended"),
-        ({"status": "disconnected"}, "no longer has access"),
+        ("denied", {}, "Nothing was connected"),
+        ("expired", {}, "That took too long"),
+        ("failed", {}, "That did not work"),
+        ("home", {}, "That did not work"),
+        ("", {}, "That did not work"),
+        ("granted", {}, "Finishing…"),
+        ("granted", {"status": "pending"}, "Finishing…"),
+        ("granted", {"status": "of a later version"}, "Finishing…"),
+        ("granted", {"status": "connected"}, "Connected to Qonto"),
+        ("granted", {"status": "connected", "organization": "A & <b>"}, "to A &amp; &lt;b&gt;"),
+        ("granted", {"status": "failed"}, "That did not work"),
+        ("granted", {"status": "expired"}, "That took too long"),
+        ("granted", {"status": "lost"}, "We did not hear back"),
+        ("granted", {"status": "repudiated"}, "Nothing was connected"),
+        ("granted", {"status": "ended"}, "Your connection has ended"),
+        ("granted", {"status": "disconnected"}, "no longer has access"),
     ],
 )
-def test_page_shows_status_of_subscriber(
-    browser: TestClient, subscriber: FakeSubscriber, item: dict[str, str], sentence: str
+def test_page_shows_outcome_and_status(
+    site: Site, outcome: str, item: dict[str, str], sentence: str
 ) -> None:
-    come_back(browser, connect(browser))
-    subscriber.item = item
+    browser = site.browser()
+    browser.come_back(browser.connect(), outcome=outcome)
+    site.item = item
 
-    page = browser.get("/connection")
+    page = browser.get("/connection").text
 
-    assert sentence in page.text
-    assert ("Connected to" in page.text) == (item.get("status") == "connected")
+    assert sentence in page
+    assert ("Connected to" in page) == (item.get("status") == "connected")
+    assert bool(site.sent) == (outcome == "granted")
+    assert 'action="/connect"' in page or outcome == "granted"
 
 
+@pytest.mark.parametrize("down", [set(), {"dynamodb"}])
 def test_connection_without_event_expires(
-    browser: TestClient, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch, down: set[str]
 ) -> None:
-    come_back(browser, connect(browser))
-
-    assert "Finishing…" in browser.get("/connection").text
-    wait(monkeypatch, CODE_LIFETIME + 1)
-    assert "That took too long" in browser.get("/connection").text
-
-
-def test_unreadable_status_is_not_called_expired(
-    browser: TestClient, subscriber: FakeSubscriber, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    come_back(browser, connect(browser))
-    subscriber.down = True
+    """An unread status is not called expired."""
+    browser = site.browser()
+    browser.come_back(browser.connect())
+    site.down = down
 
     assert "Finishing…" in browser.get("/connection").text
     wait(monkeypatch, CODE_LIFETIME + 1)
     page = browser.get("/connection")
 
-    assert (page.status_code, 'href="/connection"' in page.text) == (503, True)
-    assert 'action="/connect"' not in page.text
+    assert page.status_code == (503 if down else 200)
+    assert ("That took too long" in page.text, 'action="/connect"' in page.text) == (not down,) * 2
+    assert ('href="/connection"' in page.text) == bool(down)
 
 
-def test_connected_page_shows_accounts(
-    connected: TestClient, subscriber: FakeSubscriber, qonto: FakeQonto
+@pytest.mark.claim("S33")
+def test_connected_page_shows_accounts_and_keeps_no_token(
+    site: Site, connected: User, caplog: pytest.LogCaptureFixture
 ) -> None:
-    page = connected.get("/connection").text
+    caplog.set_level(logging.DEBUG)
+    site.api_responses = [httpx2.Response(200, json=ACCOUNTS, headers={"set-cookie": "user=1"})]
+
+    page = [connected.get("/connection") for _ in range(2)][1]
 
     for text in ("Main &amp; &lt;b&gt;", "ending in 2606", "ending in DE42", "-1,234,567.80 EUR"):
-        assert text in page
-    assert subscriber.requests == [{"authorization_id": AUTHORIZATION_ID}]
-    [request] = qonto.requests
-    assert str(request.url) == "https://api.example/v2/organization"
-    assert request.headers["authorization"] == f"Bearer {TOKEN}"
-    assert request.headers["x-qonto-staging-token"] == "of-the-sandbox"
+        assert text in page.text
+    assert site.requests == [{"authorization_id": ID}] * 2
+    for request in site.api_requests:
+        assert str(request.url) == "https://api.example/v2/organization"
+        assert request.headers["authorization"] == f"Bearer {TOKEN}"
+        assert request.headers["x-qonto-staging-token"] == "of-the-sandbox"
+        assert "cookie" not in request.headers  # it may be another user's
+    stored = b"".join(path.read_bytes() for path in site.database.parent.iterdir())
+    assert ID.encode() in stored
+    assert TOKEN not in f"{stored!r}{caplog.text}{page.text}{page.headers}"
 
 
-@pytest.mark.parametrize(("statuses", "shows"), [((401, 200), True), ((401, 401), False)])
-def test_refused_token_is_replaced_once(
-    connected: TestClient,
-    subscriber: FakeSubscriber,
-    qonto: FakeQonto,
-    statuses: tuple[int, ...],
-    *,
-    shows: bool,
-) -> None:
-    subscriber.responses = [CONNECTED, CONNECTED | {"access_token": NEXT_TOKEN}]
-    qonto.responses = [httpx2.Response(status, json=ACCOUNTS) for status in statuses]
+@pytest.mark.parametrize("status", [200, 401])
+def test_refused_token_is_replaced_once(site: Site, connected: User, status: int) -> None:
+    site.responses = [CONNECTED, CONNECTED | {"access_token": NEXT_TOKEN}]
+    site.api_responses = [httpx2.Response(401), httpx2.Response(status, json=ACCOUNTS)]
 
     page = connected.get("/connection").text
 
-    assert ("ending in 2606" in page, UNREAD in page) == (shows, not shows)
-    request = {"authorization_id": AUTHORIZATION_ID}
-    assert subscriber.requests == [request, request | {"refused": TOKEN}]
-    sent = [request.headers["authorization"] for request in qonto.requests]
+    assert ("ending in 2606" in page) == (status == 200)
+    assert site.requests == [{"authorization_id": ID}, {"authorization_id": ID, "refused": TOKEN}]
+    sent = [request.headers["authorization"] for request in site.api_requests]
     assert sent == [f"Bearer {TOKEN}", f"Bearer {NEXT_TOKEN}"]
 
 
 @pytest.mark.parametrize(
-    ("stored", "response", "sentence", "connects"),
+    ("stored", "response", "sentence"),
     [
-        ("connected", {"status": "ended"}, "Your connection has ended", True),
-        ("connected", {"status": "not-connected"}, "Your connection has ended", True),
-        ("disconnected", {"status": "disconnecting"}, "Disconnecting…", False),
-        ("disconnected", {"status": "disconnected", "revoked": True}, "no longer has", True),
-        ("disconnected", {"status": "disconnected", "revoked": False}, "withdraw it there", True),
-        ("disconnected", {"status": "not-connected"}, "no longer has", True),  # a day later
-        ("disconnected", {"status": "unavailable"}, "no longer has", True),
+        ("connected", {"status": "ended"}, "Your connection has ended"),
+        ("connected", {"status": "not-connected"}, "Your connection has ended"),
+        ("disconnected", {"status": "disconnecting"}, "Disconnecting…"),
+        ("disconnected", {"status": "disconnected", "revoked": True}, "no longer has"),
+        ("disconnected", {"status": "disconnected", "revoked": False}, "withdraw it there"),
+        ("disconnected", {"status": "not-connected"}, "no longer has"),  # a day later
+        ("disconnected", {"status": "unavailable"}, "no longer has"),
     ],
 )
-def test_page_shows_status_of_tokens(  # noqa: PLR0913, PLR0917 - the cases
-    connected: TestClient,
-    subscriber: FakeSubscriber,
-    qonto: FakeQonto,
-    stored: str,
-    response: dict[str, Any],
-    sentence: str,
-    connects: bool,  # noqa: FBT001
+def test_page_shows_status_of_tokens(
+    site: Site, connected: User, stored: str, response: dict[str, Any], sentence: str
 ) -> None:
-    subscriber.item["status"] = stored
-    subscriber.responses = [response]
+    site.item["status"] = stored
+    site.responses = [response]
 
     page = connected.get("/connection").text
 
     assert sentence in page
-    assert ('action="/connect"' in page, 'action="/disconnect"' in page) == (connects, False)
+    assert ('action="/connect"' in page) == (response["status"] != "disconnecting")
+    assert 'action="/disconnect"' not in page
     assert ("withdraw it there" in page) == (response.get("revoked") is False)
-    assert qonto.requests == []
+    assert site.api_requests == []
 
 
 @pytest.mark.parametrize(
     ("response", "api"),
     [
-        (None, httpx2.Response(200, json=ACCOUNTS)),
-        ({"status": "unavailable"}, httpx2.Response(200, json=ACCOUNTS)),
-        ("down", httpx2.Response(200, json=ACCOUNTS)),
+        (None, READ),
+        ({"status": "unavailable"}, READ),
+        ({"status": "down"}, READ),
         (CONNECTED, httpx2.Response(503, json=ACCOUNTS)),
         (CONNECTED, httpx2.Response(302, headers={"location": "https://other.example"})),
         (CONNECTED, httpx2.Response(200, text=TOKEN)),
         (CONNECTED, httpx2.Response(200, json={"organization": {"bank_accounts": [TOKEN]}})),
-        (CONNECTED, httpx2.Response(599)),
-        (CONNECTED | {"access_token": f"{TOKEN}ü"}, httpx2.Response(200, json=ACCOUNTS)),
+        (CONNECTED, None),
+        (CONNECTED | {"access_token": f"{TOKEN}ü"}, READ),
+        (CONNECTED, httpx2.Response(403)),
     ],
 )
-def test_unread_accounts_leave_connection_and_no_token(  # noqa: PLR0913, PLR0917 - fixtures
-    connected: TestClient,
-    subscriber: FakeSubscriber,
-    qonto: FakeQonto,
+@pytest.mark.claim("S33")
+def test_unread_accounts_leave_connection_and_no_token(
+    site: Site,
+    connected: User,
     caplog: pytest.LogCaptureFixture,
-    response: Any,  # noqa: ANN401 - JSON
-    api: httpx2.Response,
+    response: dict[str, Any] | None,
+    api: httpx2.Response | None,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    subscriber.tokens_down = response == "down"
-    subscriber.responses, qonto.responses = [response], [api]
+    site.down = {"lambda"} if response == {"status": "down"} else set()
+    site.responses, site.api_responses = [response], [api]
+    is_forbidden = api is not None and api.status_code == 403
 
     page = connected.get("/connection")
 
     assert (page.status_code, "Connected to Martin" in page.text) == (200, True)
-    assert UNREAD in page.text
-    assert 'href="/connection">Try again' in page.text
-    assert len(qonto.requests) <= 1
+    assert ("cannot be read at the moment" in page.text) != is_forbidden
+    assert ('href="/connection">Try again' in page.text) != is_forbidden
+    assert ("You did not allow Ledgerly to read your accounts" in page.text) == is_forbidden
+    assert 'action="/disconnect"' in page.text
+    assert len(site.api_requests) <= 1
     assert TOKEN not in f"{caplog.text}{page.text}{page.headers}"
 
 
-def test_missing_scope_is_not_called_an_outage(connected: TestClient, qonto: FakeQonto) -> None:
-    qonto.responses = [httpx2.Response(403)]
-
-    page = connected.get("/connection").text
-
-    assert "You did not allow Ledgerly to read your accounts" in page
-    assert "Try again" not in page
-    assert 'action="/disconnect"' in page
-
-
 @pytest.mark.parametrize("status", ["pending", "failed", "lost", "expired", "repudiated", "ended"])
-def test_unconnected_status_uses_no_token(
-    connected: TestClient, subscriber: FakeSubscriber, qonto: FakeQonto, status: str
-) -> None:
+@pytest.mark.claim("T20")
+def test_unconnected_status_uses_no_token(site: Site, connected: User, status: str) -> None:
     page = connected.get("/connection")
-    subscriber.requests.clear()
-    qonto.requests.clear()
+    site.requests.clear()
+    site.api_requests.clear()
 
-    subscriber.item["status"] = status
-    connected.get("/connection")
-    ends = [led_to(disconnect(connected, page))]
-    subscriber.item = {}  # as for another user's authorization_id, with this session's context
-    connected.get("/connection")
-    ends.append(led_to(disconnect(connected, page)))
-
-    assert (ends, subscriber.requests, qonto.requests) == ([STATUS, STATUS], [], [])
-
-
-def test_access_token_stays_in_memory(
-    connected: TestClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-
-    page = connected.get("/connection")
-
-    assert "ending in 2606" in page.text
-    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert AUTHORIZATION_ID.encode() in stored
-    assert TOKEN not in f"{stored!r}{caplog.text}{page.text}{page.headers}"
-
-
-def test_cookie_of_the_api_is_not_sent_back(connected: TestClient, qonto: FakeQonto) -> None:
-    qonto.responses = [httpx2.Response(200, json=ACCOUNTS, headers={"set-cookie": "user=1"})]
-
-    for _ in range(2):
+    # Nothing is stored for another user's authorization_id with this session's context.
+    for site.item in {"status": status}, {}:
         connected.get("/connection")
+        assert led_to(connected.disconnect(page)) == STATUS
 
-    assert ["cookie" in request.headers for request in qonto.requests] == [False, False]
+    assert (site.requests, site.api_requests) == ([], [])
 
 
-def test_disconnect_can_be_repeated(connected: TestClient, subscriber: FakeSubscriber) -> None:
+def test_disconnect_can_be_repeated(site: Site, connected: User) -> None:
     page = connected.get("/connection")
-    subscriber.requests.clear()
-    subscriber.responses = [{"status": "disconnecting"}, {"status": "disconnected"}]
+    site.requests.clear()
+    site.responses = [{"status": "disconnecting"}, {"status": "disconnected"}]
 
     for _ in range(2):
-        assert led_to(disconnect(connected, page)) == STATUS
+        assert led_to(connected.disconnect(page)) == STATUS
     assert led_to(connected.get("/disconnect")) == STATUS  # a reload of its address
 
-    request = {"authorization_id": AUTHORIZATION_ID, "disconnect": True}
-    assert subscriber.requests == [request, request]
+    assert site.requests == [{"authorization_id": ID, "disconnect": True}] * 2
 
 
-@pytest.mark.parametrize("fault", ["table", "function", "error", "unavailable"])
-def test_failed_disconnect_can_be_tried_again(
-    connected: TestClient, subscriber: FakeSubscriber, fault: str
-) -> None:
+@pytest.mark.parametrize("fault", ["dynamodb", "lambda", "error", "unavailable"])
+def test_failed_disconnect_can_be_tried_again(site: Site, connected: User, fault: str) -> None:
     page = connected.get("/connection")
-    subscriber.down, subscriber.tokens_down = fault == "table", fault == "function"
-    subscriber.responses = [None if fault == "error" else {"status": "unavailable"}]
+    site.down = {fault}
+    site.responses = [None if fault == "error" else {"status": "unavailable"}]
 
-    failed = disconnect(connected, page)
+    failed = connected.disconnect(page)
 
     assert (failed.status_code, "Not disconnected yet" in failed.text) == (503, True)
-    subscriber.down = subscriber.tokens_down = False
-    subscriber.responses = [{"status": "disconnected"}]
-    assert led_to(disconnect(connected, failed)) == STATUS
+    site.down, site.responses = set(), [{"status": "disconnected"}]
+    assert led_to(connected.disconnect(failed)) == STATUS
 
 
-def test_button_of_an_earlier_connection_ends_nothing(
-    connected: TestClient, subscriber: FakeSubscriber
-) -> None:
-    session = form_token(connected.get("/connection"))
+def test_button_of_an_earlier_connection_ends_nothing(site: Site, connected: User) -> None:
     earlier = connected.get("/connection")
-    come_back(connected, context_in(press(connected, session)), "6" + AUTHORIZATION_ID[1:])
-    subscriber.requests.clear()
+    connected.come_back(connected.connect(form_token(earlier)), "6" + ID[1:])
+    site.requests.clear()
 
-    assert led_to(disconnect(connected, earlier)) == STATUS
-    assert subscriber.requests == []
+    assert led_to(connected.disconnect(earlier)) == STATUS
+    assert site.requests == []
 
 
 def test_app_opens_with_connection_months_later(
-    connected: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    site: Site, connected: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = form_token(connected.get("/connection"))
-    press(connected, token)  # and never comes back
+    connected.connect(token)  # and never comes back
 
     wait(monkeypatch, LIFETIME - 10)
-    press(connected, token)
+    connected.connect(token)
 
     assert led_to(connected.get("/")) == STATUS
     assert "ending in 2606" in connected.get("/connection").text
-    with opened(tmp_path / "ledgerly.sqlite") as database:
+    with opened(site.database) as database:
         [stored] = database.execute("SELECT COUNT(*) FROM contexts").fetchone()
     assert stored == 2  # the connected one and the latest
 

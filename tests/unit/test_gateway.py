@@ -1,96 +1,67 @@
-"""The demo's gateway makes of a request what API Gateway's HTTP API makes of it."""
+"""The demo's gateway turns requests into API Gateway's events, and results into responses."""
 
-import json
+import threading
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.utilities.parser.models import APIGatewayProxyEventV2Model
+from starlette.testclient import TestClient
 
 from demo import gateway
 from demo import template as infra
 
-
-def event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any part's own type
-    """Return the event of a request for a clean page, with *changes* to the request."""
-    request: dict[str, Any] = {
-        "method": "GET",
-        "path": "/callback/granted",
-        "query": "a=1&b=%2C&a=2",
-        "route_key": "GET /callback/{outcome}",
-        "path_parameters": {"outcome": "granted"},
-        "headers": [("Host", "api.example.com:8001"), ("User-Agent", "Browser/1")],
-        "now": 1_700_000_000.123,
-    }
-    return gateway.payload_2_0(**request | changes)
+KEY = "GET /callback/{outcome}"
 
 
-def test_an_event_has_the_parts_that_aws_documents() -> None:
-    actual = event()
-
-    assert actual["requestContext"].pop("requestId")
-    assert actual == {
-        "version": "2.0",
-        "routeKey": "GET /callback/{outcome}",
-        "rawPath": "/callback/granted",
-        "rawQueryString": "a=1&b=%2C&a=2",
-        "headers": {"host": "api.example.com:8001", "user-agent": "Browser/1"},
-        "queryStringParameters": {"a": "1,2", "b": ","},
-        "requestContext": {
-            "accountId": "000000000000",
-            "apiId": "local",
-            "domainName": "api.example.com",
-            "domainPrefix": "api",
-            "http": {
-                "method": "GET",
-                "path": "/callback/granted",
-                "protocol": "HTTP/1.1",
-                "sourceIp": "127.0.0.1",
-                "userAgent": "Browser/1",
-            },
-            "routeKey": "GET /callback/{outcome}",
-            "stage": "$default",
-            "time": "14/Nov/2023:22:13:20 +0000",
-            "timeEpoch": 1_700_000_000_123,
-        },
-        "pathParameters": {"outcome": "granted"},
-        "isBase64Encoded": False,
-    }
+def client(handler: gateway.Handler) -> TestClient:
+    """Return a browser of the template's API, with *handler* for all functions."""
+    functions = gateway.routes(infra.load())
+    application = gateway.application(functions, dict.fromkeys(functions.values(), handler))
+    url, address = "http://api.example.com:8001", ("192.0.2.1", 50_000)
+    browser = TestClient(application, url, client=address, follow_redirects=False)
+    browser.headers.clear()
+    return browser
 
 
-def test_what_a_request_has_not_its_event_has_not() -> None:
-    bare = event(query="", path_parameters={}, headers=[])
+def test_event_has_documented_parts() -> None:
+    browser = client(lambda event, _: event)
+    sent = [
+        ("User-Agent", "U/1"),
+        ("X-A", "1"),
+        ("x-a", "2"),
+        ("Cookie", "a=1; b"),
+        ("Cookie", "c"),
+    ]
 
-    assert bare["rawQueryString"] == ""
-    assert bare["headers"] == {}
-    assert not {"cookies", "queryStringParameters", "pathParameters", "body"} & bare.keys()
+    url = "/callback/other%20browser?a=1&b=%2C+%FF&a=2"
+    event = browser.request("GET", url, headers=sent, content=b"\0\xff").json()
+    bare = browser.get("/callback").json()
+
+    request = APIGatewayProxyEventV2Model.model_validate(event)
+    assert request.routeKey == request.requestContext.routeKey == KEY
+    assert request.rawPath == request.requestContext.http.path == "/callback/other browser"
+    assert request.pathParameters == {"outcome": "other browser"}
+    assert request.rawQueryString == "a=1&b=%2C+%FF&a=2"
+    assert request.queryStringParameters == {"a": "1,2", "b": ", \N{REPLACEMENT CHARACTER}"}
+    host = {"host": "api.example.com:8001"}
+    assert request.headers == {**host, "user-agent": "U/1", "x-a": "1,2", "content-length": "2"}
+    assert request.cookies == ["a=1", "b", "c"]
+    assert (request.body, request.isBase64Encoded) == ("AP8=", True)
+    assert request.requestContext.domainName == "api.example.com"
+    assert request.requestContext.http.userAgent == "U/1"
+    assert event["requestContext"]["http"]["sourceIp"] == "192.0.2.1"
+    omitted = {"cookies", "queryStringParameters", "pathParameters", "body"}
+    assert event.keys() - bare.keys() == omitted
+    assert bare["isBase64Encoded"] is False
 
 
-def test_repeated_headers_are_joined_with_a_comma() -> None:
-    assert event(headers=[("X-A", "1"), ("x-a", "2")])["headers"] == {"x-a": "1,2"}
-
-
-def test_cookies_are_a_list_and_no_header() -> None:
-    actual = event(headers=[("Cookie", "a=1; b=2"), ("Cookie", "c=x=y")])
-
-    assert actual["cookies"] == ["a=1", "b=2", "c=x=y"]
-    assert "cookie" not in actual["headers"]
-
-
-def test_a_body_is_sent_as_base64() -> None:
-    actual = event(body=b"\x00\xff")
-
-    assert actual["body"] == "AP8="
-    assert actual["isBase64Encoded"] is True
-
-
-# As captured from live HTTP APIs: what was sent, what the function got.
+# As captured from live HTTP APIs: the path that was sent, and the path that the function got.
 @pytest.mark.parametrize(
     ("sent", "raw_path"),
     [
-        ("/capture/plain", "/capture/plain"),
         ("/capture/space%20value", "/capture/space value"),
         ("/capture/question%3Fvalue", "/capture/question"),
         ("/capture/percent%25done", None),
-        ("/capture/hash%23value", "/capture/hash#value"),
         ("/capture/slash%2Fvalue", "/capture/slash/value"),
         ("/capture/unicode-%CE%BB", "/capture/unicode-λ"),
         ("/capture/literal%252Fvalue", "/capture/literal/value"),
@@ -98,67 +69,64 @@ def test_a_body_is_sent_as_base64() -> None:
         ("/capture/literal%2525value", "/capture/literal%value"),
     ],
 )
-def test_a_path_is_decoded_as_live_http_apis_decode_it(sent: str, raw_path: str | None) -> None:
+def test_path_is_decoded_as_by_live_apis(sent: str, raw_path: str | None) -> None:
     assert gateway.decoded(sent) == raw_path
 
 
-def test_routes_are_those_of_the_template() -> None:
-    assert gateway.routes(infra.load()) == {
-        "GET /start": "StartFunction",
-        "GET /callback": "CallbackFunction",
-        "GET /callback/{outcome}": "CallbackFunction",
-    }
+@pytest.mark.parametrize(
+    ("request_line", "response"),
+    [
+        ("GET /start", (200, "StartFunction")),
+        ("GET /callback", (200, "CallbackFunction")),
+        ("GET /callback/a%20b", (200, "CallbackFunction")),
+        ("GET /callback/100%25", (400, '{"message":"Bad Request"}')),
+        ("GET /callback/", (404, '{"message":"Not Found"}')),
+        ("GET /callback/a/b", (404, '{"message":"Not Found"}')),
+        ("GET /Callback", (404, '{"message":"Not Found"}')),
+        ("GET /callback%0A", (404, '{"message":"Not Found"}')),
+        ("HEAD /callback", (404, "")),
+        ("POST /start", (404, '{"message":"Not Found"}')),
+    ],
+)
+def test_only_routes_reach_functions(request_line: str, response: tuple[int, str]) -> None:
+    browser = client(lambda _, context: {"statusCode": 200, "body": context.function_name})
+
+    received = browser.request(*request_line.split())
+
+    assert (received.status_code, received.text) == response
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "route"),
+    ("result", "status", "body"),
     [
-        ("GET", "/callback", ("GET /callback", {})),
-        ("GET", "/callback/a b", ("GET /callback/{outcome}", {"outcome": "a b"})),
-        ("GET", "/callback/", None),
-        ("GET", "/callback/a/b", None),
-        ("GET", "/Callback", None),
-        ("GET", "/callback\n", None),
-        ("HEAD", "/callback", None),
-        ("POST", "/callback", None),
+        ({"statusCode": 303, "headers": {"Location": "/a"}, "cookies": ["a=1", "b=2"]}, 303, b""),
+        ({"statusCode": 200, "body": "AP8=", "isBase64Encoded": True}, 200, b"\x00\xff"),
+        ({"message": "hello"}, 200, b'{"message":"hello"}'),
+        ({"statusCode": 200, "body": b"bytes"}, 500, b'{"message":"Internal Server Error"}'),
     ],
 )
-def test_only_the_very_method_and_path_of_a_route_match(
-    method: str, path: str, route: tuple[str, dict[str, str]] | None
-) -> None:
-    keys = gateway.routes(infra.load())
+def test_result_becomes_response(result: dict[str, Any], status: int, body: bytes) -> None:
+    response = client(lambda *_: result).get("/callback")
 
-    assert gateway.match(keys, method, path) == route
-
-
-def test_an_answer_becomes_http() -> None:
-    response = gateway.http_response(
-        {
-            "statusCode": 303,
-            "headers": {"Location": "/callback/granted"},
-            "cookies": ["a=1; Path=/", "b=2"],
-        }
-    )
-
-    assert response.status_code == 303
-    assert response.headers["location"] == "/callback/granted"
-    assert response.headers.getlist("set-cookie") == ["a=1; Path=/", "b=2"]
-    assert response.body == b""
+    assert (response.status_code, response.content) == (status, body)
+    assert response.headers.get_list("set-cookie") == result.get("cookies", [])
+    assert response.headers.get("location") == result.get("headers", {}).get("Location")
 
 
-def test_an_encoded_body_is_decoded() -> None:
-    answer = {"statusCode": 200, "body": "AP8=", "isBase64Encoded": True}
+def test_exception_becomes_500_without_details(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail(_event: object, context: gateway.LambdaContext) -> None:
+        assert 0 < context.get_remaining_time_in_millis() <= 25_000
+        raise LookupError(threading.current_thread().name)
 
-    assert gateway.http_response(answer).body == b"\x00\xff"
+    response = client(fail).get("/start")
 
-
-def test_an_answer_without_a_status_is_the_body_itself() -> None:
-    response = gateway.http_response({"message": "hello"})
-
-    assert response.status_code == 200
-    assert json.loads(bytes(response.body)) == {"message": "hello"}
+    assert (response.status_code, response.text) == (500, '{"message":"Internal Server Error"}')
+    assert "LookupError: AnyIO worker thread" in capfd.readouterr().err
 
 
-def test_an_answer_that_is_no_json_is_refused() -> None:
-    with pytest.raises(TypeError):
-        gateway.http_response({"statusCode": 200, "body": b"bytes"})
+def test_request_line_and_headers_have_10240_bytes() -> None:
+    browser = client(lambda *_: {"statusCode": 200})
+    besides = len("GET /start? HTTP/1.1\r\nhost: api.example.com:8001\r\n")
+
+    assert browser.get(f"/start?{'a' * (10_240 - besides)}").status_code == 200
+    assert browser.get(f"/start?{'a' * (10_241 - besides)}").status_code == 431

@@ -8,20 +8,12 @@ from http_api import InvalidQueryError, arrival, is_ahead_of_user, redirect, sin
 from tests.navigations import AHEAD_OF_USER, BY_USER
 
 
-def test_repeated_known_parameter_is_refused_by_name() -> None:
+@pytest.mark.parametrize("query", ["x=1&state=a&%73tate=a", "state=a&state=&state=a"])
+def test_repeated_known_parameter_is_refused_by_name(query: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
-        single_values("state=a&x=1&state=a", {"state"})
-
-    assert failure.value.parameters == ("state",)
-
-
-@pytest.mark.parametrize("query", ["state=a&%73tate=a", "state=a&state=&state=a"])
-def test_repeat_in_any_spelling_is_refused(query: str) -> None:
-    with pytest.raises(InvalidQueryError):
         single_values(query, {"state"})
 
-
-def test_unknown_parameters_are_ignored_and_may_repeat() -> None:
+    assert failure.value.parameters == ("state",)
     assert single_values("iss=x&iss=y&state=a&utm", {"state"}) == {"state": "a"}
 
 
@@ -59,9 +51,7 @@ def test_character_that_sqs_does_not_take_is_replaced(character: str) -> None:
     ],
 )
 def test_value_is_decoded_once(raw: str, text: str) -> None:
-    assert single_values(f"error_description={raw}", {"error_description"}) == {
-        "error_description": text
-    }
+    assert single_values(f"error={raw}", {"error"}) == {"error": text}
 
 
 @given(st.text())
@@ -84,18 +74,11 @@ def test_navigation_is_not_ahead_of_the_user(headers: dict[str, str]) -> None:
     assert not is_ahead_of_user({"headers": headers})
 
 
-@pytest.mark.parametrize(
-    ("location", "sent"),
-    [
-        (
-            "https://app.example.com/back?outcome=granted",
-            "https://app.example.com/back?outcome=granted#",
-        ),
-        ("/callback/denied?reference=1a2b3c4d", "/callback/denied?reference=1a2b3c4d#_"),
-    ],
-)
-def test_redirect_has_a_fragment_of_its_own(location: str, sent: str) -> None:
-    assert redirect(303, location)["headers"]["Location"] == sent
+def test_redirect_has_a_fragment_of_its_own() -> None:
+    to_app, to_page = "https://app.example.com/back?outcome=granted", "/callback/denied?reference=1"
+
+    assert redirect(303, to_app)["headers"]["Location"] == f"{to_app}#"
+    assert redirect(303, to_page)["headers"]["Location"] == f"{to_page}#_"
 
 
 def test_arrival_is_gateway_time_in_whole_seconds() -> None:

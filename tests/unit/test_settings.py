@@ -41,59 +41,59 @@ def test_optional_settings_may_be_missing() -> None:
     assert settings.identity_type == ""
     assert settings.app_name == settings.support_url == ""
     assert settings.oauth_base_url is None
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.client_id = "another"  # type: ignore[misc] # must fail
 
 
-@pytest.mark.parametrize("variable", START)
-def test_start_error_names_missing_variable(variable: str) -> None:
-    environment = {name: value for name, value in START.items() if name != variable}
+@pytest.mark.parametrize(
+    ("model", "environment"), [(StartSettings, START), (CallbackSettings, CALLBACK)]
+)
+def test_error_names_missing_variable(
+    model: type[StartSettings | CallbackSettings], environment: dict[str, str]
+) -> None:
+    for variable in environment:
+        others = {name: value for name, value in environment.items() if name != variable}
+        with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
+            model.model_validate(others)
 
-    with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
-        StartSettings.model_validate(environment)
 
-
-@pytest.mark.parametrize("variable", CALLBACK)
-def test_callback_error_names_missing_variable(variable: str) -> None:
-    environment = {name: value for name, value in CALLBACK.items() if name != variable}
-
-    with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
-        CallbackSettings.model_validate(environment)
+# The values of each variable are between "|".
+INVALID = {
+    "QONTO_ENVIRONMENT": "staging",
+    "CLIENT_ID": "|two words",
+    "SCOPE": '|two  spaces|quo"te|' + "s" * 1025,
+    "REDIRECT_URI": "https://example.com/callback/|https://example.com/callback?x=1"
+    "|https://example.com/callback#x|https://user@example.com/callback"
+    "|http://example.com/callback|https://example.com/other",
+    "RETURN_URLS": "http://example.com/|https://user:password@example.com/"
+    "|https://example.com/#fragment|https:example.com|//example.com|https://example.com\\evil"
+    "|javascript:alert(1)|https://example.com/ http://example.com/|https://example.com/"
+    + "x"
+    * 500,
+    "PKCE": "plain",
+    "IDENTITY_TYPE": "organization",
+    "APP_NAME": "line\nbreak|" + "n" * 65,
+    "SUPPORT_URL": "javascript:alert(1)",
+    "TABLE_NAME": "",
+    "OAUTH_BASE_URL": "https://evil.example.com|http://localhost.evil.example.com",
+}
+VALID = {
+    "SCOPE": f"{LISTED_SCOPES}|a.name.that.qonto.adds.tomorrow",
+    "REDIRECT_URI": "https://connect.example.com/callback|http://localhost:8001/callback",
+    "RETURN_URLS": "https://example.com http://localhost:3000/back?tab=bank&x=%20"
+    "|https://example.com/@me/a:b;c=(1)*~!$',",
+    "APP_NAME": "Björn & Söhne <3",
+    "SUPPORT_URL": "https://example.com/help|mailto:help@example.com",
+    "OAUTH_BASE_URL": "http://127.0.0.1:8002",
+    "IDENTITY_TYPE": "user",
+}
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [
-        ("QONTO_ENVIRONMENT", "staging"),
-        ("CLIENT_ID", ""),
-        ("CLIENT_ID", "two words"),
-        ("SCOPE", ""),
-        ("SCOPE", "two  spaces"),
-        ("SCOPE", 'quo"te'),
-        ("SCOPE", "s" * 1025),
-        ("REDIRECT_URI", "https://example.com/callback/"),
-        ("REDIRECT_URI", "https://example.com/callback?x=1"),
-        ("REDIRECT_URI", "https://example.com/callback#x"),
-        ("REDIRECT_URI", "https://user@example.com/callback"),
-        ("REDIRECT_URI", "http://example.com/callback"),
-        ("REDIRECT_URI", "https://example.com/other"),
-        ("RETURN_URLS", "http://example.com/"),
-        ("RETURN_URLS", "https://user:password@example.com/"),
-        ("RETURN_URLS", "https://example.com/#fragment"),
-        ("RETURN_URLS", "https:example.com"),
-        ("RETURN_URLS", "//example.com"),
-        ("RETURN_URLS", "https://example.com\\evil"),
-        ("RETURN_URLS", "javascript:alert(1)"),
-        ("RETURN_URLS", "https://example.com/" + "x" * 500),
-        ("RETURN_URLS", "https://example.com/ http://example.com/"),
-        ("PKCE", "plain"),
-        ("IDENTITY_TYPE", "organization"),
-        ("APP_NAME", "line\nbreak"),
-        ("APP_NAME", "n" * 65),
-        ("SUPPORT_URL", "javascript:alert(1)"),
-        ("TABLE_NAME", ""),
-        ("OAUTH_BASE_URL", "https://evil.example.com"),
-        ("OAUTH_BASE_URL", "http://localhost.evil.example.com"),
-    ],
+    [(name, value) for name, values in INVALID.items() for value in values.split("|")],
 )
+@pytest.mark.claim("S24")
 def test_invalid_value_is_refused_by_name_without_value(variable: str, value: str) -> None:
     with pytest.raises(ValidationError) as failure:
         StartSettings.model_validate(START | {variable: value})
@@ -104,19 +104,7 @@ def test_invalid_value_is_refused_by_name_without_value(variable: str, value: st
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [
-        ("SCOPE", LISTED_SCOPES),
-        ("SCOPE", "a.name.that.qonto.adds.tomorrow"),
-        ("REDIRECT_URI", "https://connect.example.com/callback"),
-        ("REDIRECT_URI", "http://localhost:8001/callback"),
-        ("RETURN_URLS", "https://example.com http://localhost:3000/back?tab=bank&x=%20"),
-        ("RETURN_URLS", "https://example.com/@me/a:b;c=(1)*~!$',"),
-        ("APP_NAME", "Björn & Söhne <3"),
-        ("SUPPORT_URL", "https://example.com/help"),
-        ("SUPPORT_URL", "mailto:help@example.com"),
-        ("OAUTH_BASE_URL", "http://127.0.0.1:8002"),
-        ("IDENTITY_TYPE", "user"),
-    ],
+    [(name, value) for name, values in VALID.items() for value in values.split("|")],
 )
 def test_valid_value_is_accepted(variable: str, value: str) -> None:
     StartSettings.model_validate(START | {variable: value})
@@ -132,59 +120,27 @@ def test_urls_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "host"),
+    ("variable", "value", "host"),
     [
-        ("production", "https://oauth.qonto.com"),
-        ("sandbox", "https://oauth-sandbox.staging.qonto.co"),
+        ("QONTO_ENVIRONMENT", "production", "https://oauth.qonto.com"),
+        ("QONTO_ENVIRONMENT", "sandbox", "https://oauth-sandbox.staging.qonto.co"),
+        ("OAUTH_BASE_URL", "http://localhost:1", "http://localhost:1"),
     ],
 )
-def test_environment_decides_every_host(environment: str, host: str) -> None:
-    start = StartSettings.model_validate(START | {"QONTO_ENVIRONMENT": environment})
-    callback = CallbackSettings.model_validate(CALLBACK | {"QONTO_ENVIRONMENT": environment})
+@pytest.mark.claim("S35")
+def test_environment_decides_every_host(variable: str, value: str, host: str) -> None:
+    start = StartSettings.model_validate(START | {variable: value})
+    callback = CallbackSettings.model_validate(CALLBACK | {variable: value})
 
     assert start.authorization_endpoint == f"{host}/oauth2/auth"
     assert callback.token_endpoint == f"{host}/oauth2/token"
 
 
-def test_mock_qonto_replaces_host_in_both_endpoints() -> None:
-    start = StartSettings.model_validate(START | {"OAUTH_BASE_URL": "http://localhost:1"})
-    callback = CallbackSettings.model_validate(CALLBACK | {"OAUTH_BASE_URL": "http://localhost:1"})
-
-    assert start.authorization_endpoint == "http://localhost:1/oauth2/auth"
-    assert callback.token_endpoint == "http://localhost:1/oauth2/token"
-
-
-def test_settings_cannot_be_changed() -> None:
-    settings = StartSettings.model_validate(START)
-
-    with pytest.raises(ValidationError, match="frozen"):
-        settings.client_id = "another"  # type: ignore[misc] # must fail
-
-
-VARIABLES = [
-    *START,
-    "RETURN_URLS",
-    "PKCE",
-    "IDENTITY_TYPE",
-    "APP_NAME",
-    "SUPPORT_URL",
-    "OAUTH_BASE_URL",
-]
 # Nearly valid values reach more branches than random text.
-NEARLY = st.sampled_from(
-    [
-        "https://app.example.com",
-        "http://127.0.0.1:80",
-        "/callback",
-        "@",
-        "#",
-        "?",
-        " ",
-        "\r\n",
-        "S256",
-    ]
-)
-VALUES = st.text() | st.lists(NEARLY | st.text(max_size=3), max_size=6).map("".join)
+NEARLY = ["https://app.example.com", "http://127.0.0.1:80", "/callback", "@", "#", "?", "S256"]
+PARTS = st.sampled_from([*NEARLY, " ", "\r\n"]) | st.text(max_size=3)
+VALUES = st.text() | st.lists(PARTS, max_size=6).map("".join)
+VARIABLES = sorted({*START, *INVALID})
 
 
 def settings_or_error(variable: str, value: str) -> StartSettings | str:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 # The deployed modules, by the name under which they are imported.
 MODULES = {
@@ -44,29 +42,13 @@ def _imports(module: str) -> Iterator[str]:
 
 
 def test_functions_have_at_most_820_lines_of_code() -> None:
-    lines = {name: _lines_of_code(path.read_text("utf-8")) for name, path in MODULES.items()}
-
-    assert len(lines) > 10
-    assert sum(lines.values()) <= 820
-
-
-@pytest.mark.parametrize("function", ["start", "callback"])
-def test_flow_fits_one_screen(function: str) -> None:
-    tree = ast.parse(MODULES[f"{function}.app"].read_text("utf-8"))
-    flows = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-
-    assert len(flows) > 1
-    assert all((flow.end_lineno or 0) - flow.lineno < 50 for flow in flows)
+    assert 500 < sum(_lines_of_code(path.read_text("utf-8")) for path in MODULES.values()) <= 820
 
 
 def test_modules_import_each_other_in_one_direction() -> None:
     graph = {name: set(_imports(name)) - {name} for name in MODULES}
 
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
-
-
-@pytest.mark.parametrize(("function", "other"), [("start", "callback"), ("callback", "start")])
-def test_functions_do_not_import_each_other(function: str, other: str) -> None:
-    for name in MODULES:
-        if name.partition(".")[0] == function:
-            assert other not in {imported.partition(".")[0] for imported in _imports(name)}
+    for name, imported in graph.items():
+        functions = {module.partition(".")[0] for module in (name, *imported)}
+        assert not {"start", "callback"} <= functions
