@@ -1,19 +1,21 @@
-# Everything a developer or CI does. Needs git, make and any Python 3; gets the rest by itself. With npm,
-# `check` evaluates the policies too, and `lock` needs it.
+# All commands of developers and CI. It needs git, make and any Python 3, and installs the rest. With
+# npm, `check` evaluates the policies too; `lock` needs npm.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
-unexport STACK_NAME # of a stack in AWS: tests/e2e goes there on demand alone
-unexport PYTHONHOME PYTHONPATH # and whatever else would change which Python and packages are used
+unexport STACK_NAME # names a stack in AWS: only a direct call of tests/e2e may use it
+unexport PYTHONHOME PYTHONPATH # these and the next would change which Python and packages are used
 unexport UV_CONSTRAINT UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD UV_OVERRIDE UV_PYTHON UV_SYSTEM_PYTHON
-# What tests read and write is UTF-8, whatever the terminal's encoding.
+# Tests read and write UTF-8, whatever the terminal's encoding.
 export PYTHONUTF8 := 1
 
-# Tests wait for time-outs, so one worker more than there are processors.
+# Tests wait for timeouts, so there is one worker more than there are processors.
 WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 BIN := .venv/bin
+# Files that others wrote, that never change, or that list the words themselves.
+OTHER_WORDS := ':!LICENSE' ':!*requirements*' ':!tests/contract/first' ':!docs/words-to-avoid.txt'
 SAM := PATH="$(CURDIR)/$(BIN):$$PATH" SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 LOCKED := $(UV) pip sync --quiet --require-hashes --compile-bytecode --python
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
@@ -36,10 +38,13 @@ test: .venv/.ready ## run every test but the slow ones; say what was skipped and
 bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables and chart
 	@PYTHONPATH=functions $(BIN)/python -m benchmarks
 
-lint: .venv/.ready ## check style and types
+lint: .venv/.ready ## check style, types, spelling and words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/codespell
+	@git grep -nwiE -f docs/words-to-avoid.txt -- . $(OTHER_WORDS); [ $$? = 1 ] || \
+		{ echo "make: docs/words-to-avoid.txt lists these words; docs/glossary.md has better ones" >&2; exit 1; }
 
 build: .venv/.ready .venv-sam/.ready .aws-sam/sbom.cdx.json ## validate both templates and build all packages as they are deployed
 	$(SAM) validate --lint
@@ -87,7 +92,7 @@ clean: ## remove all that was installed or built here
 		npm ci --prefix .node --ignore-scripts --no-audit --no-fund --silent && touch $@; \
 	else echo "make: npm is missing, so the policies are not evaluated (install Node.js and npm)" >&2; fi
 
-# What is in both packages, with licences: from an environment that holds just that.
+# Lists the contents of both packages, with licences, from an environment with the same contents.
 .aws-sam/sbom.cdx.json: functions/requirements.txt pyproject.toml .python-version | .venv/.ready
 	@mkdir -p .aws-sam
 	@$(UV) venv --quiet --clear build/packed
