@@ -62,7 +62,7 @@ BROKEN = {
         Problem.FALSE_SUCCESS,
     ),
     "delete before publish": (Rules(calls=("claim", "delete", "publish")), Problem.LOST),
-    "delete instead of claim": (Rules(calls=("consume", "publish")), Problem.LOST),
+    "delete instead of claim": (Rules(calls=("remove", "publish")), Problem.LOST),
     "read, then write": (
         Rules(("read", "claim", "publish", "receipt", "delete"), conditions=ALL - {"claim"}),
         Problem.TWO_IDS,
