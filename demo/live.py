@@ -35,7 +35,6 @@ from demo import template as infra
 
 logger = logging.getLogger(__name__)
 
-EXAMPLE = infra.EXAMPLE
 FOLDER = Path(__file__).parent
 OPEN = {"held", "by-hand", "exchanging", "connected", "disconnecting"}  # may change
 JUMPS = {"An hour later": 60 * 60, "91 days later": 91 * 24 * 60 * 60}  # refresh tokens: 90 days
@@ -210,7 +209,9 @@ def create() -> Starlette:
             return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
 
         live.find_grant = find_grant
-        handler = gateway.load_handler(infra.load(EXAMPLE), "SubscriberFunction", EXAMPLE.parent)
+        handler = gateway.load_handler(
+            infra.load(infra.EXAMPLE), "SubscriberFunction", infra.EXAMPLE.parent
+        )
         handlers[os.environ["QUEUE_URL"]] = handler
     for polled in handlers.items():
         threading.Thread(target=keep_polling, args=polled, daemon=True).start()

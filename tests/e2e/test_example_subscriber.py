@@ -12,9 +12,8 @@ from pathlib import Path
 
 from demo import event_source
 from demo.gateway import LambdaContext
-from demo.live import EXAMPLE
 from demo.local_aws import LocalAws, ministack
-from demo.template import Json
+from demo.template import EXAMPLE, Json
 from tests.e2e import sam
 from tests.e2e.deployed_stack import Stack, describe, environment_of
 from tests.integration.subscription import (

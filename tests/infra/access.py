@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from demo.live import EXAMPLE
-from demo.template import Json, load
+from demo.template import EXAMPLE, Json, load
 from tests.infra.resolution import PSEUDO, Resolution
 
 HERE = Path(__file__).parent

@@ -116,7 +116,6 @@ class FaultProxy(ThreadingTCPServer):
         self._is_accepting = False
         self.accept()
         self.url = f"http://{_LOCALHOST}:{self.server_address[1]}"
-        self.dynamodb = self  # the name by which tests of one service know the endpoint
         services = ("DYNAMODB", "SNS", "SECRETS_MANAGER", "SQS")
         self.endpoints = {f"AWS_ENDPOINT_URL_{service}": self.url for service in services}
 

@@ -222,7 +222,7 @@ def test_delete_whose_response_was_lost_succeeds(table: Table) -> None:
 
     with FaultProxy(table.aws.endpoint_url, table.aws.endpoint_url) as proxy:
         proxy.inject("DeleteItem", Fault.LOST, times=1)
-        assert table.store(proxy.dynamodb.url).delete(state, ONE)
+        assert table.store(proxy.url).delete(state, ONE)
 
         assert proxy.attempts("DeleteItem") == 1
     assert table.item(state) is None

@@ -16,7 +16,6 @@ from botocore.exceptions import EndpointConnectionError
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from demo import live
 from demo import template as infra
 from examples.app.app import CODE_LIFETIME, Ledgerly, create_app
 from examples.app.contexts import Contexts, opened
@@ -746,6 +745,6 @@ def test_app_opens_with_connection_months_later(
 
 
 def test_app_waits_longer_than_the_function_runs() -> None:
-    function = infra.function(infra.load(live.EXAMPLE), "TokensFunction")
+    function = infra.function(infra.load(infra.EXAMPLE), "TokensFunction")
 
     assert vars(CLIENT_CONFIG)["read_timeout"] > function["Timeout"]
