@@ -1,247 +1,327 @@
-"""The code of the example subscriber and the example app, as generators of their calls.
+"""The code of the example subscriber, its function `tokens` and the app, as generators of calls.
 
-Each generator follows the function of the same name in `examples/`. A broken variant is *without*
-one part of it.
+Each generator follows the function of the same name in `examples/`; `_request` follows
+`AccessTokens.disconnect`, and `_mark` follows `Grants.disconnect`.
 """
 
-from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple
+from enum import StrEnum
 
-from subscriber.grants import Status
+from subscriber.grants import CONNECTIONS, Status
+from tests.model.steps import Arrival, Call, Calls, FailedError, Grant, Kind, Refresh
 
-EVENT, CONFIRMATION, REPUDIATION = "event", "confirmation", "repudiation"
-LATE = "late repudiation"  # sent when the hour after the event is over
-RIGHT, OTHER_SESSION, OTHER = "right browser", "right browser, other session", "other browser"
-BROWSERS = {RIGHT, OTHER_SESSION, OTHER}
 DISCONNECTED = {Status.DISCONNECTING, Status.DISCONNECTED}
 AFTER_EXCHANGE = {"tokens": "connect", "refused": "fail", "lost": "lose", "not sent": "release"}
+NEAR = 1  # these tokens are near their end, or expired; all others are new
 
 
-class Arrival(NamedTuple):
-    """A message for the subscriber, or a browser that comes back to the app."""
+class Outcome(StrEnum):
+    """How the code goes on; the second and the third are exceptions there."""
 
-    kind: str
-    authorization: str
-    context: str
-    event: str = ""  # the event's name; those of one authorization are in their order
-    code: str = ""
-
-    def __str__(self) -> str:
-        """Return the arrival as a part of a line."""
-        return " ".join(filter(None, self))
-
-    @property
-    def key(self) -> str:
-        """What the subscriber knows the connection by."""
-        return f"{self.authorization} {self.context}"
+    USABLE = "usable"
+    ENDED = "ended"
+    UNAVAILABLE = "unavailable"
 
 
-class Call(NamedTuple):
-    """A call of a process; *value* is the status to tell, or the kind of message to send."""
-
-    name: str
-    about: Arrival
-    owner: int = 0  # of the claim that the call makes or ends
-    value: str = ""
-    tokens: int = 0
-
-
-class Refresh(NamedTuple):
-    """An unfinished refresh. Its claim is over when its owner sends no request any more."""
-
-    owner: int
-    is_over: bool = False
-
-
-class Grant(NamedTuple):
-    """An event's item. It has the code until it is connected or ends; connected, the tokens."""
-
-    event: Arrival
-    status: Status
-    owner: int = 0
-    tokens: int = 0
-    refresh: Refresh | None = None
-
-
-class FailedError(Exception):
-    """The handling raises: the message comes again."""
-
-
-type Calls[R] = Generator[Call, Any, R]
-
-
-class Code:
-    """The code of the subscriber and the app, as generators of their calls.
-
-    A step is a place in the code with the values of its variables. Two processes at one step go on
-    alike, whatever calls they made before. So no generator may yield while it keeps a value that
-    is in no variable, as in `for grant in (yield ...)`.
-    """
-
-    def __init__(self, without: str) -> None:
-        self._without = without
-        self._steps: dict[object, int] = {}
-        self._results: list[tuple[Arrival, tuple[object, ...]]] = []  # a way to each step
-        self._next: dict[tuple[int, object], int] = {}
-        self.calls: list[Call] = []  # at each step
-
-    def start(self, arrival: Arrival) -> int:
-        """Return the first step of a process."""
-        return self._step(arrival, ())
-
-    def next(self, step: int, result: object) -> int:
-        """Return the step after *step*, whose call had *result*."""
-        if (step, result) not in self._next:
-            arrival, results = self._results[step]
-            self._next[step, result] = self._step(arrival, (*results, result))
-        return self._next[step, result]
-
-    def _step(self, arrival: Arrival, results: tuple[object, ...]) -> int:
-        process = self.handle(arrival)
-        try:
-            call = next(process)
-            for result in results:
-                call = process.send(result)
-        except StopIteration:
-            call = Call("done", arrival)
-        except FailedError:
-            call = Call("failed", arrival)
-        step = self._steps.setdefault((arrival, call, *_frames(process)), len(self._steps))
-        if step == len(self.calls):
-            self.calls.append(call)
-            self._results.append((arrival, results))
-        return step
-
-    def handle(self, arrival: Arrival) -> Calls[None]:
-        """Handle a message, or a browser's return."""
-        if arrival.kind in BROWSERS:
-            yield from self._connected(arrival)
-        elif arrival.kind in {REPUDIATION, LATE}:
-            yield from self._repudiate(arrival)
-        elif (yield from self._settle(arrival)):
-            latest = yield from self._conclude(arrival)
-            if latest.status is Status.HELD:
-                if (yield Call("expired?", latest.event)):
-                    yield Call("tell", latest.event, 0, "expired")
-            elif latest.status in {Status.CONNECTED, Status.FAILED, Status.LOST}:
-                yield Call("tell", latest.event, 0, latest.status)
-
-    def _received(self, message: Arrival) -> Calls[tuple[Grant, ...]]:
-        if message.kind == EVENT:
-            is_new = yield Call("hold", message)
-            return (Grant(message, Status.HELD) if is_new else (yield Call("read", message)),)
-        yield Call("confirm", message)
-        return (yield from self._grants_of(message))
-
-    def _grants_of(self, message: Arrival) -> Calls[tuple[Grant, ...]]:
-        found = yield Call("query", message)
-        return tuple(grant for grant in found if grant.event.context == message.context)
-
-    def _repudiate(self, message: Arrival) -> Calls[None]:
-        found = yield from self._grants_of(message)
-        if found and message.kind == LATE and self._without != "hour":
-            return
-        if self._without == "repudiation first":
-            for grant in found:
-                yield Call("repudiate", grant.event)
-        if self._without != "stored repudiation":
-            yield Call("repudiate connection", message)
-        if self._without != "repudiation first":
-            found = yield from self._grants_of(message)
-            for grant in found:
-                yield Call("repudiate", grant.event)
-
-    def _settle(self, message: Arrival) -> Calls[bool]:
-        confirmed = yield from self._confirmed(message)
-        for grant in reversed(confirmed):
-            if grant.status is Status.EXCHANGING:
-                yield from self._take_over(grant)
-            elif grant.status is Status.HELD and not (yield from self._is_replaced(grant)):
-                yield from self._exchange(grant.event)
-        if self._without == "repeated tell":
-            return any(grant.status is Status.HELD for grant in confirmed)
-        return bool(confirmed)
-
-    def _confirmed(self, message: Arrival) -> Calls[tuple[Grant, ...]]:
-        confirmed: tuple[Grant, ...] = ()
-        received = yield from self._received(message)
-        for grant in received:
-            status = yield Call("status", grant.event)
-            if status == Status.REPUDIATED:
-                yield Call("repudiate", grant.event)
-            elif status or self._without == "confirmation":
-                confirmed += (grant,)
-            del status
-        return confirmed
-
-    def _is_replaced(self, grant: Grant) -> Calls[bool]:
-        found = yield Call("query", grant.event)
-        later = (other for other in found if other.event > grant.event)
-        is_later = any(other.status is Status.CONNECTED for other in later)
-        is_disconnected = any(other.status in DISCONNECTED for other in found)
-        return is_later or (is_disconnected and self._without != "disconnection replaces")
-
-    def _exchange(self, event: Arrival) -> Calls[None]:
-        if (yield Call("expired?", event)):
-            return
-        if self._without != "lock" and not (yield Call("lock", event)):
-            yield Call("refuse", event)
-            return
-        owner = yield Call("owner", event)
-        if not (yield Call("claim", event, owner)):
-            grant = yield Call("read", event)
-            if grant.owner != owner or self._without == "own work":
+def handle(arrival: Arrival) -> Calls[None]:
+    """Handle *arrival*."""
+    match arrival.kind:
+        case Kind.EVENT | Kind.CONFIRMATION:
+            yield from _event(arrival)
+        case Kind.REPUDIATION | Kind.LATE:
+            yield from _repudiate(arrival)
+        case Kind.TOKEN | Kind.REFUSED:
+            yield from _token(arrival)
+        case Kind.DISCONNECT:
+            yield from _request(arrival)
+        case Kind.UNFINISHED:
+            if (yield from _token(arrival)) == Status.DISCONNECTING:
                 raise FailedError
-            del grant
-        response = yield Call("exchange", event, owner)
-        is_written = yield Call(AFTER_EXCHANGE[response], event, owner)
-        if response == "tokens" and not is_written:
-            yield Call("read", event)  # for the log alone
-        if response == "not sent":
-            raise FailedError
+        case Kind.WITHDRAWAL:
+            yield Call("withdraw", arrival)
+        case _:
+            yield from _connected(arrival)
 
-    def _take_over(self, grant: Grant) -> Calls[None]:
-        if self._without == "take-over" or not (yield Call("over?", grant.event, grant.owner)):
-            raise FailedError
-        is_lost = yield Call("lose", grant.event, grant.owner)
-        if not is_lost and self._without != "look again":
-            raise FailedError
 
-    def _conclude(self, message: Arrival) -> Calls[Grant]:
-        found = yield Call("query", message)
-        connected = tuple(grant for grant in found if grant.status is Status.CONNECTED)
-        for grant in found if self._without != "supersede" else ():
-            is_earlier = connected and grant.event < connected[-1].event
-            if is_earlier and grant.status in {Status.HELD, Status.CONNECTED}:
-                yield Call("supersede", grant.event)
-        latest: Grant = (connected or found)[-1]
-        return latest
+# ------------------------------------------------------------------ subscriber
 
-    def _connected(self, browser: Arrival) -> Calls[None]:
-        """Handle a return to the app; its pages are not in the model."""
-        asked = yield Call("asked", browser)
-        if asked is None:  # after an hour
-            return
-        if browser.kind == OTHER and self._without not in {"session", "app repudiates"}:
+
+def _event(message: Arrival) -> Calls[None]:
+    if (yield from _settle(message)):
+        latest = yield from _conclude(message)
+        if latest.status is Status.HELD:
+            if (yield Call("expired?", latest.event)):
+                yield Call("tell", latest.event, 0, "expired")
+        elif latest.status in {Status.CONNECTED, Status.FAILED, Status.LOST}:
+            yield Call("tell", latest.event, 0, latest.status)
+
+
+def _settle(message: Arrival) -> Calls[bool]:
+    confirmed = yield from _confirmed(message)
+    for grant in reversed(confirmed):
+        if grant.status is Status.EXCHANGING:
+            yield from _take_over(grant)
+        elif grant.status is Status.HELD and not (yield from _is_replaced(grant)):
+            yield from _exchange(grant.event)
+    return bool(confirmed)
+
+
+def _confirmed(message: Arrival) -> Calls[tuple[Grant, ...]]:
+    confirmed: tuple[Grant, ...] = ()
+    received = yield from _received(message)
+    for grant in received:
+        status = yield Call("status", grant.event)
+        if status == Status.REPUDIATED:
+            yield Call("repudiate", grant.event)
+        elif status:
+            confirmed += (grant,)
+        del status
+    return confirmed
+
+
+def _received(message: Arrival) -> Calls[tuple[Grant, ...]]:
+    if message.kind is Kind.EVENT:
+        is_new = yield Call("hold", message)
+        return (Grant(message, Status.HELD) if is_new else (yield Call("read", message)),)
+    yield Call("confirm", message)
+    return (yield from _grants_of(message))
+
+
+def _grants_of(message: Arrival) -> Calls[tuple[Grant, ...]]:
+    found = yield Call("query", message)
+    return tuple(grant for grant in found if grant.event.context == message.context)
+
+
+def _is_replaced(grant: Grant) -> Calls[bool]:
+    found = yield Call("query", grant.event)
+    later = (other for other in found if other.event > grant.event)
+    is_later = any(other.status is Status.CONNECTED for other in later)
+    return is_later or any(other.status in DISCONNECTED for other in found)
+
+
+def _exchange(event: Arrival) -> Calls[None]:
+    if (yield Call("expired?", event)):
+        return
+    if not (yield Call("lock", event)):
+        yield Call("refuse", event)
+        return
+    owner = yield Call("owner", event)
+    if not (yield Call("claim", event, owner)):
+        grant = yield Call("read", event)
+        if grant.owner != owner:
+            raise FailedError
+        del grant
+    response = yield Call("exchange", event, owner)
+    is_written = yield Call(AFTER_EXCHANGE[response], event, owner)
+    if response == "tokens" and not is_written:
+        yield Call("read", event)  # for the log alone
+    if response == "not sent":
+        raise FailedError
+
+
+def _take_over(grant: Grant) -> Calls[None]:
+    if not (yield Call("over?", grant.event, grant.owner)):
+        raise FailedError
+    is_lost = yield Call("lose", grant.event, grant.owner)
+    if not is_lost:
+        raise FailedError
+
+
+def _conclude(message: Arrival) -> Calls[Grant]:
+    found = yield Call("query", message)
+    connected = tuple(grant for grant in found if grant.status is Status.CONNECTED)
+    for grant in found:
+        is_earlier = connected and grant.event < connected[-1].event
+        if is_earlier and grant.status in {Status.HELD, Status.CONNECTED}:
+            yield Call("supersede", grant.event)
+    latest: Grant = (connected or found)[-1]
+    return latest
+
+
+def _repudiate(message: Arrival) -> Calls[None]:
+    found = yield from _grants_of(message)
+    if found and message.kind is Kind.LATE:
+        return
+    yield Call("repudiate connection", message)
+    found = yield from _grants_of(message)
+    for grant in found:
+        yield Call("repudiate", grant.event)
+
+
+# ------------------------------------------------------------------------- app
+
+
+def _connected(browser: Arrival) -> Calls[None]:
+    """Handle a return to the app; its pages are not in the model."""
+    asked = yield Call("asked", browser)
+    if asked is None:  # after an hour
+        return
+    if browser.kind is not Kind.RIGHT:
+        if browser.kind is Kind.OTHER:
             yield Call("repudiate context", browser)
-            yield Call("send", browser, 0, REPUDIATION)
-            return
-        if browser.kind != RIGHT and self._without != "session":
-            return
-        is_free = asked.authorization in {"", browser.authorization}
-        if self._without == "one statement" and not is_free:
-            return
-        if not (yield Call("use", browser)):
-            return
-        if not asked.confirmed:
-            yield Call("send", browser, 0, CONFIRMATION)
-            yield Call("set confirmed", browser)
+            yield Call("send", browser, 0, Kind.REPUDIATION)
+        return
+    if not (yield Call("use", browser)):
+        return
+    if not asked.confirmed:
+        yield Call("send", browser, 0, Kind.CONFIRMATION)
+        yield Call("set confirmed", browser)
 
 
-def _frames(process: Calls[None]) -> Iterator[tuple[object, ...]]:
-    """Yield where *process* and the generators that it waits for stand, with their variables."""
-    generator: Any = process
-    while generator is not None and generator.gi_frame is not None:
-        frame = generator.gi_frame
-        yield frame.f_code, frame.f_lasti, *frame.f_locals.items()
-        generator = generator.gi_yieldfrom
+# ---------------------------------------------------------------------- tokens
+
+
+def _token(asked: Arrival) -> Calls[str]:
+    refused = (yield Call("access token", asked)) if asked.kind is Kind.REFUSED else 0
+    connection = yield Call("connection", asked)
+    if asked.kind is Kind.UNFINISHED and _is_usable(connection):
+        return Outcome.USABLE
+    if connection is None or connection.status is Status.ENDED:
+        if connection:
+            yield Call("tell", connection.event, 0, Status.ENDED)
+        return (yield from _respond(asked, connection))
+    if connection.status is not Status.CONNECTED:
+        event = connection.event
+        del connection
+        return (yield from _disconnect(asked, event))
+    outcome, connection = yield from _usable(connection, refused)
+    if outcome is Outcome.ENDED:
+        connection = yield from _end(connection)
+    elif outcome is Outcome.UNAVAILABLE:
+        lives = yield Call("lives?", connection.event)
+        connection = yield Call("read", connection.event)
+        lives = connection.refresh is None and (lives or connection.tokens != NEAR)
+        is_returned = connection.status is Status.CONNECTED and lives
+        if not is_returned or connection.tokens == refused:
+            return outcome
+    return (yield from _respond(asked, connection))
+
+
+def _is_usable(connection: Grant | None) -> bool:
+    """Tell whether nothing of *connection* is unfinished."""
+    if connection is None:
+        return False
+    return connection.status is Status.CONNECTED and connection.refresh is None
+
+
+def _respond(asked: Arrival, connection: Grant | None) -> Calls[str]:
+    status = str(connection.status) if connection else "not-connected"
+    if status not in CONNECTIONS:
+        status = Outcome.UNAVAILABLE if status == Status.SUPERSEDED else "not-connected"
+    tokens = connection.tokens if connection and status == Status.CONNECTED else 0
+    yield Call("respond", asked, 0, status, tokens)
+    return status
+
+
+def _usable(connection: Grant, refused: int) -> Calls[tuple[Outcome, Grant]]:
+    owner = 0
+    while _must_refresh(connection, refused):
+        if not (connection.refresh and not connection.refresh.is_over):
+            yield Call("remind", connection.event)
+            owner = owner or (yield Call("owner", connection.event))
+            if (yield from _claim_refresh(connection, owner)):
+                is_first = connection.refresh is None
+                connection = connection._replace(refresh=Refresh(owner))
+                del refused
+                return (yield from _refresh(connection, owner, is_first=is_first))
+        if (yield Call("waited?", connection.event)):
+            return Outcome.UNAVAILABLE, connection
+        connection = yield Call("read", connection.event)
+    return Outcome.USABLE, connection
+
+
+def _must_refresh(connection: Grant, refused: int) -> bool:
+    is_suspect = connection.tokens == refused or connection.refresh is not None
+    return connection.tokens != 0 and (connection.tokens == NEAR or is_suspect)
+
+
+def _claim_refresh(connection: Grant, owner: int) -> Calls[bool]:
+    as_read = str(connection.refresh and connection.refresh.owner)
+    about = connection.event, owner, as_read, connection.tokens
+    if (yield Call("claim refresh", *about)):
+        return True
+    found = yield Call("read", connection.event)
+    return found.refresh is not None and found.refresh.owner == owner
+
+
+def _refresh(claimed: Grant, owner: int, *, is_first: bool) -> Calls[tuple[Outcome, Grant]]:
+    is_unused, attempts = is_first, 2
+    while attempts:
+        response = yield Call("refresh", claimed.event, owner, tokens=claimed.tokens)
+        attempts -= 1
+        if response == "invalid_grant":
+            return Outcome.ENDED, claimed
+        if response in {"refused", "too late"}:
+            break
+        if response not in {"lost", "not sent"}:
+            yield Call("renew", claimed.event, owner, tokens=response)
+            renewed = yield Call("read", claimed.event)
+            return Outcome.USABLE, renewed
+        is_unused = is_unused and response == "not sent"
+    yield Call("release refresh", claimed.event, owner, "unused" if is_unused else "")
+    return Outcome.UNAVAILABLE, claimed
+
+
+def _end(connection: Grant) -> Calls[Grant]:
+    owner = connection.refresh.owner if connection.refresh else 0
+    yield Call("end", connection.event, owner, tokens=connection.tokens)
+    found: Grant = yield Call("read", connection.event)
+    if found.status is Status.ENDED:
+        yield Call("tell", found.event, 0, Status.ENDED)
+    return found
+
+
+def _request(asked: Arrival) -> Calls[None]:
+    connection = yield Call("connection", asked)
+    if connection is None:
+        yield from _respond(asked, None)
+        return
+    status, event = connection.status, connection.event
+    del connection
+    if status is not Status.DISCONNECTED:
+        yield Call("remind", asked)
+    yield from _disconnect(asked, event)
+
+
+def _disconnect(asked: Arrival, event: Arrival) -> Calls[str]:
+    yield from _mark(event)
+    events = _events((yield Call("query", asked)))
+    for other in events:
+        yield from _mark(other)
+    yield Call("tell", event, 0, Status.DISCONNECTED)
+    found = yield Call("connection", asked)
+    event = found.event if found else event
+    is_begun = found is not None and found.status is Status.DISCONNECTING
+    if is_begun and not (yield from _revoke(found)):
+        yield Call("respond", asked, 0, Status.DISCONNECTING)
+        return Status.DISCONNECTING
+    del found
+    events = _events((yield Call("query", asked)))
+    for other in events:
+        yield Call("set disconnected", other)
+    read = yield Call("read", event)
+    return (yield from _respond(asked, read))
+
+
+def _mark(event: Arrival) -> Calls[None]:
+    yield Call("disconnect others", event)
+    yield Call("disconnect connected", event)
+
+
+def _events(grants: tuple[Grant, ...]) -> tuple[Arrival, ...]:
+    return tuple(grant.event for grant in grants)
+
+
+def _revoke(connection: Grant) -> Calls[bool]:
+    """Return whether Qonto responded that it takes no token any more."""
+    refused, attempts = 0, 2
+    while attempts:
+        outcome, usable = yield from _usable(connection, refused)
+        if outcome is not Outcome.USABLE:
+            return outcome is Outcome.ENDED
+        refused, attempts = usable.tokens, attempts - 1
+        if not refused:
+            return True
+        response = yield Call("revoke", usable.event, tokens=refused)
+        if response != "unauthorized":
+            return response in {"revoked", "unauthorized"}
+    return False

@@ -21,25 +21,18 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import count
 from typing import Any, NamedTuple
 
 from subscriber.grants import Status
 from tests.model.exploration import Exploration, explore, less, plus
-from tests.model.subscriber_code import (
-    BROWSERS,
-    CONFIRMATION,
-    LATE,
-    OTHER,
-    REPUDIATION,
-    RIGHT,
-    Arrival,
-    Call,
-    Code,
-    Grant,
-)
+from tests.model.steps import Arrival, Call, Grant, Handle, Kind, Steps
+from tests.model.subscriber_code import handle
 
 FRESH, EXPIRED, HOUR_OVER = range(3)  # the clock: of the codes, and of repudiations
+BROWSERS = {Kind.RIGHT, Kind.OTHER_SESSION, Kind.OTHER}
 SECRET = {Status.HELD, Status.EXCHANGING, Status.CONNECTED}  # a code or tokens are in the item
+OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
 
 # A process that is killed here leaves the same as one that is killed at the write before.
 NO_FAULT = {"read", "query", "status", "asked", "use", "repudiate context", "set confirmed"}
@@ -54,6 +47,13 @@ UPDATES = {
     "refuse": ({Status.HELD}, False, Status.FAILED),
     "supersede": ({Status.HELD, Status.CONNECTED}, False, Status.SUPERSEDED),
     "repudiate": (set(Status), False, Status.REPUDIATED),
+    "disconnect others": (
+        {*Status} - OPEN - {Status.DISCONNECTED, Status.REPUDIATED},
+        False,
+        Status.DISCONNECTED,
+    ),
+    "disconnect connected": ({Status.CONNECTED}, False, Status.DISCONNECTING),
+    "set disconnected": ({Status.DISCONNECTING}, False, Status.DISCONNECTED),
 }
 
 
@@ -102,6 +102,11 @@ class World(NamedTuple):
     exchanges: Rows[int] = ()
     issued: tuple[tuple[str, int], ...] = ()  # for `tokens_flow.py`: of which event, how old
 
+    def put(self, table: str, key: str, row: object) -> "World":
+        """Return the world with *row* in *table*."""
+        rows = dict(getattr(self, table)) | {key: row}
+        return World(**(self._asdict() | {table: tuple(sorted(rows.items()))}))
+
 
 class Process(NamedTuple):
     """A process that handles *arrival* and is at a *step* of the code."""
@@ -118,13 +123,12 @@ class Process(NamedTuple):
 class State(NamedTuple):
     """All that can differ between two moments. Its tuples are sorted, so that equal states meet."""
 
-    clock: int
     world: World
-    running: tuple[Process, ...]
     expected: tuple[Arrival, ...]  # browsers that come back
-    late: tuple[Call, ...]  # writes without a response that may yet be applied
     faults: int  # that may still happen
-    owners: int = 0  # that were drawn
+    clock: int = FRESH
+    running: tuple[Process, ...] = ()
+    late: tuple[Call, ...] = ()  # writes without a response that may yet be applied
     refused: frozenset[str] = frozenset()  # keys with which another browser came back
     has_failed: bool = False  # a process ended by a fault
     wrong: frozenset[StrEnum] = frozenset()  # for `tokens_flow.py`: problems of responses
@@ -144,48 +148,40 @@ class Move(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rules:
-    """The design. A broken variant is *without* one part of it."""
-
-    without: str = ""
-
-
-@dataclass(frozen=True)
 class Model:
-    """The moves of *messages* and *browsers*, with at most *faults*."""
+    """The moves of *messages* and *browsers*, with at most *faults*.
+
+    A broken variant has other code, its *handle*, or is *without* a condition of a call.
+    """
 
     messages: tuple[Arrival, ...]
     browsers: tuple[Arrival, ...]
     faults: int
     last: int = FRESH  # the clock stops there
     parallel: int = 2  # processes at most
-    rules: Rules = Rules()
-
-    def __str__(self) -> str:
-        """Name the model, for a test."""
-        arrivals = ", ".join(map(str, (*self.messages, *self.browsers)))
-        clock = ("fresh", "expired", "hour over")[self.last]
-        return f"{arrivals}; {clock}; {self.parallel} parallel; {self.faults} faults"
+    without: str = ""
+    handle: Handle = handle
 
     @cached_property
-    def code(self) -> Code:
+    def steps(self) -> Steps:
         """The code that the processes run."""
-        return Code(self.rules.without)
+        return Steps(self.handle)
 
     @cached_property
     def _applied(self) -> dict[tuple[World, Call], tuple[Any, World]]:
         return {}
 
-    @property
     def initial(self) -> State:
-        """The state before anything has happened."""
+        """Return the state before anything has happened."""
         world, expected = World(tuple(sorted(self.messages))), tuple(sorted(self.browsers))
-        refused = frozenset(it.key for it in self.messages if it.kind == REPUDIATION)
-        return State(FRESH, world, (), expected, (), self.faults, refused=refused)
+        refused = frozenset(it.key for it in self.messages if it.kind is Kind.REPUDIATION)
+        return State(world, expected, self.faults, refused=refused)
 
-    def explore(self, sought: Collection[Problem] = frozenset(Problem)) -> Exploration[State, Move]:
+    def explore(self, sought: Collection[StrEnum]) -> Exploration[State, Move]:
         """Visit all states, or stop at the first *sought* problem."""
-        return explore(self.initial, self.moves, self.problems, sought)
+        return explore(self.initial(), self.moves, self.problems, sought)
+
+    # -------------------------------------------------------------------- moves
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
@@ -200,7 +196,7 @@ class Model:
         if len(state.running) < self.parallel:
             yield from self._arrivals(state)
         for process in dict.fromkeys(state.running):
-            call = self.code.calls[process.step]
+            call = self.steps.calls[process.step]
             for name, after in self._attempt(state, process, call):
                 yield Move(name, process.arrival, call), after
 
@@ -218,11 +214,10 @@ class Model:
 
     def _deliverable(self, state: State) -> list[Arrival]:
         is_late = state.clock == HOUR_OVER
-        return [it for it in dict.fromkeys(state.world.queue) if is_late or it.kind != LATE]
+        return [it for it in dict.fromkeys(state.world.queue) if is_late or it.kind != Kind.LATE]
 
     def _started(self, state: State, arrival: Arrival) -> State:
-        process = Process(arrival, self.code.start(arrival))
-        return state._replace(running=plus(state.running, process))
+        return self._going_on(state, Process(arrival, self.steps.start(arrival)))
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
         faulty = state._replace(faults=state.faults - 1)
@@ -260,30 +255,43 @@ class Model:
         return self.apply(state.world, call)
 
     def _next(self, state: State, process: Process, result: object) -> State:
-        """Return *state* with *process* at its next call, or after its end."""
-        step, owner = self.code.next(process.step, result), process.owner
-        if self.code.calls[step].name == "expired?" and state.clock == self.last:
-            step = self.code.next(step, state.clock >= EXPIRED)  # the same at any instant
-        if self.code.calls[step].name == "owner":
-            owner = state.owners + 1
-            state, step = state._replace(owners=owner), self.code.next(step, owner)
-        match self.code.calls[step].name:
-            case "failed":
-                return self._ended(state, process)
-            case "done":
-                if process.arrival.kind == OTHER and state.clock < HOUR_OVER:
-                    state = state._replace(refused=state.refused | {process.arrival.key})
-                return state._replace(running=less(state.running, process))
-        following = process._replace(step=step, owner=owner)
-        return state._replace(running=plus(less(state.running, process), following))
+        """Return *state* with *process* after a call that had *result*."""
+        state = state._replace(running=less(state.running, process))
+        return self._going_on(state, process._replace(step=self.steps.next(process.step, result)))
+
+    def _going_on(self, state: State, process: Process) -> State:
+        """Return *state* with *process* at a call that others can come before, or after its end."""
+        while (call := self.steps.calls[process.step]).name in {"expired?", "owner", "respond"}:
+            result: object = state.clock >= EXPIRED
+            if call.name == "expired?" and state.clock < self.last:
+                break
+            if call.name == "owner":
+                result = 1 if self.without == "owner" else _free_owner(state)
+                process = process._replace(owner=result)
+            elif call.name == "respond":
+                state = self._responded(state, process, call)
+            process = process._replace(step=self.steps.next(process.step, result))
+        if call.name == "failed":
+            return self._redelivered(state, process.arrival)
+        if call.name == "done":
+            if process.arrival.kind is Kind.OTHER and state.clock < HOUR_OVER:
+                return state._replace(refused=state.refused | {process.arrival.key})
+            return state
+        return state._replace(running=plus(state.running, process))
+
+    def _responded(self, state: State, _process: Process, _call: Call) -> State:
+        return state
 
     def _ended(self, state: State, process: Process) -> State:
-        """Return *state* after *process* failed; a message comes again."""
-        after, arrival = state._replace(running=less(state.running, process)), process.arrival
-        if arrival.kind in BROWSERS or arrival in state.world.queue:
-            return after
-        queue = plus(state.world.queue, arrival)
-        return after._replace(world=state.world._replace(queue=queue))
+        """Return *state* after *process* was killed."""
+        state = state._replace(running=less(state.running, process))
+        return self._redelivered(state, process.arrival)
+
+    def _redelivered(self, state: State, message: Arrival) -> State:
+        if message.kind in BROWSERS or message in state.world.queue:
+            return state
+        queue = plus(state.world.queue, message)
+        return state._replace(world=state.world._replace(queue=queue))
 
     def _written(self, state: State, world: World) -> State:
         """Return *state* with *world*, without late writes that cannot change it any more."""
@@ -291,7 +299,7 @@ class Model:
         return state._replace(world=world, late=late)
 
     def _is_over(self, write: Call, world: World) -> bool:
-        if self.rules.without.startswith("condition") or self.apply(world, write)[1] != world:
+        if self.without.startswith("condition") or self.apply(world, write)[1] != world:
             return False
         if write.name == "tell":
             told = dict(world.connections)[write.about.key].status
@@ -301,6 +309,8 @@ class Model:
             return status not in {Status.HELD, Status.EXCHANGING}
         return True
 
+    # -------------------------------------------------------------------- calls
+
     def apply(self, world: World, call: Call) -> tuple[Any, World]:
         """Return the result of *call*, and the world after it."""
         if (world, call) not in self._applied:
@@ -308,76 +318,73 @@ class Model:
         return self._applied[world, call]
 
     def _apply(self, world: World, call: Call) -> tuple[Any, World]:
-        event, grants, locks = call.about, dict(world.grants), dict(world.locks)
+        about, grants = call.about, dict(world.grants)
         match call.name:
             case "hold":
-                held = grants.get(event.event, Grant(event, Status.HELD))
-                return event.event not in grants, put(world, "grants", event.event, held)
+                held = grants.get(about.event, Grant(about, Status.HELD))
+                return about.event not in grants, world.put("grants", about.event, held)
             case "read":
-                return grants[event.event], world
+                return grants[about.event], world
             case "query":
-                of_it = [
-                    it for it in grants.values() if it.event.authorization == event.authorization
-                ]
-                return tuple(of_it), world
+                found = (it for it in grants.values() if _authorization(it) == about.authorization)
+                return tuple(found), world
             case "lock":
-                locked_by = locks.get(event.code, event.event)
-                return locked_by == event.event, put(world, "locks", event.code, locked_by)
+                locked_by = dict(world.locks).get(about.code, about.event)
+                return locked_by == about.event, world.put("locks", about.code, locked_by)
             case "exchange":
-                times = dict(world.exchanges).get(event.code, 0) + 1
-                return "tokens", put(world, "exchanges", event.code, times)
+                times = dict(world.exchanges).get(about.code, 0) + 1
+                return "tokens", world.put("exchanges", about.code, times)
             case "send":
-                message = Arrival(call.value, event.authorization, event.context)
+                message = Arrival(Kind(call.value), about.authorization, about.context)
                 return None, world._replace(queue=plus(world.queue, message))
-            case "confirm" | "repudiate connection" | "status" | "tell":
+            case "status" | "confirm" | "repudiate connection" | "tell":
                 return self._apply_to_connection(world, call)
             case "asked" | "use" | "repudiate context" | "set confirmed":
                 return self._apply_to_context(world, call)
-        return self._apply_to_grant(world, call, grants[event.event])
-
-    def _apply_to_grant(self, world: World, call: Call, grant: Grant) -> tuple[bool, World]:
-        wanted, is_owners, status = UPDATES[call.name]
-        is_open = grant.status in wanted or self._is_without("condition", call)
-        may = grant.owner == call.owner or not is_owners
-        may = may or self._is_without("owner", call) or self._is_without("condition", call)
-        if not (is_open and may):
+        may, grant = self._updated(world, call, grants[about.event])
+        if not may and self.without != f"condition of {call.name}":
             return False, world
-        owner = {"claim": call.owner, "release": 0}.get(call.name, grant.owner)
-        return True, put(world, "grants", grant.event.event, Grant(grant.event, status, owner))
-
-    def _is_without(self, part: str, call: Call) -> bool:
-        return self.rules.without == f"{part} of {call.name}"
+        return True, world.put("grants", about.event, grant)
 
     def _apply_to_connection(self, world: World, call: Call) -> tuple[Any, World]:
-        key, event = call.about.key, call.about.event
+        key = call.about.key
         old = dict(world.connections).get(key)
-        match call.name:
-            case "status":
-                return old and old.status, world
-            case "confirm":
-                return not old, put(world, "connections", key, old or Connection("pending"))
-            case "repudiate connection":
-                return True, put(world, "connections", key, Connection(Status.REPUDIATED))
-        if not (old and _replaces(call, old)) and not self._is_without("condition", call):
-            return False, world
-        return True, put(world, "connections", key, Connection(call.value, event))
+        if call.name == "status":
+            return old and old.status, world
+        may = bool(old and _replaces(call, old)) or self.without == "condition of tell"
+        may, new = {
+            "confirm": (not old, Connection("pending")),
+            "repudiate connection": (True, Connection(Status.REPUDIATED)),
+            "tell": (may, Connection(call.value, call.about.event)),
+        }[call.name]
+        return may, world.put("connections", key, new) if may else world
 
     def _apply_to_context(self, world: World, call: Call) -> tuple[Any, World]:
         context, authorization = call.about.context, call.about.authorization
         row = dict(world.contexts).get(context, Context())
-        match call.name:
-            case "asked":
-                return row._replace(repudiated=False), world  # the code does not read that column
-            case "use":
-                is_free = row.authorization in {"", authorization} and not row.repudiated
-                if not is_free and self.rules.without != "one statement":
-                    return False, world
-                row = row._replace(authorization=authorization)
-            case "repudiate context":
-                row = row._replace(repudiated=True)
-            case _:
-                row = row._replace(confirmed=True)
-        return True, put(world, "contexts", context, row)
+        if call.name == "asked":
+            return row._replace(repudiated=False), world  # the code does not read that column
+        is_free = row.authorization in {"", authorization} and not row.repudiated
+        if call.name == "use" and not is_free and self.without != "condition of use":
+            return False, world
+        row = {
+            "use": row._replace(authorization=authorization),
+            "repudiate context": row._replace(repudiated=True),
+            "set confirmed": row._replace(confirmed=True),
+        }[call.name]
+        return True, world.put("contexts", context, row)
+
+    def _updated(self, _world: World, call: Call, grant: Grant) -> tuple[bool, Grant]:
+        """Return whether *call* may change *grant*, and the grant after it."""
+        wanted, is_owners, status = UPDATES[call.name]
+        may = grant.owner == call.owner or not is_owners or self.without == f"owner of {call.name}"
+        may = may and grant.status in wanted
+        if status is Status.DISCONNECTING:
+            return may, grant._replace(status=status)
+        owner = {"claim": call.owner, "release": 0}.get(call.name, grant.owner)
+        return may, Grant(grant.event, status, 0 if status is Status.DISCONNECTED else owner)
+
+    # ----------------------------------------------------------------- problems
 
     def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
         """Yield each problem with *move*, and with *after* if the model may end there."""
@@ -391,66 +398,81 @@ class Model:
         if any(self._is_stuck(after, message) for message in self._deliverable(after)):
             yield Problem.STUCK
         if not new.queue:
-            yield from self._problems_at_end(after)
+            yield from _problems_at_end(after)
 
     def _problems_of_exchange(self, call: Call, after: State) -> Iterator[Problem]:
         if any(times > 1 for _, times in after.world.exchanges):
             yield Problem.TWICE
-        arrivals = [
-            it.key for it in (*self.messages, *self.browsers) if it.kind in {CONFIRMATION, RIGHT}
+        confirming = [
+            it.key
+            for it in (*self.messages, *self.browsers)
+            if it.kind in {Kind.CONFIRMATION, Kind.RIGHT}
         ]
-        expected = [it.key for it in after.expected if it.kind == RIGHT]
-        if arrivals.count(call.about.key) == expected.count(call.about.key):
+        expected = [it.key for it in after.expected if it.kind is Kind.RIGHT]
+        if confirming.count(call.about.key) == expected.count(call.about.key):
             yield Problem.UNCONFIRMED
 
     def _problems_of_tables(self, before: World, call: Call, after: World) -> Iterator[Problem]:
-        grants, connections = dict(after.grants), dict(after.connections)
+        grants = dict(after.grants)
         if any(grants[name] != grant and not _may(call, grant) for name, grant in before.grants):
             yield Problem.CHANGED
         connected = {it.event.key for it in grants.values() if it.status is Status.CONNECTED}
-        told = {key for key, it in after.connections if it.status == Status.CONNECTED}
-        if told - connected:
+        if _told(after) - connected:
             yield Problem.NO_TOKENS
-        was_told = {key for key, it in before.connections if it.status == Status.CONNECTED}
         arrivals = (*self.messages, *self.browsers)
-        if was_told - told - {it.key for it in arrivals if it.kind in {REPUDIATION, OTHER}}:
+        repudiated = {it.key for it in arrivals if it.kind in {Kind.REPUDIATION, Kind.OTHER}}
+        if _told(before) - _told(after) - repudiated:
             yield Problem.LATE
-        open_ = [key.split() for key, it in connections.items() if it.status != Status.REPUDIATED]
+        open_ = [key.split() for key, it in after.connections if it.status != Status.REPUDIATED]
         if len(open_) != len({context for _, context in open_}):
             yield Problem.CONTEXT_TWICE
 
-    def _problems_at_end(self, state: State) -> Iterator[Problem]:
-        world = state.world
-        grants, statuses = (
-            dict(world.grants).values(),
-            {k: it.status for k, it in world.connections},
-        )
-        connected = [it.event for it in grants if it.status is Status.CONNECTED]
-        if len(connected) != len({it.authorization for it in connected}):
-            yield Problem.TWO_GRANTS
-        told = {key for key, status in statuses.items() if status == Status.CONNECTED}
-        if state.refused & (told | {it.event.key for it in grants if it.status in SECRET}):
-            yield Problem.REPUDIATED
-        if not {it.key for it in connected} <= told:
-            yield Problem.UNTOLD
-        locks, exchanges = dict(world.locks), dict(world.exchanges)
-        for event, status, *_ in grants:
-            is_alive = state.clock == FRESH and event.code not in exchanges
-            is_own = locks.get(event.code, event.event) == event.event
-            is_confirmed = statuses.get(event.key, Status.REPUDIATED) != Status.REPUDIATED
-            is_lost = status in {Status.FAILED, Status.LOST} and not state.has_failed
-            if is_alive and is_own and is_confirmed and (status is Status.HELD or is_lost):
-                yield Problem.UNSENT
-
     def _is_stuck(self, state: State, message: Arrival) -> bool:
         """Tell whether *message* fails though it is handled alone and without a fault."""
-        step, world = self.code.start(message), state.world
-        while (call := self.code.calls[step]).name not in {"done", "failed"}:
-            result: Any = {"over?": True, "owner": state.owners + 1}.get(call.name)
+        step, world = self.steps.start(message), state.world
+        while (call := self.steps.calls[step]).name not in {"done", "failed"}:
+            result: Any = {"over?": True, "owner": 99}.get(call.name)
             if result is None:
                 result, world = self._result(state._replace(world=world), call)
-            step = self.code.next(step, result)
+            step = self.steps.next(step, result)
         return call.name == "failed"
+
+
+def _problems_at_end(state: State) -> Iterator[Problem]:
+    world, told = state.world, _told(state.world)
+    grants = [it for _, it in world.grants]
+    connected = [it.event for it in grants if it.status is Status.CONNECTED]
+    if len(connected) != len({it.authorization for it in connected}):
+        yield Problem.TWO_GRANTS
+    if state.refused & (told | {it.event.key for it in grants if it.status in SECRET}):
+        yield Problem.REPUDIATED
+    if not {it.key for it in connected} <= told:
+        yield Problem.UNTOLD
+    locks, exchanges = dict(world.locks), dict(world.exchanges)
+    for event, status, *_ in grants:
+        connection = dict(world.connections).get(event.key, Connection(Status.REPUDIATED))
+        is_alive = state.clock == FRESH and event.code not in exchanges
+        is_own = locks.get(event.code, event.event) == event.event
+        is_confirmed = connection.status != Status.REPUDIATED
+        is_lost = status in {Status.FAILED, Status.LOST} and not state.has_failed
+        if is_alive and is_own and is_confirmed and (status is Status.HELD or is_lost):
+            yield Problem.UNSENT
+
+
+def _free_owner(state: State) -> int:
+    used = {process.owner for process in state.running} | {call.owner for call in state.late}
+    for _, grant in state.world.grants:
+        used |= {grant.owner, grant.refresh.owner if grant.refresh else 0}
+    return next(owner for owner in count(1) if owner not in used)
+
+
+def _authorization(grant: Grant) -> str:
+    return grant.event.authorization
+
+
+def _told(world: World) -> set[str]:
+    """Return the keys of the connections of which the app reads that they are connected."""
+    return {key for key, it in world.connections if it.status == Status.CONNECTED}
 
 
 def _may(call: Call, grant: Grant) -> bool:
@@ -476,8 +498,3 @@ def _replaces(call: Call, old: Connection) -> bool:
         case Status.DISCONNECTED:
             return True
     return is_earlier
-
-
-def put(world: World, table: str, key: str, row: object) -> World:
-    rows = dict(getattr(world, table)) | {key: row}
-    return World(**(world._asdict() | {table: tuple(sorted(rows.items()))}))

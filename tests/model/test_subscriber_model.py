@@ -1,31 +1,28 @@
 """The design of the example subscriber and app holds in every order; broken variants do not."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.model.exploration import lines
-from tests.model.subscriber_code import (
-    CONFIRMATION,
-    EVENT,
-    LATE,
-    OTHER,
-    OTHER_SESSION,
-    REPUDIATION,
-    RIGHT,
-    Arrival,
-)
-from tests.model.subscriber_flow import EXPIRED, HOUR_OVER, Model, Problem, Rules
+from tests.model.steps import Arrival, Kind, edited
+from tests.model.subscriber_code import handle
+from tests.model.subscriber_flow import EXPIRED, HOUR_OVER, Model, Problem
 from tests.slow import slow
 
 # Two codes of the authorization A; and the first of them in another authorization, B, of another
 # context or of the same one.
-FIRST, SECOND = Arrival(EVENT, "A", "X", "first", "1"), Arrival(EVENT, "A", "X", "second", "2")
-COPY, COPY_OF_X = Arrival(EVENT, "B", "Y", "copy", "1"), Arrival(EVENT, "B", "X", "copy", "1")
-CONFIRMED, COPY_CONFIRMED = Arrival(CONFIRMATION, "A", "X"), Arrival(CONFIRMATION, "B", "Y")
-REPUDIATED, REPUDIATED_LATE = Arrival(REPUDIATION, "A", "X"), Arrival(LATE, "A", "X")
+FIRST = Arrival(Kind.EVENT, "A", "X", "first", "1")
+SECOND = Arrival(Kind.EVENT, "A", "X", "second", "2")
+COPY = Arrival(Kind.EVENT, "B", "Y", "copy", "1")
+COPY_OF_X = Arrival(Kind.EVENT, "B", "X", "copy", "1")
+CONFIRMED = Arrival(Kind.CONFIRMATION, "A", "X")
+COPY_CONFIRMED = Arrival(Kind.CONFIRMATION, "B", "Y")
+REPUDIATED, REPUDIATED_LATE = Arrival(Kind.REPUDIATION, "A", "X"), Arrival(Kind.LATE, "A", "X")
 # The browsers that come back; after a forwarded link, the attacker's is the right one.
-BACK, SIGNED_OUT = Arrival(RIGHT, "A", "X"), Arrival(OTHER_SESSION, "A", "X")
-VICTIM = Arrival(OTHER, "A", "X")
-BACK_WITH_B, BACK_WITH_Y = Arrival(RIGHT, "B", "X"), Arrival(RIGHT, "A", "Y")
+BACK, SIGNED_OUT = Arrival(Kind.RIGHT, "A", "X"), Arrival(Kind.OTHER_SESSION, "A", "X")
+VICTIM = Arrival(Kind.OTHER, "A", "X")
+BACK_WITH_B, BACK_WITH_Y = Arrival(Kind.RIGHT, "B", "X"), Arrival(Kind.RIGHT, "A", "Y")
 
 MODELS = [
     Model((FIRST, CONFIRMED), (), 1),
@@ -51,45 +48,78 @@ LARGE_MODELS = [
 
 
 @pytest.mark.parametrize(
-    "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)], ids=str
+    "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)]
 )
 @pytest.mark.claim("S23", "S27")
 def test_subscriber_has_no_problem_in_any_order(model: Model) -> None:
-    found = model.explore()
+    found = model.explore(Problem)
 
     assert found.problem is None, lines(found.path)
 
 
 ONE = (FIRST, CONFIRMED), ()
-REPUDIATES = (FIRST, CONFIRMED, REPUDIATED), ()
-FORWARDED = (FIRST,), (BACK, VICTIM)
-BROKEN = {
-    "lock": ((FIRST, COPY, CONFIRMED, COPY_CONFIRMED), (), 0, Problem.TWICE),
-    "owner of release": (*ONE, 2, Problem.TWICE),
-    "owner of lose": (*ONE, 1, Problem.CHANGED),
-    "condition of connect": (*ONE, 1, Problem.CHANGED),
-    "condition of tell": (*REPUDIATES, 0, Problem.NO_TOKENS),
-    "own work": (*ONE, 1, Problem.UNSENT),
-    "look again": (*ONE, 2, Problem.UNSENT),
-    "take-over": (*ONE, 1, Problem.STUCK),
-    "repeated tell": (*ONE, 1, Problem.UNTOLD),
-    "supersede": ((FIRST, SECOND, CONFIRMED), (), 0, Problem.TWO_GRANTS),
-    "confirmation": ((FIRST,), (), 0, Problem.UNCONFIRMED),
-    "stored repudiation": (*REPUDIATES, 0, Problem.REPUDIATED),
-    "repudiation first": (*REPUDIATES, 0, Problem.REPUDIATED),
-    "hour": ((FIRST, CONFIRMED, REPUDIATED_LATE), (), 0, Problem.LATE),
-    "session": ((FIRST,), (SIGNED_OUT, VICTIM), 0, Problem.UNCONFIRMED),
-    "app repudiates": (*FORWARDED, 0, Problem.REPUDIATED),
-    "one statement": ((), (BACK, BACK_WITH_B), 0, Problem.CONTEXT_TWICE),
+COPIED = (FIRST, COPY, CONFIRMED, COPY_CONFIRMED), ()
+REPUDIATES = Model((FIRST, CONFIRMED, REPUDIATED), (), 0)
+LATE = Model((FIRST, CONFIRMED, REPUDIATED_LATE), (), 0, HOUR_OVER)
+STORE_REPUDIATION = '    yield Call("repudiate connection", message)\n'
+REPUDIATE = '    for grant in found:\n        yield Call("repudiate", grant.event)\n'
+USE = '    if not (yield Call("use", browser)):\n'
+READ = '    if asked.authorization not in {"", browser.authorization}:\n        return\n'
+# In each: the problem, the model, and edits of the code.
+BROKEN: dict[str, tuple[Problem, Model, *tuple[tuple[str, str], ...]]] = {
+    "owner of release": (Problem.TWICE, Model(*ONE, 2, without="owner of release")),
+    "owner of lose": (Problem.CHANGED, Model(*ONE, 1, without="owner of lose")),
+    "connect": (Problem.CHANGED, Model(*ONE, 1, without="condition of connect")),
+    "tell": (Problem.NO_TOKENS, replace(REPUDIATES, without="condition of tell")),
+    "lock": (Problem.TWICE, Model(*COPIED, 0), ('not (yield Call("lock", event))', "False")),
+    "own work": (Problem.UNSENT, Model(*ONE, 1), ("grant.owner != owner", "True")),
+    "look again": (Problem.UNSENT, Model(*ONE, 2), ("not is_lost", "False")),
+    "take-over": (
+        Problem.STUCK,
+        Model(*ONE, 1),
+        ('not (yield Call("over?", grant.event, grant.owner))', "True"),
+    ),
+    "repeated tell": (
+        Problem.UNTOLD,
+        Model(*ONE, 1),
+        ("bool(confirmed)", "any(grant.status is Status.HELD for grant in confirmed)"),
+    ),
+    "supersede": (
+        Problem.TWO_GRANTS,
+        Model((FIRST, SECOND, CONFIRMED), (), 0),
+        ("grant.event < connected[-1].event", "False"),
+    ),
+    "confirmation": (Problem.UNCONFIRMED, Model((FIRST,), (), 0), ("elif status", "elif True")),
+    "stored repudiation": (Problem.REPUDIATED, REPUDIATES, (STORE_REPUDIATION, "")),
+    "order of a repudiation": (
+        Problem.REPUDIATED,
+        REPUDIATES,
+        (STORE_REPUDIATION, REPUDIATE + STORE_REPUDIATION + "    return\n"),
+    ),
+    "hour": (Problem.LATE, LATE, ("found and message.kind is Kind.LATE", "False")),
+    "session": (
+        Problem.UNCONFIRMED,
+        Model((FIRST,), (SIGNED_OUT, VICTIM), 0),
+        ("browser.kind is not Kind.RIGHT", "False"),
+    ),
+    "the app's repudiation": (
+        Problem.REPUDIATED,
+        Model((FIRST,), (BACK, VICTIM), 0),
+        ("browser.kind is Kind.OTHER", "False"),
+    ),
+    "one statement": (
+        Problem.CONTEXT_TWICE,
+        Model((), (BACK, BACK_WITH_B), 0, without="condition of use"),
+        (USE, READ + USE),
+    ),
 }
 
 
 @pytest.mark.parametrize("without", BROKEN)
 @pytest.mark.claim("S23", "S27")
 def test_subscriber_without_one_part_has_problem(without: str) -> None:
-    messages, browsers, faults, problem = BROKEN[without]
-    last = HOUR_OVER if problem is Problem.LATE else 0
+    problem, model, *edits = BROKEN[without]
 
-    found = Model(messages, browsers, faults, last, rules=Rules(without)).explore({problem})
+    found = replace(model, handle=edited(handle, *edits)).explore({problem})
 
     assert found.problem is problem

@@ -1,19 +1,19 @@
 """Refreshes and disconnections hold in every order; broken variants do not."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from tests.model.exploration import lines
-from tests.model.subscriber_code import EVENT, REPUDIATION, Arrival
-from tests.model.subscriber_flow import Rules
-from tests.model.tokens_code import DISCONNECT, NEAR, REFUSED, TOKEN, WITHDRAWAL
+from tests.model.steps import Arrival, Kind, edited
+from tests.model.subscriber_code import NEAR, handle
 from tests.model.tokens_flow import Problem, TokensModel
 from tests.slow import slow
 
-LATER = Arrival(EVENT, "A", "X", "2", "2")  # a second code of the connected authorization
+LATER = Arrival(Kind.EVENT, "A", "X", "2", "2")  # a second code of the connected authorization
 REPUDIATED, ASKS, ASKS_AGAIN, ENDS, WITHDRAWS = (
-    Arrival(kind, "A", "X") for kind in (REPUDIATION, TOKEN, REFUSED, DISCONNECT, WITHDRAWAL)
+    Arrival(kind, "A", "X")
+    for kind in (Kind.REPUDIATION, Kind.TOKEN, Kind.REFUSED, Kind.DISCONNECT, Kind.WITHDRAWAL)
 )
 NEW = NEAR + 1  # tokens that are not near their end
 
@@ -49,71 +49,112 @@ LARGE_MODELS = [
 
 
 @pytest.mark.parametrize(
-    "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)], ids=str
+    "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)]
 )
 @pytest.mark.claim("S32")
 def test_tokens_have_no_problem_in_any_order(model: TokensModel) -> None:
-    found = model.explore()
+    found = model.explore(Problem)
 
     assert found.problem is None, lines(found.path)
 
 
 ONE, TWO, END = ((), (ASKS,)), ((), (ASKS, ASKS)), ((), (ENDS,))
-CROSSED, CODE = ((REPUDIATED,), (ENDS,)), ((LATER,), (ENDS,))
-REFUSAL = (), (ASKS_AGAIN,)
-RENEWED, RENEWED_TWICE = ((), (ASKS, ASKS_AGAIN)), ((), (ASKS_AGAIN, ASKS_AGAIN))
+REPUDIATED_AND_ENDED = TokensModel((REPUDIATED,), (ENDS,), 0)
+SECOND_CODE = TokensModel((LATER,), (ENDS,), 0)
+REFUSAL = TokensModel((), (ASKS_AGAIN,), 1, tokens=NEW)
+REFUSAL_AND_END = TokensModel((), (ASKS_AGAIN, ENDS), 0, tokens=NEW)
+THREE_REQUESTS = TokensModel(*ONE, 3, only_requests=True, few=3)
+REMIND = '            yield Call("remind", connection.event)\n'
+REMIND_LATER = '    yield Call("remind", claimed.event)\n'
+ATTEMPTS, RELEASE = "    is_unused, attempts", '    yield Call("release refresh"'
+MARK, TELL = (
+    "    yield from _mark(event)\n",
+    '    yield Call("tell", event, 0, Status.DISCONNECTED)\n',
+)
+LIST, IS_BEGUN = '    events = _events((yield Call("query", asked)))\n', "    is_begun ="
+OTHERS = '    yield Call("disconnect others", event)\n'
+CONNECTED = '    yield Call("disconnect connected", event)\n'
+# In each: the problem, the model, the call that is without its condition, and edits of the code.
 BROKEN = [
-    ("condition of claim refresh", TWO, 0, Problem.PARALLEL, {}),
-    ("owner", TWO, 0, Problem.PARALLEL, {}),
-    ("condition of release refresh", TWO, 1, Problem.PARALLEL, {}),
+    (Problem.PARALLEL, TokensModel(*TWO, 0), "claim refresh"),
+    (Problem.PARALLEL, TokensModel(*TWO, 1), "release refresh"),
     # With claims that live as long as the grace, they alone keep the tokens of a slow process.
-    ("condition of claim refresh", TWO, 1, Problem.REUSED, {"grace": 1}),
-    ("condition of renew", ONE, 1, Problem.OLD, {}),
-    ("condition of renew", TWO, 1, Problem.REUSED, {"grace": 1}),
-    ("condition of renew", ((REPUDIATED,), (ASKS,)), 0, Problem.DISCONNECTED, {}),
-    ("reminder", ONE, 1, Problem.ENDED, {}),
-    ("reminder before request", ONE, 1, Problem.ENDED, {}),
-    ("second reminder", ONE, 2, Problem.ENDED, {"reminders": ("1",)}),
-    ("reminder after the claim", ONE, 1, Problem.ENDED, {"reminders": ("0",)}),
-    ("short claims", ONE, 2, Problem.ENDED, {"grace": 2}),
-    pytest.param("reminder before claim", RENEWED, 2, Problem.ENDED, {}, marks=slow),
-    pytest.param(
-        *("comparison of claim refresh", RENEWED_TWICE, 3, Problem.ENDED),
-        {"tokens": NEW, "only_requests": True, "few": 3},
-        marks=slow,
+    (Problem.REUSED, TokensModel(*TWO, 1, grace=1), "claim refresh"),
+    (Problem.OLD, TokensModel(*ONE, 1), "renew"),
+    (Problem.REUSED, TokensModel(*TWO, 1, grace=1), "renew"),
+    (Problem.DISCONNECTED, TokensModel((REPUDIATED,), (ASKS,), 0), "renew"),
+    (Problem.UNTOLD, TokensModel((), (ASKS, ENDS, WITHDRAWS), 0), "end"),
+    (Problem.REOPENED, SECOND_CODE, "tell"),
+    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "disconnect others"),
+    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "disconnect connected"),
+    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "set disconnected"),
+    # Each claim has the same owner.
+    (Problem.PARALLEL, replace(TokensModel(*TWO, 0), without="owner"), ""),
+    # There is no second message; the first one comes before the claim is over; claims are short.
+    (Problem.ENDED, TokensModel(*ONE, 2, reminders=("1",)), ""),
+    (Problem.ENDED, TokensModel(*ONE, 1, reminders=("0",)), ""),
+    (Problem.ENDED, TokensModel(*ONE, 2, grace=2), ""),
+    (Problem.ENDED, TokensModel(*ONE, 1), "", (REMIND, "")),
+    (Problem.ENDED, TokensModel(*ONE, 1), "", (REMIND, ""), (RELEASE, REMIND_LATER + RELEASE)),
+    (
+        Problem.ENDLESS,
+        TokensModel(*END, 1, tokens=NEW),
+        "",
+        ('yield Call("remind", asked)', "pass"),
     ),
-    ("renewed as stored", ONE, 1, Problem.OLD, {}),
-    ("mark before tell", ((), (ASKS_AGAIN, ENDS)), 0, Problem.DISCONNECTED, {"tokens": NEW}),
-    ("take-over", ONE, 1, Problem.STUCK, {}),
-    ("retry", ONE, 3, Problem.ENDED, {"only_requests": True, "few": 3}),
-    ("marker", REFUSAL, 2, Problem.ENDED, {"tokens": NEW, "only_requests": True}),
-    ("suspicion", REFUSAL, 1, Problem.ENDED, {"tokens": NEW}),
-    ("invalid_grant alone", ONE, 1, Problem.ENDED, {}),
-    ("repeated tell", ((), (ASKS, WITHDRAWS)), 1, Problem.UNTOLD, {}),
-    ("condition of end", ((), (ASKS, ENDS, WITHDRAWS)), 0, Problem.UNTOLD, {}),
-    ("condition of tell", CODE, 0, Problem.REOPENED, {}),
-    ("mark first", CODE, 0, Problem.DISCONNECTED, {}),
-    ("order of marks", CODE, 0, Problem.DISCONNECTED, {}),
-    ("disconnection replaces", CODE, 0, Problem.DISCONNECTED, {}),
-    ("condition of disconnect others", CROSSED, 0, Problem.DISCONNECTED, {}),
-    ("condition of disconnect connected", CROSSED, 0, Problem.DISCONNECTED, {}),
-    ("condition of set disconnected", CROSSED, 0, Problem.DISCONNECTED, {}),
-    ("second revocation", ((), (ASKS_AGAIN, ENDS)), 0, Problem.DISCONNECTED, {"tokens": NEW}),
-    ("Qonto first", END, 1, Problem.UNREVOKED, {"tokens": NEW}),
-    ("reminder", END, 1, Problem.ENDLESS, {"tokens": NEW}),
-    ("redelivery", END, 3, Problem.ENDLESS, {"tokens": NEW, "only_requests": True}),
+    (Problem.OLD, TokensModel(*ONE, 1), "", ("E, renewed", "E, claimed._replace(tokens=response)")),
+    (Problem.STUCK, TokensModel(*ONE, 1), "", (" and not connection.refresh.is_over", "")),
+    (Problem.ENDED, THREE_REQUESTS, "", ("attempts = is_first, 2", "attempts = is_first, 1")),
+    (
+        *(Problem.ENDED, replace(REFUSAL, faults=2, only_requests=True), ""),
+        ('"unused" if is_unused else ""', '"unused"'),
+    ),
+    (Problem.ENDED, REFUSAL, "", (" or connection.refresh is not None", "")),
+    (
+        *(Problem.ENDED, TokensModel(*ONE, 1), ""),
+        (
+            '"too late"}:\n            break',
+            '"too late"}:\n            return Outcome.ENDED, claimed',
+        ),
+    ),
+    (Problem.UNTOLD, TokensModel((), (ASKS, WITHDRAWS), 1), "", ("if connection:", "if False:")),
+    (Problem.DISCONNECTED, REFUSAL_AND_END, "", (MARK + LIST, TELL + MARK + LIST)),
+    (Problem.DISCONNECTED, SECOND_CODE, "", (MARK + LIST, LIST + MARK)),
+    (Problem.DISCONNECTED, SECOND_CODE, "", (OTHERS + CONNECTED, CONNECTED + OTHERS)),
+    (Problem.DISCONNECTED, SECOND_CODE, "", ("any(other.status in DISCONNECTED", "any(False")),
+    (Problem.DISCONNECTED, REFUSAL_AND_END, "", ('if response != "unauthorized"', "if True")),
+    (
+        *(Problem.UNREVOKED, TokensModel(*END, 1, tokens=NEW), ""),
+        (IS_BEGUN, f'    yield Call("set disconnected", event)\n{IS_BEGUN}'),
+    ),
+    (
+        *(Problem.ENDLESS, TokensModel(*END, 3, tokens=NEW, only_requests=True), ""),
+        ("== Status.DISCONNECTING", "is None"),
+    ),
+]
+SLOWLY_BROKEN = [
+    (
+        *(Problem.ENDED, TokensModel((), (ASKS, ASKS_AGAIN), 2), ""),
+        *((REMIND, ""), (ATTEMPTS, REMIND_LATER + ATTEMPTS)),
+    ),
+    (
+        Problem.ENDED,
+        TokensModel((), (ASKS_AGAIN, ASKS_AGAIN), 3, tokens=NEW, only_requests=True, few=3),
+        "comparison",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("without", "arrivals", "faults", "problem", "options"), BROKEN)
+@pytest.mark.parametrize(
+    "broken", [*BROKEN, *(pytest.param(broken, marks=slow) for broken in SLOWLY_BROKEN)]
+)
 @pytest.mark.claim("S32")
-def test_tokens_without_one_part_have_problem(
-    without: str,
-    arrivals: tuple[tuple[Arrival, ...], tuple[Arrival, ...]],
-    faults: int,
-    problem: Problem,
-    options: dict[str, Any],
+def test_broken_variant_has_its_problem(
+    broken: tuple[Problem, TokensModel, str, *tuple[tuple[str, str], ...]],
 ) -> None:
-    found = TokensModel(*arrivals, faults, rules=Rules(without), **options).explore({problem})
+    problem, model, call, *edits = broken
+    without = f"condition of {call}" if call else model.without
+
+    found = replace(model, without=without, handle=edited(handle, *edits)).explore({problem})
 
     assert found.problem is problem

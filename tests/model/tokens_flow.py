@@ -15,22 +15,22 @@ the permission at Qonto, a repudiation or a later code comes, all in any order a
   or never.
 - A message is delivered twice, or to a function that fails at once (one fault each).
 
-The code of the processes is in `tokens_code.py`. The model leaves out what `subscriber_flow.py`
+The model leaves out what `subscriber_flow.py`
 leaves out, connections without a refresh token, and revocations that Qonto refuses because of their
 scopes. Qonto refuses the exchange of a code after the revocation.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
-from itertools import count
 from typing import Any
 
 from subscriber.grants import CONNECTIONS, REFRESHING, Status
-from tests.model.exploration import Exploration, explore, less, plus
-from tests.model.subscriber_code import EVENT, Arrival, Call, Grant, Refresh
+from tests.model.exploration import less, plus
+from tests.model.steps import Arrival, Call, Grant, Kind, Refresh
+from tests.model.subscriber_code import NEAR
 from tests.model.subscriber_flow import (
+    OPEN,
     UPDATES,
     Connection,
     Model,
@@ -38,16 +38,13 @@ from tests.model.subscriber_flow import (
     Process,
     State,
     World,
-    put,
 )
-from tests.model.tokens_code import DISCONNECT, NEAR, REFUSED, TOKEN, UNFINISHED, TokensCode
 
 PERIOD = REFRESHING + 2  # seconds: then the first reminder of a claim arrives
 GRACE = -(-60 // PERIOD)  # in periods
 UNUSED, REVOKED = -1, 9  # instead of the number of periods since the first use
 REDELIVERY = "3"  # periods until a message comes again
-FIRST = Arrival(EVENT, "A", "X", "1", "1")
-OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
+FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
 AT_QONTO = {"refresh", "revoke"}
 REQUEST_FAULTS = {"no response", "not sent", "refused"}
 
@@ -77,21 +74,8 @@ class TokensModel(Model):
     grace: int = GRACE
     reminders: tuple[str, ...] = ("1", "2")
 
-    def __str__(self) -> str:
-        """Name the model, for a test."""
-        arrivals = ", ".join(it.kind for it in (*self.messages, *self.browsers))
-        tokens = "near their end" if self.tokens == NEAR else "new"
-        faults = "failed requests" if self.only_requests else "faults"
-        return f"{arrivals}; {tokens}; {self.faults} {faults}"
-
-    @cached_property
-    def code(self) -> TokensCode:
-        """The code that the processes run."""
-        return TokensCode(self.rules.without)
-
-    @property
     def initial(self) -> State:
-        """The state with a connection."""
+        """Return the state with a connection."""
         grant = Grant(FIRST, Status.CONNECTED, tokens=self.tokens)
         world = World(
             tuple(sorted(self.messages)),
@@ -99,11 +83,7 @@ class TokensModel(Model):
             connections=((FIRST.key, Connection(Status.CONNECTED, "1")),),
             issued=(*(("1", REVOKED),) * (self.tokens - 1), ("1", UNUSED)),
         )
-        return State(0, world, (), tuple(sorted(self.browsers)), (), self.faults)
-
-    def explore(self, sought: Collection[StrEnum] = frozenset(Problem)) -> Exploration[State, Move]:
-        """Visit all states, or stop at the first *sought* problem."""
-        return explore(self.initial, self.moves, self.problems, sought)
+        return State(world, tuple(sorted(self.browsers)), self.faults)
 
     # -------------------------------------------------------------------- moves
 
@@ -120,8 +100,8 @@ class TokensModel(Model):
         world, name, age, faults = state.world, "time passes", 1, state.faults
         is_claimed = any(it.refresh and not it.refresh.is_over for _, it in world.grants)
         waiting = {"waited?"} if is_claimed else set()
-        is_waiting = {self.code.calls[it.step].name for it in state.running} <= waiting
-        if not is_waiting or any(it.kind == UNFINISHED for it in self._deliverable(state)):
+        is_waiting = {self.steps.calls[it.step].name for it in state.running} <= waiting
+        if not is_waiting or any(it.kind is Kind.UNFINISHED for it in self._deliverable(state)):
             name, age, faults = "time passes a process or a message", 2, faults - 1
         if faults < 0:
             return
@@ -141,30 +121,30 @@ class TokensModel(Model):
     def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
         yield from super()._arrivals(state)
         for message in self._deliverable(state) if state.faults else ():
-            if message.kind == UNFINISHED:
+            if message.kind is Kind.UNFINISHED:
                 world = state.world._replace(queue=less(state.world.queue, message))
                 after = state._replace(world=world, faults=state.faults - 1)
-                yield Move("is delivered, and fails", message), _redelivered(after, message)
+                yield Move("is delivered, and fails", message), self._redelivered(after, message)
 
     def _deliverable(self, state: State) -> list[Arrival]:
         # A process that waited while time passed has ended before the messages that it sent come.
         due = "" if any(it.age == 1 for it in state.running) else "0"
         found = super()._deliverable(state)
-        return [it for it in found if it.kind != UNFINISHED or it.event == due]
+        return [it for it in found if it.kind is not Kind.UNFINISHED or it.event == due]
 
     def _started(self, state: State, arrival: Arrival) -> State:
-        process = Process(arrival, self.code.start(arrival))
-        if arrival.kind in {TOKEN, REFUSED}:
+        process = Process(arrival, self.steps.start(arrival))
+        if arrival.kind in {Kind.TOKEN, Kind.REFUSED}:
             process = process._replace(starts_after=_told(state.world) == Status.DISCONNECTED)
         name = ""
         while name != "connection":  # the first reads are a part of the arrival
-            call = self.code.calls[process.step]
+            call = self.steps.calls[process.step]
             name = call.name
             if name not in {"access token", "connection", "withdraw"}:
                 break
             result, world = self.apply(state.world, call)
             state = state._replace(world=world)
-            process = process._replace(step=self.code.next(process.step, result))
+            process = process._replace(step=self.steps.next(process.step, result))
         return self._going_on(state, process)
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
@@ -173,7 +153,7 @@ class TokensModel(Model):
         elif call.name == "waited?":  # never, if the claim is over: the next attempt has it
             refresh = dict(state.world.grants)[call.about.event].refresh
             results = (False, True) if refresh and not refresh.is_over else (False,)
-        elif call.name == "remind" and process.arrival.kind == UNFINISHED:
+        elif call.name == "remind" and process.arrival.kind is Kind.UNFINISHED:
             results = (None,)  # the message that is handled comes again
         elif call.name == "refresh" and _is_too_late(state.world, process, call):
             results = ("too late",)
@@ -198,33 +178,16 @@ class TokensModel(Model):
         yield "not sent", self._next(unsent, process, "not sent")
         yield "refused", self._next(unsent, process, "refused")
 
-    def _next(self, state: State, process: Process, result: object) -> State:
-        state = state._replace(running=less(state.running, process))
-        step = self.code.next(process.step, result)
-        return self._going_on(state, process._replace(step=step))
+    def _responded(self, state: State, process: Process, call: Call) -> State:
+        wrong = set(_problems_of_response(state.world, process, call))
+        return state._replace(wrong=state.wrong | wrong)
 
-    def _going_on(self, state: State, process: Process) -> State:
-        """Return *state* with *process* at a call that others can come before, or after its end."""
-        while (call := self.code.calls[process.step]).name in {"owner", "expired?", "respond"}:
-            result: object = None  # of "expired?" and "respond"
-            if call.name == "owner":
-                owner = 1 if self.rules.without == "owner" else _free_owner(state)
-                process, result = process._replace(owner=owner), owner
-            elif call.name == "respond":
-                wrong = set(self._problems_of_response(state.world, process, call))
-                state = state._replace(wrong=state.wrong | wrong)
-            process = process._replace(step=self.code.next(process.step, result))
-        state = state._replace(running=plus(state.running, process))
-        if call.name == "failed":
-            return self._ended(state, process)
-        if call.name == "done":
-            return state._replace(running=less(state.running, process))
-        return state
-
-    def _ended(self, state: State, process: Process) -> State:
-        state = state._replace(running=less(state.running, process))
-        is_message = process.arrival in {*self.messages} or process.arrival.kind == UNFINISHED
-        return _redelivered(state, process.arrival) if is_message else state
+    def _redelivered(self, state: State, message: Arrival) -> State:
+        if message.kind is Kind.UNFINISHED:
+            message = message._replace(event=REDELIVERY)
+        elif message not in self.messages:
+            return state
+        return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
 
     def _is_over(self, write: Call, world: World) -> bool:
         if write.name == "refresh":
@@ -245,7 +208,7 @@ class TokensModel(Model):
             case "connection":
                 return _connection(world), world
             case "remind":
-                sent = (Arrival(UNFINISHED, "A", "X", wait) for wait in self.reminders)
+                sent = (Arrival(Kind.UNFINISHED, "A", "X", wait) for wait in self.reminders)
                 return None, world._replace(queue=tuple(sorted((*world.queue, *sent))))
             case "withdraw":
                 return None, _revoked(world)
@@ -274,49 +237,28 @@ class TokensModel(Model):
         issued[call.tokens - 1] = event, max(use, 0)
         return len(issued) + 1, world._replace(issued=(*issued, (event, UNUSED)))
 
-    def _apply_to_grant(self, world: World, call: Call, grant: Grant) -> tuple[bool, World]:
+    def _updated(self, world: World, call: Call, grant: Grant) -> tuple[bool, Grant]:
         refresh, is_owner = grant.refresh, _owner(grant) == call.owner
-        after = grant._replace(refresh=None)
         match call.name:
             case "claim refresh":
-                is_free = refresh is None or refresh.is_over
                 is_as_read = call.value == str(_owner(grant))
-                may = is_free and (is_as_read or self._is_without("comparison", call))
-                may = may and grant.tokens == call.tokens
-                after = grant._replace(refresh=Refresh(call.owner))
+                may = is_as_read or self.without == "condition of comparison"
+                may = may and (refresh is None or refresh.is_over) and grant.tokens == call.tokens
+                return may, grant._replace(refresh=Refresh(call.owner))
             case "renew":
-                may = is_owner
-                after = after._replace(tokens=call.tokens)
+                return is_owner, grant._replace(refresh=None, tokens=call.tokens)
             case "release refresh":
-                may = is_owner
-                after = after._replace(refresh=None if call.value else Refresh(0, is_over=True))
+                refresh = None if call.value else Refresh(0, is_over=True)
+                return is_owner, grant._replace(refresh=refresh)
             case "end":
                 may = grant.status is Status.CONNECTED and grant.tokens == call.tokens
-                may = may and (is_owner or not call.owner)
-                after = Grant(grant.event, Status.ENDED)
-            case "disconnect others":
-                may = grant.status not in {*OPEN, Status.DISCONNECTED, Status.REPUDIATED}
-                after = Grant(grant.event, Status.DISCONNECTED)
-            case "disconnect connected":
-                may = grant.status is Status.CONNECTED
-                after = grant._replace(status=Status.DISCONNECTING)
-            case "set disconnected":
-                may = grant.status is Status.DISCONNECTING
-                after = Grant(grant.event, Status.DISCONNECTED)
-            case _:
-                return self._apply_to_new_grant(world, call, grant)
-        if not may and not self._is_without("condition", call):
-            return False, world
-        return True, put(world, "grants", grant.event.event, after)
-
-    def _apply_to_new_grant(self, world: World, call: Call, grant: Grant) -> tuple[bool, World]:
-        is_written, world = super()._apply_to_grant(world, call, grant)
-        if is_written and call.name == "connect":
-            name = grant.event.event
-            own = [tokens for tokens, it in enumerate(world.issued, 1) if it[0] == name]
-            connected = dict(world.grants)[name]._replace(tokens=own[-1])
-            world = put(world, "grants", name, connected)
-        return is_written, world
+                return may and (is_owner or not call.owner), Grant(grant.event, Status.ENDED)
+        may, after = super()._updated(world, call, grant)
+        if call.name == "connect":
+            event = grant.event.event
+            own = [tokens for tokens, it in enumerate(world.issued, 1) if it[0] == event]
+            after = after._replace(tokens=own[-1] if own else 0)
+        return may, after
 
     # ----------------------------------------------------------------- problems
 
@@ -327,7 +269,7 @@ class TokensModel(Model):
             yield from self._problems_of_use(before, move.call)
         if before.world != after.world:
             yield from _problems_of_tables(before.world, after.world)
-        calls = [self.code.calls[it.step] for it in after.running if it.age < 2]  # 2: outlived
+        calls = [self.steps.calls[it.step] for it in after.running if it.age < 2]  # 2: outlived
         sent = [it.tokens for it in calls if it.name == "refresh"]
         if len(sent) != len(set(sent)):
             yield Problem.PARALLEL
@@ -339,23 +281,10 @@ class TokensModel(Model):
         grant = dict(before.world.grants)[event]
         if use == REVOKED or grant.status is not Status.CONNECTED:
             return
-        calls = [self.code.calls[it.step] for it in before.running]
+        calls = [self.steps.calls[it.step] for it in before.running]
         would_be_stored = any(it.name == "renew" and it.owner == _owner(grant) for it in calls)
         if grant.tokens != call.tokens or would_be_stored:
             yield Problem.REUSED
-
-    def _problems_of_response(
-        self, world: World, process: Process, call: Call
-    ) -> Iterator[Problem]:
-        is_request = process.arrival.kind == DISCONNECT
-        if call.value == Status.CONNECTED:
-            if all(it.tokens != call.tokens for _, it in world.grants):
-                yield Problem.OLD
-            if process.starts_after or is_request:
-                yield Problem.DISCONNECTED
-        is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
-        if call.value == Status.DISCONNECTED and is_request and is_kept:
-            yield Problem.DISCONNECTED
 
     def _problems_at_rest(self, state: State) -> Iterator[Problem]:
         world = state.world
@@ -376,18 +305,30 @@ class TokensModel(Model):
         """Yield the problems of a caller that is alone, and has no fault."""
         if any(it.refresh and not it.refresh.is_over for _, it in world.grants):
             return  # "unavailable", for a period
-        takes_any, step = _takes_any(world), self.code.start(Arrival(REFUSED, "A", "X"))
-        while (call := self.code.calls[step]).name not in {"respond", "done"}:
+        takes_any, step = _takes_any(world), self.steps.start(Arrival(Kind.REFUSED, "A", "X"))
+        while (call := self.steps.calls[step]).name not in {"respond", "done"}:
             result: Any = {"waited?": True, "lives?": False, "owner": 99}.get(call.name)
             if result is None:
                 result, world = self.apply(world, call)
-            step = self.code.next(step, result)
+            step = self.steps.next(step, result)
         connection = _connection(world)
         is_true = call.value == (connection.status if connection else "not-connected")
         if not is_true or (call.tokens and world.issued[call.tokens - 1][1] != UNUSED):
             yield Problem.STUCK
         if call.value == Status.ENDED and takes_any and self.faults <= self.few:
             yield Problem.ENDED
+
+
+def _problems_of_response(world: World, process: Process, call: Call) -> Iterator[Problem]:
+    is_request = process.arrival.kind is Kind.DISCONNECT
+    if call.value == Status.CONNECTED:
+        if all(it.tokens != call.tokens for _, it in world.grants):
+            yield Problem.OLD
+        if process.starts_after or is_request:
+            yield Problem.DISCONNECTED
+    is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
+    if call.value == Status.DISCONNECTED and is_request and is_kept:
+        yield Problem.DISCONNECTED
 
 
 def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
@@ -411,12 +352,6 @@ def _is_too_late(world: World, process: Process, call: Call) -> bool:
 
 def _owner(grant: Grant) -> int | None:
     return grant.refresh.owner if grant.refresh else None
-
-
-def _free_owner(state: State) -> int:
-    used = {process.owner for process in state.running} | {call.owner for call in state.late}
-    used |= {_owner(grant) or 0 for _, grant in state.world.grants}
-    return next(owner for owner in count(1) if owner not in used)
 
 
 def _connection(world: World) -> Grant | None:
@@ -446,12 +381,6 @@ def _with_claim_over(grant: Grant) -> Grant:
 
 
 def _nearer(message: Arrival) -> Arrival:
-    if message.kind != UNFINISHED:
+    if message.kind is not Kind.UNFINISHED:
         return message
     return message._replace(event=str(max(0, int(message.event) - 1)))
-
-
-def _redelivered(state: State, message: Arrival) -> State:
-    if message.kind == UNFINISHED:
-        message = message._replace(event=REDELIVERY)
-    return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
