@@ -147,10 +147,9 @@ class Run:
 class Connector:
     """The real apps, their table and topic, and the requests that run."""
 
-    def __init__(self, collaborator: type[StateStore | Publisher]) -> None:
+    def __init__(self, state_store: type[StateStore]) -> None:
         """Begin with a request to start, as the model does."""
-        self._state_store = collaborator if issubclass(collaborator, StateStore) else StateStore
-        self._publisher = collaborator if issubclass(collaborator, Publisher) else Publisher
+        self._state_store = state_store
         self._aws = FakeAws(ENVIRONMENT["TABLE_NAME"])
         self._late: list[tuple[tuple[object, ...], str, dict[str, Any]]] = []
         self._runs: list[Run] = []
@@ -169,7 +168,7 @@ class Connector:
         client = cast("Any", run)
         states = self._state_store(client, CALLBACK_SETTINGS)
         if response:
-            publisher = self._publisher(client, CALLBACK_SETTINGS.topic_arn)
+            publisher = Publisher(client, CALLBACK_SETTINGS.topic_arn)
             handle = CallbackApp(CALLBACK_SETTINGS, states, publisher, LOGGER).handle
         else:
             handle = StartApp(START_SETTINGS, states, LOGGER).handle
@@ -247,10 +246,10 @@ class Connector:
                 run.go_on("killed")
 
 
-def replay(path: Path, collaborator: type[StateStore | Publisher] = StateStore) -> None:
-    """Walk *path* with the apps and *collaborator*, and assert that they do what the model does."""
+def replay(path: Path, state_store: type[StateStore] = StateStore) -> None:
+    """Walk *path* with the apps and *state_store*; they must do what the model does."""
     # The apps print metrics.
-    with redirect_stdout(None), closing(Connector(collaborator)) as connector:
+    with redirect_stdout(None), closing(Connector(state_store)) as connector:
         for number, (move, state) in enumerate(path, 1):
             shown = connector.move(move)
             running = sorted(process[:5] for process in state.running)
