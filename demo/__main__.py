@@ -26,13 +26,7 @@ from demo.local_aws import LocalAws, ParameterError, Stack, start_ministack
 
 HOSTS = {service: server["host"] for service, server in guard.SERVERS.items()}
 FIRST_PORTS = range(1024, 65536 - len(HOSTS) + 1)
-# Mock Qonto's own client: its secrets are worth nothing outside this machine.
-MOCK_CLIENT = {
-    "QONTO_ENVIRONMENT": "sandbox",
-    "CLIENT_ID": "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21",
-    "CLIENT_SECRET": "in-the-demo-only",
-    "STAGING_TOKEN": "in-the-demo-only",
-}
+MOCK_CLIENT: dict[str, str] = guard.SERVERS["qonto"]["client"]
 SECRETS = ("CLIENT_SECRET", "STAGING_TOKEN")
 # The variables of the user's own client, and the template's parameters.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}

@@ -41,7 +41,8 @@ def serve(service: str, environment: dict[str, str], names: Mapping[str, str]) -
     server, url = SERVERS[service], names[service]
     port = urlsplit(url).port or 0
     access_key = names["access_key"] if server.get("this_run_alone") else ""
-    own = {name: it.format_map(names) for name, it in server.get("environment", {}).items()}
+    known = {**names, "port": str(port)}
+    own = {name: it.format_map(known) for name, it in server.get("environment", {}).items()}
     own |= {APPLICATION: server["application"], URL: url, ACCESS_KEY: access_key}
     return Child(
         server["name"],

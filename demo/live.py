@@ -44,16 +44,15 @@ HEADERS = {
 }
 
 
-class Data(BaseModel):
-    """An event's data, as far as the page shows it: a code, or an error."""
-
-    code_expires_at: AwareDatetime | None = None
-    error: str = ""
-    error_description: str = ""
-
-
 class Event(BaseModel):
     """An event, as far as the page shows it."""
+
+    class Data(BaseModel):
+        """A code, or an error."""
+
+        code_expires_at: AwareDatetime | None = None
+        error: str = ""
+        error_description: str = ""
 
     id: str
     type: str
@@ -96,9 +95,10 @@ class Live:
         if self.find_grant:
             for name in {"code", "code_verifier"} & message["data"].keys():
                 message["data"][name] = shortened(message["data"][name])
+        status = "held" if self.find_grant else "by-hand"
+        if not event.data.code_expires_at:
+            status = "not-granted"
         text = json.dumps(message, indent=2, ensure_ascii=False)
-        code_status = "held" if self.find_grant else "by-hand"
-        status = code_status if event.data.code_expires_at else "not-granted"
         self.entries.append(Entry(status, event, text))
 
     def look(self) -> None:
@@ -162,7 +162,7 @@ def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
 
 
 def shortened(secret: str) -> str:
-    """Show enough of a secret to recognise it, and not enough to use it."""
+    """Return enough of a secret to recognise it, and not enough to use it."""
     return f"{secret[:10]}…({len(secret)} characters)"
 
 

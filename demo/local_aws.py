@@ -21,7 +21,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from demo import clock, drift, guard
+from demo import drift, guard
 from demo import template as infra
 from demo.child import Child
 from demo.template import Json, Template
@@ -105,13 +105,8 @@ def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
 
 def start_ministack(names: Mapping[str, str]) -> Child:
     """Start ministack with the *names* of its table in servers.toml."""
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "GATEWAY_PORT": names["aws"].rpartition(":")[2],
-        "MINISTACK_REGION": REGION,
-        clock.VARIABLE: f"{names['directory']}/clock",
-    }
-    return guard.serve("aws", environment, names)
+    own = {"PATH": os.environ.get("PATH", os.defpath), "MINISTACK_REGION": REGION}
+    return guard.serve("aws", own, names)
 
 
 @contextmanager
@@ -184,7 +179,7 @@ class LocalAws:
             StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 1000}
         )
         created = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
-        resources = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in created}
+        resources = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
         for name in infra.resources(template, "AWS::DynamoDB::Table"):
             self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
                 TableName=resources[name],
