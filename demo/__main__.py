@@ -22,24 +22,17 @@ from tempfile import TemporaryDirectory
 from demo import clock, guard
 from demo import template as infra
 from demo.child import Child, ChildError
-from demo.lambda_api import TOKENS_FUNCTION
 from demo.local_aws import LocalAws, ParameterError, Stack, start_ministack
 
 HOSTS = {service: server["host"] for service, server in guard.SERVERS.items()}
 FIRST_PORTS = range(1024, 65536 - len(HOSTS) + 1)
-# Mock Qonto's own client: its secrets are worth nothing outside this machine.
-MOCK_CLIENT = {
-    "QONTO_ENVIRONMENT": "sandbox",
-    "CLIENT_ID": "7d3f9a52-2f0c-4a55-9d5e-6c1b0e8f4a21",
-    "CLIENT_SECRET": "in-the-demo-only",
-    "STAGING_TOKEN": "in-the-demo-only",
-}
+MOCK_CLIENT: dict[str, str] = guard.SERVERS["qonto"]["client"]
 SECRETS = ("CLIENT_SECRET", "STAGING_TOKEN")
 # The variables of the user's own client, and the template's parameters.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
-# Any role will do: the local AWS enforces no policy.
-APP_ROLE_ARN = "arn:aws:iam::000000000000:role/ledgerly"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Makes a shell a client of this run's local AWS; the variables follow.
+UNSET = "for name in $(env | sed -n 's/=.*//; /^AWS_/p'); do unset $name; done\n"
 
 say = partial(print, flush=True)
 
@@ -67,10 +60,7 @@ def main() -> None:
 
 def _run(port: int, processes: ExitStack) -> str:
     """Start everything and return the name of the first server that stops."""
-    url = {
-        service: f"http://{host}:{port + index}"
-        for index, (service, host) in enumerate(HOSTS.items())
-    }
+    url = {name: f"http://{host}:{each}" for each, (name, host) in enumerate(HOSTS.items(), port)}
     real = bool(os.environ.get("QONTO_ENVIRONMENT"))
     client = _client_of_the_user() if real else MOCK_CLIENT
     directory = processes.enter_context(TemporaryDirectory())
@@ -79,20 +69,19 @@ def _run(port: int, processes: ExitStack) -> str:
     say("Starting the local AWS (ministack) ...")
     ministack = processes.enter_context(start_ministack(names))
     ministack.wait_until_ready()
-    stack = _deploy(aws, client, f"{url['app']}/connected")
-    example = _deploy_example(aws, client, stack.topic_arn)
+    stack, example = _deploy(aws, client, f"{url['app']}/connected")
 
     environment = aws.environment() | {"REDIRECT_URI": f"{url['connector']}/callback"}
     functions = stack.environment | example.environment
     if not real:
-        environment[clock.VARIABLE] = clock.file_in(directory)
+        environment[clock.VARIABLE] = f"{directory}/clock"
         for variables in functions.values():
             variables |= {"OAUTH_BASE_URL": url["qonto"], "API_URL": url["qonto"]}
             variables["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
     if "CLIENT_SECRET" not in client:
         del functions["SubscriberFunction"]["QUEUE_URL"]
     names |= {"raw_queue": aws.subscribe_queue(stack.topic_arn), **example.resources}
-    names |= {"API_URL": functions[TOKENS_FUNCTION]["API_URL"], "STAGING_TOKEN": "", **client}
+    names |= {"API_URL": functions["TokensFunction"]["API_URL"], "STAGING_TOKEN": "", **client}
     children: dict[int, Child] = {ministack.pid: ministack}
     for service, server in guard.SERVERS.items():
         if service == "aws" or (service == "qonto" and real):
@@ -106,22 +95,23 @@ def _run(port: int, processes: ExitStack) -> str:
         child.wait_until_ready()
 
     if real:
-        _say_what_qonto_needs(client, environment["REDIRECT_URI"])
+        say(f"\nThe connector talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
+        say(
+            "Register in Qonto's Developer Portal, as redirection URI:",
+            environment["REDIRECT_URI"],
+            sep="  ",
+        )
+        if "CLIENT_SECRET" not in client:
+            say("The live page shows the code, which is not exchanged: that would take")
+            say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
     file = Path(directory, "aws.env")  # the directory is its owner's alone
-    file.write_text(_shell_variables(environment), "utf-8")
+    own = (f"export {name}={it}\n" for name, it in environment.items() if name.startswith("AWS_"))
+    file.write_text(UNSET + "".join(own), "utf-8")
     say(f"\nThe local AWS serves this run alone. To make a shell its client:  source {file}")
     say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
     stopped = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     return children[stopped.si_pid].name if stopped else "a process"
-
-
-def _say_what_qonto_needs(client: Mapping[str, str], redirect_uri: str) -> None:
-    say(f"\nThe connector talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
-    say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
-    if "CLIENT_SECRET" not in client:
-        say("The live page shows the code, which is not exchanged: that would take")
-        say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
 
 
 def _first_port() -> int:
@@ -148,7 +138,8 @@ def _client_of_the_user() -> dict[str, str]:
     return client
 
 
-def _deploy(aws: LocalAws, client: Mapping[str, str], return_url: str) -> Stack:
+def _deploy(aws: LocalAws, client: Mapping[str, str], return_url: str) -> tuple[Stack, Stack]:
+    """Return the connector's stack and the subscriber's, which has the secrets of *client*."""
     say("Deploying table and topic from infra/template.yaml ...")
     parameters = {it: client[name] for name, it in PARAMETERS.items() if name in client}
     # The local AWS has no certificate of Amazon's.
@@ -156,31 +147,16 @@ def _deploy(aws: LocalAws, client: Mapping[str, str], return_url: str) -> Stack:
     stack = aws.deploy(parameters | own)
     if stack.not_honoured:
         say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
-    return stack
 
-
-def _deploy_example(aws: LocalAws, client: Mapping[str, str], topic_arn: str) -> Stack:
-    """Deploy the subscriber, and put the client secret in, if there is one."""
     say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")
-    parameters = {
-        "TopicArn": topic_arn,
-        "QontoEnvironment": client["QONTO_ENVIRONMENT"],
-        "ClientId": client["CLIENT_ID"],
-        "AppRoleArn": APP_ROLE_ARN,
-    }
-    example = aws.deploy(parameters, infra.load(infra.EXAMPLE))
-    secrets = {name.lower(): client[name] for name in SECRETS if name in client}
-    aws.secrets.put_secret_value(
-        SecretId=example.resources["ClientSecret"], SecretString=json.dumps(secrets)
-    )
-    return example
-
-
-def _shell_variables(environment: Mapping[str, str]) -> str:
-    """Return the script that makes a shell a client of this run's local AWS."""
-    unset = "for name in $(env | sed -n 's/=.*//; /^AWS_/p'); do unset $name; done"
-    own = (f"export {name}={it}" for name, it in environment.items() if name.startswith("AWS_"))
-    return "\n".join([unset, *own, ""])
+    parameters.pop("Scope", None)
+    # Any role will do: the local AWS enforces no policy.
+    own = {"TopicArn": stack.topic_arn, "AppRoleArn": "arn:aws:iam::000000000000:role/ledgerly"}
+    example = aws.deploy(parameters | own, infra.load(infra.EXAMPLE))
+    secrets = json.dumps({name.lower(): client[name] for name in SECRETS if name in client})
+    secret = example.resources["ClientSecret"]
+    aws.secrets.put_secret_value(SecretId=secret, SecretString=secrets)
+    return stack, example
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException
+from contextlib import suppress
+
+import httpx2
 
 from demo.template import ROOT
 
@@ -51,19 +52,15 @@ class Child(subprocess.Popen[bytes]):
     def wait_until_ready(self, seconds: float = 60) -> None:
         """Return once it responds to HTTP; raise `ChildError` if it stops, or after *seconds*."""
         deadline = time.monotonic() + seconds
-        while not self._responds():
-            with suppress(subprocess.TimeoutExpired):
-                self.wait(0.02)
-                raise ChildError(self.name, "stopped while it was starting (see above)")
-            if time.monotonic() > deadline:
-                raise ChildError(self.name, f"is silent after {seconds:.0f} s")
-
-    def _responds(self) -> bool:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
-        with suppress(OSError, HTTPException), closing(connection):
-            connection.request("GET", "/")
-            return connection.getresponse().status > 0
-        return False
+        with httpx2.Client(timeout=5, trust_env=False) as client:
+            while time.monotonic() < deadline:
+                with suppress(httpx2.HTTPError):
+                    client.get(f"http://127.0.0.1:{self.port}")
+                    return
+                with suppress(subprocess.TimeoutExpired):
+                    self.wait(0.02)
+                    raise ChildError(self.name, "stopped while it was starting (see above)")
+        raise ChildError(self.name, f"is silent after {seconds:.0f} s")
 
 
 def _stop_with_parent() -> None:

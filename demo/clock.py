@@ -29,11 +29,6 @@ class Clock:
         new.replace(self.path)  # so that no process reads half of it
 
 
-def file_in(directory: str) -> str:
-    """Return the path of the clock of the processes whose files are in *directory*."""
-    return f"{directory}/clock"
-
-
 def shared() -> Clock | None:
     """Return the clock that the environment names, if it does."""
     return Clock(Path(os.environ[VARIABLE])) if VARIABLE in os.environ else None

@@ -3,10 +3,10 @@
 from demo.template import Json, references
 
 
-def not_honoured(aws: Json, stack: str, resources: dict[str, dict[str, Json]]) -> list[str]:
-    """Return the properties of *resources* that the stack's do not have, as ``Id.Property``."""
+def not_honoured(aws: Json, created: Json, resources: dict[str, dict[str, Json]]) -> list[str]:
+    """Return the properties of *resources* that the *created* lack, as ``Id.Property``."""
     properties = []
-    for deployed in aws.cloudformation.describe_stack_resources(StackName=stack)["StackResources"]:
+    for deployed in created:
         logical_id = deployed["LogicalResourceId"]
         held = _held(aws, deployed["ResourceType"], deployed["PhysicalResourceId"])
         for name, wanted in resources[logical_id]["Properties"].items() if held else ():

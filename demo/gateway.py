@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,6 @@ from demo.template import Json, Template
 MAX_HEAD = 10_240  # bytes of the request line and the headers, all their separators included
 
 type Handler = Callable[[dict[str, Json], LambdaContext], Json]
-type Route = tuple[str, dict[str, str]]  # the route key, and the path parameters
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,11 @@ def decoded(path: str) -> str | None:
     return None if re.search("%(?![0-9A-Fa-f]{2})", once) else unquote(once)
 
 
-def match(route_keys: Iterable[str], method: str, path: str) -> Route | None:
-    """Return the route of *method* and the decoded *path*."""
-    for key in route_keys:
-        route_method, _, route_path = key.partition(" ")
-        found = compile_path(route_path)[0].fullmatch(path)
-        if found and method == route_method:
-            return key, found.groupdict()
-    return None
-
-
-def payload_2_0(request: Request, path: str, route: Route, body: bytes) -> dict[str, Json]:
-    """Return the event of a *request*; *path* is from `decoded`, and *route* from `match`."""
-    now, (route_key, path_parameters) = time.time(), route
+def payload_2_0(
+    request: Request, route_key: str, path: re.Match[str], body: bytes
+) -> dict[str, Json]:
+    """Return the event of a *request*; *path* is its decoded path, as the route matched it."""
+    now = time.time()
     headers = _joined(request.headers)
     headers.pop("cookie", None)
     cookies = ";".join(request.headers.getlist("cookie")).split(";")
@@ -101,12 +92,12 @@ def payload_2_0(request: Request, path: str, route: Route, body: bytes) -> dict[
         "cookies": [cookie.strip(" \t") for cookie in cookies if cookie.strip(" \t")],
         "queryStringParameters": _joined(request.query_params),
         "body": b64encode(body).decode(),
-        "pathParameters": path_parameters,
+        "pathParameters": path.groupdict(),
     }
     return {
         "version": "2.0",
         "routeKey": route_key,
-        "rawPath": path,
+        "rawPath": path.string,
         "rawQueryString": request.scope["query_string"].decode("latin-1"),
         "headers": headers,
         "requestContext": {
@@ -116,7 +107,7 @@ def payload_2_0(request: Request, path: str, route: Route, body: bytes) -> dict[
             "domainPrefix": domain.partition(".")[0],
             "http": {
                 "method": request.method,
-                "path": path,
+                "path": path.string,
                 "protocol": f"HTTP/{request.scope['http_version']}",
                 "sourceIp": request.client.host if request.client else "",
                 "userAgent": headers.get("user-agent", ""),
@@ -151,6 +142,7 @@ def http_response(result: Json) -> Response:
 
 def application(functions: Mapping[str, str], handlers: Mapping[str, Handler]) -> ASGIApp:
     """Return the HTTP API: the function of each route key, the handler of each function."""
+    paths = {key: compile_path(key.partition(" ")[2])[0] for key in functions}
 
     async def respond(request: Request) -> Response:
         raw_path, raw_query = request.scope["raw_path"], request.scope["query_string"]
@@ -161,15 +153,17 @@ def application(functions: Mapping[str, str], handlers: Mapping[str, Handler]) -
         path = decoded(raw_path.decode("latin-1"))
         if path is None:
             return JSONResponse({"message": "Bad Request"}, 400)
-        route = match(functions, request.method, path)
-        if route is None:
+        matches = {key: pattern.fullmatch(path) for key, pattern in paths.items()}
+        own = f"{request.method} "
+        found = [(key, it) for key, it in matches.items() if it and key.startswith(own)]
+        if not found:
             return JSONResponse({"message": "Not Found"}, 404)
 
-        event = payload_2_0(request, path, route, await request.body())
-        name = functions[route[0]]
-        handler, context = handlers[name], LambdaContext(name)
+        event = payload_2_0(request, *found[0], await request.body())
+        name = functions[found[0][0]]
         try:  # in a thread, because handlers wait for AWS
-            return http_response(await run_in_threadpool(handler, event, context))
+            result = await run_in_threadpool(handlers[name], event, LambdaContext(name))
+            return http_response(result)
         except Exception:  # noqa: BLE001 - a handler may raise anything, as in Lambda
             traceback.print_exc()
             return JSONResponse({"message": "Internal Server Error"}, 500)

@@ -10,7 +10,8 @@ import re
 import secrets
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pkgutil import resolve_name
 from urllib.parse import urlsplit
 
@@ -40,7 +41,8 @@ def serve(service: str, environment: dict[str, str], names: Mapping[str, str]) -
     server, url = SERVERS[service], names[service]
     port = urlsplit(url).port or 0
     access_key = names["access_key"] if server.get("this_run_alone") else ""
-    own = {name: it.format_map(names) for name, it in server.get("environment", {}).items()}
+    known = {**names, "port": str(port)}
+    own = {name: it.format_map(known) for name, it in server.get("environment", {}).items()}
     own |= {APPLICATION: server["application"], URL: url, ACCESS_KEY: access_key}
     return Child(
         server["name"],
@@ -58,65 +60,50 @@ def create() -> ASGIApp:
     clock.install()  # before an import that keeps time.time in a variable
     application: ASGIApp = resolve_name(os.environ[APPLICATION])()
     url, access_key = os.environ[URL], os.environ[ACCESS_KEY]
-    if access_key:
-        return this_run_alone(application, url, access_key)
-    return own_address(application, url)
+    guard = partial(this_run_alone, access_key=access_key) if access_key else own_address
+    refusal = partial(guard, url=url)
 
-
-def this_run_alone(application: ASGIApp, url: str, access_key: str) -> ASGIApp:
-    """Return *application* behind a guard that only the AWS clients of this run pass.
-
-    Their requests name the host of *url*, are signed with *access_key*, and have none of the
-    headers that a browser adds by itself. Any other request gets a 403.
-    """
-
-    def refusal(request: Request) -> Response | None:
-        headers = request.headers
-        credential = re.match(
-            "AWS4-HMAC-SHA256 Credential=([^/]+)/", ",".join(headers.getlist("authorization"))
-        )
-        if (
-            headers.getlist("host") == [urlsplit(url).netloc]
-            and not any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
-            and credential
-            and secrets.compare_digest(credential[1].encode(), access_key.encode())
-        ):
-            return None
-        return PlainTextResponse(
-            "The local AWS serves the AWS clients of its own run alone.\n", 403
-        )
-
-    return _guarded(application, refusal)
-
-
-def own_address(application: ASGIApp, url: str) -> ASGIApp:
-    """Return *application* at the address *url* (scheme, host and port) and at no other.
-
-    A request to another name of the loopback is sent to *url*, where the cookies are. A request to
-    any other name gets a 421: a site can let its own name resolve to this machine.
-    """
-    own = urlsplit(url)
-    other_names = [[f"{name}:{own.port}"] for name in LOOPBACK]
-
-    def refusal(request: Request) -> Response | None:
-        hosts = request.headers.getlist("host")
-        if hosts == [own.netloc]:
-            return None
-        path, query = request.scope["raw_path"], request.scope["query_string"]
-        if hosts in other_names and request.method == "GET" and path.startswith(b"/"):
-            target = (path + (b"?" + query if query else b"")).decode("latin-1")
-            return PlainTextResponse(f"This is {url}.\n", 307, {"Location": url + target})
-        return PlainTextResponse(f"This is {url}.\n", 421)
-
-    return _guarded(application, refusal)
-
-
-def _guarded(application: ASGIApp, refusal: Callable[[Request], Response | None]) -> ASGIApp:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         response = None if scope["type"] == "lifespan" else refusal(Request(scope))
         await (response or application)(scope, receive, send)
 
     return guarded
+
+
+def this_run_alone(request: Request, url: str, access_key: str) -> Response | None:
+    """Return a 403 unless an AWS client of this run sends the *request*.
+
+    Its requests name the host of *url*, are signed with *access_key*, and have none of the headers
+    that a browser adds by itself.
+    """
+    headers = request.headers
+    signed = "AWS4-HMAC-SHA256 Credential=([^/]+)/"
+    credential = re.match(signed, ",".join(headers.getlist("authorization")))
+    if (
+        headers.getlist("host") == [urlsplit(url).netloc]
+        and not any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
+        and credential
+        and secrets.compare_digest(credential[1].encode(), access_key.encode())
+    ):
+        return None
+    return PlainTextResponse("The local AWS serves the AWS clients of its own run alone.\n", 403)
+
+
+def own_address(request: Request, url: str) -> Response | None:
+    """Return a response to a *request* to any other address than *url*.
+
+    A request to another name of the loopback is sent to *url*, where the cookies are. A request to
+    any other name gets a 421: a site can let its own name resolve to this machine.
+    """
+    own, hosts = urlsplit(url), request.headers.getlist("host")
+    if hosts == [own.netloc]:
+        return None
+    path, query = request.scope["raw_path"], request.scope["query_string"]
+    is_loopback = hosts in [[f"{name}:{own.port}"] for name in LOOPBACK]
+    if is_loopback and request.method == "GET" and path.startswith(b"/"):
+        target = (path + (b"?" + query if query else b"")).decode("latin-1")
+        return PlainTextResponse(f"This is {url}.\n", 307, {"Location": url + target})
+    return PlainTextResponse(f"This is {url}.\n", 421)
 
 
 def ministack() -> ASGIApp:

@@ -13,8 +13,6 @@ from starlette.routing import Route
 from demo.gateway import Handler, LambdaContext, load_handler
 from demo.template import EXAMPLE, load
 
-TOKENS_FUNCTION = "TokensFunction"
-
 
 def application(name: str, loaded: Callable[[], Handler]) -> Starlette:
     """Return the API that invokes the handler which *loaded* returns as the function *name*."""
@@ -35,5 +33,6 @@ def application(name: str, loaded: Callable[[], Handler]) -> Starlette:
 
 def create() -> Starlette:
     """Return the API with the real function (a factory for uvicorn)."""
-    load_tokens = partial(load_handler, load(EXAMPLE), TOKENS_FUNCTION, EXAMPLE.parent)
-    return application(TOKENS_FUNCTION, cache(load_tokens))  # the first invocation loads it
+    name = "TokensFunction"
+    load_tokens = partial(load_handler, load(EXAMPLE), name, EXAMPLE.parent)
+    return application(name, cache(load_tokens))  # the first invocation loads it

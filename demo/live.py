@@ -44,16 +44,15 @@ HEADERS = {
 }
 
 
-class Data(BaseModel):
-    """An event's data, as far as the page shows it: a code, or an error."""
-
-    code_expires_at: AwareDatetime | None = None
-    error: str = ""
-    error_description: str = ""
-
-
 class Event(BaseModel):
     """An event, as far as the page shows it."""
+
+    class Data(BaseModel):
+        """A code, or an error."""
+
+        code_expires_at: AwareDatetime | None = None
+        error: str = ""
+        error_description: str = ""
 
     id: str
     type: str
@@ -64,30 +63,22 @@ class Event(BaseModel):
 
 @dataclass
 class Entry:
-    """A message as it is shown: its text without secrets, and the grant that the example keeps.
+    """A message as it is shown: its text without secrets, and the grant that the example keeps."""
 
-    `status` is the grant's, or *by-hand* without a client secret, *expired* when the code
-    expired unused, *not-granted* for an error, *invalid* for a message that is not an event.
-    """
-
-    status: str
+    status: str  # the grant's, or one of the page's own: see event.html
     event: Event | None = None
     message: str = ""
     deliveries: int = 1
     grant: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
 class Live:
-    """The messages that arrived, and their status."""
+    """The messages that arrived, and their status; codes in full if there is no *find_grant*."""
 
-    def __init__(
-        self,
-        find_grant: Callable[[Event], dict[str, Any]] | None = None,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """Show codes in full, to try by hand, if there is no *find_grant*."""
-        self.entries: list[Entry] = []
-        self.find_grant, self._now = find_grant, now
+    find_grant: Callable[[Event], dict[str, Any]] | None = None
+    now: Callable[[], float] = time.time
+    entries: list[Entry] = field(default_factory=list)
 
     def take_in(self, body: str) -> None:
         """Add a message from the queue; a known event is only counted."""
@@ -104,8 +95,9 @@ class Live:
         if self.find_grant:
             for name in {"code", "code_verifier"} & message["data"].keys():
                 message["data"][name] = shortened(message["data"][name])
-        code_status = "held" if self.find_grant else "by-hand"
-        status = code_status if event.data.code_expires_at else "not-granted"
+        status = "held" if self.find_grant else "by-hand"
+        if not event.data.code_expires_at:
+            status = "not-granted"
         text = json.dumps(message, indent=2, ensure_ascii=False)
         self.entries.append(Entry(status, event, text))
 
@@ -114,11 +106,10 @@ class Live:
         for entry in self.entries:
             if not entry.event or entry.status not in OPEN:
                 continue
-            if self.find_grant:
-                entry.grant = self.find_grant(entry.event)
+            entry.grant = self.find_grant(entry.event) if self.find_grant else {}
             status = entry.grant.get("status", entry.status)
             end = entry.event.data.code_expires_at
-            dead = end is not None and self._now() >= end.timestamp()
+            dead = end is not None and self.now() >= end.timestamp()
             entry.status = "expired" if dead and status in {"held", "by-hand"} else status
 
     async def cards(self, render: Callable[[int, Entry], str]) -> AsyncIterator[dict[str, str]]:
@@ -171,7 +162,7 @@ def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
 
 
 def shortened(secret: str) -> str:
-    """Show enough of a secret to recognise it, and not enough to use it."""
+    """Return enough of a secret to recognise it, and not enough to use it."""
     return f"{secret[:10]}…({len(secret)} characters)"
 
 
@@ -190,15 +181,15 @@ def keep_polling(queue_url: str, handler: gateway.Handler) -> None:
 def create() -> Starlette:
     """Return the page, with the example running beside it (a factory for uvicorn).
 
-    ``RAW_QUEUE_URL`` gets all messages. ``QUEUE_URL`` is the example's queue. Without a client
-    secret it is not set, and the example does not run.
+    ``RAW_QUEUE_URL`` gets all messages. Without a client secret the example's ``QUEUE_URL`` is not
+    set, and the example does not run.
     """
     live = Live()
 
-    def show(event: dict[str, Any], _context: object) -> dict[str, list[str]]:
+    def show(event: dict[str, Any], _context: object) -> dict[str, Any]:
         for record in event["Records"]:
             live.take_in(record["body"])
-        return {"batchItemFailures": []}
+        return {}
 
     handlers: dict[str, gateway.Handler] = {os.environ["RAW_QUEUE_URL"]: show}
     if "QUEUE_URL" in os.environ:
@@ -209,10 +200,9 @@ def create() -> Starlette:
             return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
 
         live.find_grant = find_grant
-        handler = gateway.load_handler(
-            infra.load(infra.EXAMPLE), "SubscriberFunction", infra.EXAMPLE.parent
-        )
-        handlers[os.environ["QUEUE_URL"]] = handler
+        example, folder = infra.load(infra.EXAMPLE), infra.EXAMPLE.parent
+        subscriber = gateway.load_handler(example, "SubscriberFunction", folder)
+        handlers[os.environ["QUEUE_URL"]] = subscriber
     for polled in handlers.items():
         threading.Thread(target=keep_polling, args=polled, daemon=True).start()
     return create_app(live, clock.shared())

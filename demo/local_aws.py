@@ -21,7 +21,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from demo import clock, drift, guard
+from demo import drift, guard
 from demo import template as infra
 from demo.child import Child
 from demo.template import Json, Template
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 REGION = "eu-west-3"
 # Without AWS::SecretsManager::ResourcePolicy, which ministack's CloudFormation does not have.
 _DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::Secret", "AWS::SNS::", "AWS::SQS::")
-_NAMED_BY_DATA = ("AWS::IAM::Role",)  # in policies
 _NO_VALUE = "AWS::NoValue"
 _NO_FILE = (None, None, os.devnull, None)  # botocore: no setting, no variable, a default
 
@@ -53,19 +52,12 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True)
 class Stack:
-    """A deployed stack.
+    """A deployed stack."""
 
-    Attributes:
-        resources: the ``!Ref`` of each resource, by logical id.
-        environment: each function's environment variables, by logical id, without those that
-            refer to resources which are not deployed here (the API's address).
-        not_honoured: the template's properties that the local AWS does not hold.
-
-    """
-
-    resources: dict[str, str]
+    resources: dict[str, str]  # the ``!Ref`` of each, by logical id
+    # Of each function, by logical id, without those that refer to what is not deployed here.
     environment: dict[str, dict[str, str]]
-    not_honoured: list[str]
+    not_honoured: list[str]  # the template's properties that the local AWS does not hold
 
     @property
     def table_name(self) -> str:
@@ -113,13 +105,8 @@ def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
 
 def start_ministack(names: Mapping[str, str]) -> Child:
     """Start ministack with the *names* of its table in servers.toml."""
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "GATEWAY_PORT": names["aws"].rpartition(":")[2],
-        "MINISTACK_REGION": REGION,
-        clock.VARIABLE: clock.file_in(names["directory"]),
-    }
-    return guard.serve("aws", environment, names)
+    own = {"PATH": os.environ.get("PATH", os.defpath), "MINISTACK_REGION": REGION}
+    return guard.serve("aws", own, names)
 
 
 @contextmanager
@@ -149,8 +136,7 @@ class LocalAws:
 
     def __init__(self, endpoint_url: str, access_key: str) -> None:
         """Use the ministack that listens at *endpoint_url* and accepts *access_key*."""
-        self.endpoint_url = endpoint_url
-        self.access_key = access_key
+        self.endpoint_url, self.access_key = endpoint_url, access_key
         settings = {"config_file": _NO_FILE, "credentials_file": _NO_FILE, "profile": (None,) * 4}
         core = botocore.session.Session(session_vars=settings)
         core.set_default_client_config(Config(proxies={}))
@@ -174,7 +160,7 @@ class LocalAws:
         _check(parameters, template)
         data = infra.resources(template, *_DATA)
         part = {name: template.get(name, {}) for name in ("Parameters", "Mappings", "Conditions")}
-        part["Resources"] = infra.resources(template, *_DATA, *_NAMED_BY_DATA)
+        part["Resources"] = infra.resources(template, *_DATA, "AWS::IAM::Role")  # in policies
         known = part["Resources"].keys() | template["Parameters"].keys()
         variables = {
             f"{function}.{variable}": {"Value": value}
@@ -193,7 +179,7 @@ class LocalAws:
             StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 1000}
         )
         created = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
-        resources = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in created}
+        resources = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
         for name in infra.resources(template, "AWS::DynamoDB::Table"):
             self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
                 TableName=resources[name],
@@ -204,26 +190,15 @@ class LocalAws:
             function, _, variable = output["OutputKey"].partition(".")
             if output["OutputValue"] != _NO_VALUE:
                 environment.setdefault(function, {})[variable] = output["OutputValue"]
-        return Stack(resources, environment, drift.not_honoured(self, stack, data))
+        return Stack(resources, environment, drift.not_honoured(self, created, data))
 
-    def subscribe_queue(
-        self,
-        topic_arn: str,
-        filter_policy: Mapping[str, list[Json]] | None = None,
-        *,
-        raw: bool = True,
-    ) -> str:
+    def subscribe_queue(self, topic_arn: str, *, raw: bool = True) -> str:
         """Return the URL of a new queue that receives what is published to *topic_arn*."""
-        return subscribe_queue(self.sns, self.sqs, topic_arn, filter_policy, raw=raw)[0]
+        return subscribe_queue(self.sns, self.sqs, topic_arn, raw=raw)[0]
 
 
 def subscribe_queue(
-    sns: "SNSClient",
-    sqs: "SQSClient",
-    topic_arn: str,
-    filter_policy: Mapping[str, list[Json]] | None = None,
-    *,
-    raw: bool = True,
+    sns: "SNSClient", sqs: "SQSClient", topic_arn: str, *, raw: bool = True
 ) -> tuple[str, str]:
     """Subscribe a new queue to *topic_arn*; return its URL, and the subscription's ARN."""
     url = sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
@@ -237,14 +212,11 @@ def subscribe_queue(
     }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    attributes = {"RawMessageDelivery": str(raw).lower()}
-    if filter_policy:
-        attributes["FilterPolicy"] = json.dumps(filter_policy)
     subscription = sns.subscribe(
         TopicArn=topic_arn,
         Protocol="sqs",
         Endpoint=queue["QueueArn"],
-        Attributes=attributes,
+        Attributes={"RawMessageDelivery": str(raw).lower()},
         ReturnSubscriptionArn=True,
     )
     return url, subscription["SubscriptionArn"]

@@ -59,13 +59,7 @@ ORGANIZATIONS = tuple(Organization(**organization) for organization in DATA["org
 
 
 class ShownError(Exception):
-    """An error that the server shows itself, as JSON: it does not redirect to the client."""
-
-    def __init__(self, body: Mapping[str, Any]) -> None:
-        """Keep *body*, whose ``error`` decides on the status."""
-        super().__init__(body["error"])
-        self.body = body
-        self.status = STATUSES.get(body["error"], 400)
+    """An error, as JSON, that the server shows itself: it does not redirect to the client."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +88,11 @@ class AuthorizationResponse:
 class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4.1.2.1)
     """An error that goes back to the client on its redirection URI."""
 
-    def __init__(self, response: AuthorizationResponse) -> None:
-        """Keep *response*."""
-        super().__init__(response.parameters["error"])
-        self.response = response
+    @property
+    def response(self) -> AuthorizationResponse:
+        """The response that the browser takes there."""
+        response: AuthorizationResponse = self.args[0]
+        return response
 
 
 def require(
@@ -110,21 +105,14 @@ def require(
         raise AuthorizationErrorResponse(target.having(**body)) if target else ShownError(body)
 
 
-@dataclass(frozen=True)
-class AuthorizationRequest:
-    """A request whose parameters are all valid; its *target* becomes the response."""
+@dataclass
+class LoginAndConsent:
+    """One user's way, in one browser, from a valid request to the response: its *target*."""
 
     target: AuthorizationResponse
     scopes: Sequence[str]
     organization: Organization | None
     code_challenge: str
-
-
-@dataclass
-class LoginAndConsent:
-    """One user's way from the authorization request to the response, in one browser."""
-
-    request: AuthorizationRequest
     browser: str
     started_at: float
     challenge: str = field(default_factory=lambda: secrets.token_urlsafe(16))
@@ -136,7 +124,7 @@ class LoginAndConsent:
 class Grant:
     """The permission of a user, with the one code that stands for it."""
 
-    request: AuthorizationRequest
+    login: LoginAndConsent
     scopes: Sequence[str]
     organization: Organization
     code: str
@@ -181,8 +169,7 @@ class AuthorizationServer:
         require(not challenge or method == "S256", "code_challenge", target)
 
         organization = _organization(ids[0]) if ids else None
-        request = AuthorizationRequest(target, scopes, organization, challenge)
-        login = LoginAndConsent(request, browser, self.now())
+        login = LoginAndConsent(target, scopes, organization, challenge, browser, self.now())
         self._logins[login.challenge] = login
         return login
 
@@ -190,28 +177,24 @@ class AuthorizationServer:
         """Return an open login; raise if it is of another browser, too old, or decided."""
         require(challenge in self._logins, "unknown_login")
         login = self._logins[challenge]
-        target = login.request.target
-        require(login.browser == browser, "other_browser", target)
-        require(not login.is_decided, "used_login", target)
-        require(self.now() < login.started_at + LOGIN_LIFETIME, "expired_login", target)
+        require(login.browser == browser, "other_browser", login.target)
+        require(not login.is_decided, "used_login", login.target)
+        require(self.now() < login.started_at + LOGIN_LIFETIME, "expired_login", login.target)
         return login
 
     def decide(self, login: LoginAndConsent, form: FormData) -> AuthorizationResponse:
         """Return the response with a fresh code, or raise AuthorizationErrorResponse."""
-        login.is_decided = True
-        target = login.request.target
+        login.is_decided, target = True, login.target
         if form.get("decision") == "error":
             # Hydra's own name for a refusal to which the consent page gave no name.
             error = str(form.get("error") or "consent request denied")
             text = str(form.get("error_description", ""))
             raise AuthorizationErrorResponse(target.having(error=error, error_description=text))
         require(form.get("decision") == "allow", "declined", target)
-        scopes = [scope for scope in login.request.scopes if scope in form.getlist("scope")]
-        organization = login.request.organization or _organization(
-            str(form.get("organization", ""))
-        )
+        scopes = [scope for scope in login.scopes if scope in form.getlist("scope")]
+        organization = login.organization or _organization(str(form.get("organization", "")))
         code, expires_at = opaque("ory_ac_"), self.now() + CODE_LIFETIME
-        grant = Grant(login.request, scopes, organization, code, expires_at)
+        grant = Grant(login, scopes, organization, code, expires_at)
         self._grants[code.rpartition(".")[2]] = grant
         return target.having(code=code, scope=" ".join(scopes))
 
@@ -225,16 +208,16 @@ class AuthorizationServer:
         grant = self._grants[signature]
         if grant.is_exchanged:
             self._tokens.revoke(signature)
-        require(not grant.is_exchanged, "used_code")
+            require(condition=False, cause="used_code")
         require(form.get("code") == grant.code, "wrong_code")
         # From here on, a refusal leaves the code usable: the right request can still follow.
         require(self.now() < grant.code_expires_at, "expired_code")
-        redirect_uri, challenge = grant.request.target.redirect_uri, grant.request.code_challenge
+        redirect_uri = grant.login.target.redirect_uri
         require(form.get("redirect_uri") == redirect_uri, "other_redirect_uri")
         verifier = form.get("code_verifier", "")
         digest = hashlib.sha256(verifier.encode()).digest()  # RFC 7636, section 4.2
         given = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() if verifier else ""
-        require(given == challenge, "code_verifier")
+        require(given == grant.login.code_challenge, "code_verifier")
         grant.is_exchanged = True
         self.exchanges_succeeded += 1
         return self._tokens.issue(signature, grant.scopes, self.now())
@@ -246,11 +229,10 @@ class AuthorizationServer:
         value = form.get("refresh_token", "")
         require(value in self._tokens.refresh, "unknown_refresh_token")
         refresh_token = self._tokens.refresh[value]
-        is_reused = now >= refresh_token.grace_ends_at
-        if is_reused:
+        if now >= refresh_token.grace_ends_at:
             self.reuses += 1
             self._tokens.revoke(refresh_token.grant_id)
-        require(not is_reused, "reused_refresh_token")
+            require(condition=False, cause="reused_refresh_token")
         require(now < refresh_token.expires_at, "expired_refresh_token")
         refresh_token.grace_ends_at = min(refresh_token.grace_ends_at, now + GRACE)
         self._tokens.access.pop(refresh_token.access_token, None)
@@ -301,15 +283,14 @@ def create_app(server: AuthorizationServer) -> Starlette:
         server.revoke_consents(request.headers)
         return Response(status_code=204)  # assumed: a success is some 2xx
 
-    routes = [
-        *_pages(server),
+    api = [
         Route("/oauth2/token", token, methods=["POST"]),
         Route("/v2/organization", organization),
         Route("/v2/oauth2/consents", consents, methods=["DELETE"]),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
-    errors = (ShownError, AuthorizationErrorResponse)
-    return Starlette(routes=routes, exception_handlers=dict.fromkeys(errors, _failed))
+    failed = dict.fromkeys((ShownError, AuthorizationErrorResponse), _failed)
+    return Starlette(routes=[*_pages(server), *api], exception_handlers=failed)
 
 
 def _pages(server: AuthorizationServer) -> list[Route]:
@@ -321,7 +302,7 @@ def _pages(server: AuthorizationServer) -> list[Route]:
     async def authorize(request: Request) -> Response:
         browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
         login = server.begin(request.query_params, browser)
-        response = RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
+        response = _to_sign_in(login)
         response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
         return response
 
@@ -332,14 +313,15 @@ def _pages(server: AuthorizationServer) -> list[Route]:
             return TEMPLATES.TemplateResponse(request, "sign_in.html", page)
         form = await request.form()
         if (form.get("user"), form.get("password")) != (USER, PASSWORD):
-            return TEMPLATES.TemplateResponse(request, "sign_in.html", {**page, "wrong": True}, 401)
+            page["wrong"] = "true"
+            return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401)
         login.is_signed_in = True
         return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
 
     async def consent(request: Request) -> Response:
         login = await opened(request, "consent_challenge")
         if not login.is_signed_in:
-            return RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
+            return _to_sign_in(login)
         if request.method == "GET":
             page = {"login": login, "organizations": ORGANIZATIONS, "in_words": SCOPES.get}
             return TEMPLATES.TemplateResponse(request, "consent.html", page)
@@ -352,6 +334,10 @@ def _pages(server: AuthorizationServer) -> list[Route]:
     ]
 
 
+def _to_sign_in(login: LoginAndConsent) -> Response:
+    return RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
+
+
 def _organization(organization_id: str) -> Organization:
     """Return an organisation; an unknown id gets a new one."""
     name = f"Organisation {organization_id}"
@@ -360,10 +346,10 @@ def _organization(organization_id: str) -> Organization:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    if isinstance(error, AuthorizationErrorResponse):
-        return _to_client(request, error.response)
-    assert isinstance(error, ShownError)  # noqa: S101  (Starlette's handlers take any exception)
-    return JSONResponse(error.body, error.status, NO_STORE)
+    [shown] = error.args
+    if isinstance(shown, AuthorizationResponse):
+        return _to_client(request, shown)
+    return JSONResponse(shown, STATUSES.get(shown["error"], 400), NO_STORE)
 
 
 def _to_client(request: Request, response: AuthorizationResponse) -> Response:

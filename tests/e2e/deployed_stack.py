@@ -118,7 +118,7 @@ class Deployed:
         """Return the callback URL after the user makes *decision* at *location*."""
         query = dict(parse_qsl(urlsplit(location).query, strict_parsing=True))
         login = self.qonto.begin(query, "browser")
-        scopes = [("scope", scope) for scope in login.request.scopes]
+        scopes = [("scope", scope) for scope in login.scopes]
         picked = ("organization", qonto.ORGANIZATIONS[0].id)
         try:
             form = FormData([("decision", decision), picked, *scopes])

@@ -119,7 +119,7 @@ class MockQonto:
             "state": "a-state-of-enough-characters",
         }
         login = self.server.begin(request | query, "browser")
-        scopes = [("scope", scope) for scope in login.request.scopes]
+        scopes = [("scope", scope) for scope in login.scopes]
         form = FormData([("decision", "allow"), ("organization", organization.id), *scopes])
         return self.server.decide(login, form).parameters["code"]
 
