@@ -1,7 +1,6 @@
 """The pending authorization, and the DynamoDB item that it becomes."""
 
 from urllib.parse import parse_qs
-from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
@@ -58,12 +57,6 @@ def test_item_that_start_did_not_write_is_refused(name: str, value: dict[str, st
     assert [error["loc"] for error in failure.value.errors()] == [(name,)]
     with pytest.raises(ValidationError):
         PendingAuthorization.from_item({})
-
-
-def test_reference_is_first_8_characters_of_authorization_id() -> None:
-    own_id = UUID("1a2b3c4d-2f5f-4b0e-9a54-6d1f3c2b1a00")
-
-    assert pending(authorization_id=own_id).reference == "1a2b3c4d"
 
 
 def test_start_query_holds_app_parameters_alone() -> None:

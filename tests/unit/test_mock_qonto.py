@@ -131,32 +131,6 @@ def test_response_mode_places_parameters(qonto: Qonto, mode: str | None, separat
     assert re.match(f"{target}error=invalid_scope&error_description=", failed.headers["location"])
 
 
-@pytest.mark.parametrize(
-    ("form", "error", "description"),
-    [
-        ({"decision": "decline"}, "access_denied", "The resource owner denied the request."),
-        ({"decision": "error", "error": "e", "error_description": "1, 2"}, "e", "1, 2"),
-        ({"decision": "error", "error": ""}, "consent request denied", ""),
-    ],
-)
-def test_refusal_goes_to_client(qonto: Qonto, form: Form, error: str, description: str) -> None:
-    parameters = {"error": error, "error_description": description, "state": REQUEST["state"]}
-
-    assert returned(qonto.decide(qonto.sign_in(), **form)) == parameters
-
-
-def test_login_works_once_for_half_an_hour(qonto: Qonto) -> None:
-    first, second, late = qonto.sign_in(), qonto.sign_in(), qonto.sign_in()  # three tabs
-
-    assert "code" in returned(qonto.decide(second))
-    assert "code" in returned(qonto.decide(first))
-    assert error_of(qonto.decide(second)) == (303, "access_denied")
-    qonto.seconds += 1800
-    assert error_of(qonto.decide(late)) == (303, "request_unauthorized")
-    qonto.browser.cookies.clear()
-    assert error_of(qonto.decide(late)) == (303, "request_forbidden")
-
-
 def test_code_and_refresh_token_give_new_tokens(qonto: Qonto) -> None:
     first = qonto.connect(scope="offline_access organization.read payment.write")  # not granted
     second = qonto.refresh(first).json()
@@ -191,15 +165,6 @@ def test_refused_exchange_keeps_code(qonto: Qonto, changes: Form, error: tuple[i
     assert qonto.exchange(**form).is_success
     assert (qonto.server.exchanges_attempted, qonto.server.exchanges_succeeded) == (2, 1)
     assert error_of(qonto.exchange(qonto.code(), code_verifier=VERIFIER)) == INVALID_GRANT
-
-
-def test_client_authenticates_in_body(qonto: Qonto) -> None:
-    code, tokens = qonto.code(), qonto.connect()
-
-    assert error_of(qonto.refresh(tokens, client_id="another")) == INVALID_CLIENT
-    assert error_of(qonto.refresh(tokens, client_secret="wrong")) == INVALID_CLIENT
-    qonto.browser.auth = ("client", "secret")
-    assert error_of(qonto.exchange(code)) == INVALID_CLIENT
 
 
 def test_sandbox_needs_staging_token(qonto: Qonto) -> None:
@@ -250,12 +215,6 @@ def test_refresh_token_has_minute_of_grace(qonto: Qonto) -> None:
     assert [qonto.works(tokens) for tokens in (second, third, others)] == [False, False, True]
     assert error_of(qonto.refresh(others, refresh_token="ory_rt_unknown")) == INVALID_GRANT
     assert (qonto.server.refreshes, qonto.server.reuses) == (3, 1)
-
-
-def test_organization_needs_scope(qonto: Qonto) -> None:
-    tokens = qonto.connect(scope="offline_access")
-
-    assert error_of(qonto.api(tokens)) == error_of(qonto.revoke(tokens)) == (403, "forbidden")
 
 
 def test_revocation_ends_grants_of_organization(qonto: Qonto) -> None:
