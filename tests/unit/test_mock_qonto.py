@@ -100,23 +100,39 @@ def error_of(response: Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("changes", "status", "error"),
     [
-        ({"client_id": "another"}, (404, "not_found")),
-        ({"response_mode": "jwt"}, (400, "unsupported_response_mode")),
-        ({"redirect_uri": f"{REDIRECT_URI}/"}, (400, "invalid_request")),
-        ({"redirect_uri": "http://LOCALHOST:8001/callback"}, (400, "invalid_request")),
-        ({"redirect_uri": f"{REDIRECT_URI}?own=1", "state": None}, (303, "invalid_state")),
-        ({"scope": "organization.read unknown.scope"}, (303, "invalid_scope")),
-        ({"scope": None}, (303, "invalid_scope")),
-        ({"response_type": "token"}, (303, "unsupported_response_type")),
-        ({"state": "7-chars"}, (303, "invalid_state")),
-        ({"organization_id": "not/an/id"}, (303, "invalid_request")),
-        ({"code_challenge": CHALLENGE}, (303, "invalid_request")),
+        ({"client_id": "another"}, 404, "not_found"),
+        ({"response_mode": "jwt"}, 400, "unsupported_response_mode"),
+        ({"redirect_uri": f"{REDIRECT_URI}/"}, 400, "invalid_request"),
+        ({"redirect_uri": "http://LOCALHOST:8001/callback"}, 400, "invalid_request"),
+        ({"redirect_uri": f"{REDIRECT_URI}?own=1", "state": None}, 303, "invalid_state"),
+        ({"scope": "organization.read unknown.scope"}, 303, "invalid_scope"),
+        ({"scope": None}, 303, "invalid_scope"),
+        ({"response_type": "token"}, 303, "unsupported_response_type"),
+        ({"state": "7-chars"}, 303, "invalid_state"),
+        ({"organization_id": "not/an/id"}, 303, "invalid_request"),
+        ({"code_challenge": CHALLENGE}, 303, "invalid_request"),
     ],
 )
-def test_invalid_request_is_refused(qonto: Qonto, changes: Form, error: tuple[int, str]) -> None:
-    assert error_of(qonto.ask(**changes)) == error
+def test_invalid_request_is_refused(qonto: Qonto, changes: Form, status: int, error: str) -> None:
+    assert error_of(qonto.ask(**changes)) == (status, error)
+
+
+def test_login_and_consent_can_be_declined_late_or_repeated(qonto: Qonto) -> None:
+    declined, decided, late = qonto.sign_in(), qonto.sign_in(), qonto.sign_in()  # three tabs
+
+    assert returned(qonto.decide(declined, "decline")) == {
+        "error": "access_denied",
+        "error_description": "The resource owner denied the request.",
+        "state": REQUEST["state"],
+    }
+    assert "code" in returned(qonto.decide(decided))
+    assert error_of(qonto.decide(decided)) == (303, "access_denied")
+    qonto.seconds += 1800
+    assert error_of(qonto.decide(late)) == (303, "request_unauthorized")
+    qonto.browser.cookies.clear()
+    assert error_of(qonto.decide(late)) == (303, "request_forbidden")
 
 
 @pytest.mark.parametrize(("mode", "separator"), [(None, "?"), ("query", "?"), ("fragment", "#")])

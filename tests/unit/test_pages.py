@@ -63,7 +63,7 @@ def response(
 
 def links(name: str, start_query: str = "", **environment: str) -> list[tuple[str, str]]:
     """Return the URL and text of each link of the English page *name*, in order."""
-    body = response(name, start_query=start_query, **environment)["body"]
+    body = response(name, "", start_query, "", **environment)["body"]  # no Accept-Language
     return re.findall(r'<a [^>]*?href="([^"]*)"[^>]*>\s*([^<]*?)\s*</a>', unescape(body))
 
 

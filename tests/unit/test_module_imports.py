@@ -1,4 +1,4 @@
-"""The functions stay small, and their modules import each other in one direction."""
+"""The modules of the functions import each other in one direction."""
 
 import ast
 from collections.abc import Iterator
