@@ -24,21 +24,6 @@ def test_item_becomes_the_same_authorization_again(optional: dict[str, str]) -> 
     assert PendingAuthorization.from_item(authorization.item) == authorization
 
 
-def test_item_has_dynamodb_types_and_no_absent_attributes() -> None:
-    assert pending(context="ctx.1").item == {
-        "state": {"S": "state-" + "s" * 37},
-        "expires_at": {"N": "1700003600"},
-        "browser_hash": {"S": "b" * 64},
-        "authorization_id": {"S": "5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a00"},
-        "environment": {"S": "sandbox"},
-        "client_id": {"S": "client-1"},
-        "redirect_uri": {"S": "https://connect.example.com/callback"},
-        "scope": {"S": "offline_access organization.read"},
-        "started_at": {"S": "2023-11-14T22:13:20Z"},
-        "context": {"S": "ctx.1"},
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
