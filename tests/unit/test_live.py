@@ -1,25 +1,20 @@
 """The live page shows each event and its status, and shortens their secrets."""
 
 import json
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from demo.live import Live, create_app
 
-ARRIVED_AT = 1_800_000_000.0
 CODE = "ory_ac_AbC" + "x" * 84
 CONNECTED = {
     "status": "connected",
     "tokens": {"access_token": "ory_at_" + "y" * 87, "refresh_token": "ory_rt_" + "z" * 87},
 }
-URL = "http://localhost:8003"
 
 
-def event(**data: str) -> str:
-    """Return a granted event, or a failed one if *data* has an error."""
-    kind = "failed" if "error" in data else "granted"
+def event(kind: str = "granted", **data: str) -> str:
     code = {"code": CODE, "code_expires_at": "2027-01-15T08:10:00Z"}
     return json.dumps(
         {
@@ -32,35 +27,24 @@ def event(**data: str) -> str:
     )
 
 
-def page(live: Live) -> str:
-    return TestClient(create_app(live), URL).get("/").text
-
-
-def shown(message: str, *grants: dict[str, Any], after: float = 0) -> str:
-    """Return the page once the example's table had *grants*, one after another."""
-    left = list(grants)
-    live = Live(lambda _: left.pop(0), lambda: ARRIVED_AT + after)
+def shown(message: str, live: Live) -> str:
+    """Return the page once *message* has arrived."""
     live.take_in(message)
-    for _ in grants:
-        live.look()
-    assert left == []
-    return page(live)
+    live.look()
+    return TestClient(create_app(live), "http://localhost:8003").get("/").text
 
 
 def test_secrets_are_shown_shortened_only_where_one_can_exchange() -> None:
-    text = shown(event(code_verifier="v" * 43), CONNECTED)
+    text = shown(event(code_verifier="v" * 43), Live(lambda _: CONNECTED))
+
     for secret in ("ory_ac_AbC…(94", "ory_at_yyy…(94", "ory_rt_zzz…(94", "vvvvvvvvvv…(43"):
         assert f"{secret} characters)" in text
     assert CODE not in text
-
-    by_hand = Live()
-    by_hand.take_in(event())
-    by_hand.look()
-    assert CODE in page(by_hand)
+    assert CODE in shown(event(), Live())
 
 
 def test_error_is_shown_escaped() -> None:
-    text = shown(event(error="<b>", error_description="<script>alert(1)"))
+    text = shown(event("failed", error="<b>", error_description="<script>alert(1)"), Live())
 
     assert "Qonto responded <code>&lt;b&gt;</code>" in text
     assert "&lt;script&gt;alert(1)" in text
@@ -68,7 +52,7 @@ def test_error_is_shown_escaped() -> None:
 
 @pytest.mark.parametrize("message", ["not JSON", "[]", event(code_expires_at="soon")])
 def test_invalid_event_is_shown_without_its_text(message: str) -> None:
-    text = shown(message)
+    text = shown(message, Live())
 
     assert "not an event of the connector" in text
     assert CODE not in text

@@ -183,16 +183,6 @@ def test_refused_exchange_keeps_code(qonto: Qonto, changes: Form, error: tuple[i
     assert error_of(qonto.exchange(qonto.code(), code_verifier=VERIFIER)) == INVALID_GRANT
 
 
-def test_sandbox_needs_staging_token(qonto: Qonto) -> None:
-    code, tokens = qonto.code(), qonto.connect()
-    qonto.server.staging_token = "staging"
-
-    refused = (qonto.exchange(code), qonto.refresh(tokens), qonto.api(tokens), qonto.revoke(tokens))
-    assert {error_of(response) for response in refused} == {UNAUTHORIZED}
-    qonto.browser.headers["X-Qonto-Staging-Token"] = "staging"
-    assert qonto.exchange(code).is_success
-
-
 @pytest.mark.parametrize(
     ("lifetime", "use"),
     [
