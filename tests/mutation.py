@@ -43,8 +43,7 @@ def copy_to(folder: Path, target: str) -> None:
             *unit,
             *(f"tests/integration/test_{name}.py" for name in INTEGRATION[target]),
         ],
-        # This test limits the length of the sources, and mutants are longer.
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "--deselect", "tests/unit/test_size.py"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider"],
     }
     lines = [f"{name} = {value!r}" for name, value in settings.items()]
     (folder / "pyproject.toml").write_text("\n".join([project, "[tool.mutmut]", *lines, ""]))

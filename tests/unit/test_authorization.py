@@ -1,7 +1,6 @@
 """The pending authorization, and the DynamoDB item that it becomes."""
 
 from urllib.parse import parse_qs
-from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
@@ -25,21 +24,6 @@ def test_item_becomes_the_same_authorization_again(optional: dict[str, str]) -> 
     assert PendingAuthorization.from_item(authorization.item) == authorization
 
 
-def test_item_has_dynamodb_types_and_no_absent_attributes() -> None:
-    assert pending(context="ctx.1").item == {
-        "state": {"S": "state-" + "s" * 37},
-        "expires_at": {"N": "1700003600"},
-        "browser_hash": {"S": "b" * 64},
-        "authorization_id": {"S": "5f0c8f3e-2f5f-4b0e-9a54-6d1f3c2b1a00"},
-        "environment": {"S": "sandbox"},
-        "client_id": {"S": "client-1"},
-        "redirect_uri": {"S": "https://connect.example.com/callback"},
-        "scope": {"S": "offline_access organization.read"},
-        "started_at": {"S": "2023-11-14T22:13:20Z"},
-        "context": {"S": "ctx.1"},
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -58,12 +42,6 @@ def test_item_that_start_did_not_write_is_refused(name: str, value: dict[str, st
     assert [error["loc"] for error in failure.value.errors()] == [(name,)]
     with pytest.raises(ValidationError):
         PendingAuthorization.from_item({})
-
-
-def test_reference_is_first_8_characters_of_authorization_id() -> None:
-    own_id = UUID("1a2b3c4d-2f5f-4b0e-9a54-6d1f3c2b1a00")
-
-    assert pending(authorization_id=own_id).reference == "1a2b3c4d"
 
 
 def test_start_query_holds_app_parameters_alone() -> None:

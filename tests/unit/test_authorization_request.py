@@ -5,8 +5,6 @@ from hashlib import sha256
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from http_api import InvalidQueryError
 from settings import StartSettings
@@ -47,24 +45,15 @@ def test_all_app_parameters_are_accepted() -> None:
     }
 
 
+OUTSIDE = r"""//evil.example /\evil.example https:evil.example javascript:alert(1)
+    https://app.example.com@evil.example/connected https://user@app.example.com/connected
+    https://app.example.com:8443/connected https://app.example.com/connected/more
+    https://app.example.com/connected? https://app.example.com/connecte
+    HTTPS://APP.EXAMPLE.COM/connected"""
+
+
 @pytest.mark.parametrize(
-    "return_to",
-    [
-        " ",
-        "//evil.example",
-        "/\\evil.example",
-        "https:evil.example",
-        "https://app.example.com@evil.example/connected",
-        "https://user@app.example.com/connected",
-        "https://app.example.com/connected\r\nX: y",
-        "javascript:alert(1)",
-        "https://app.example.com:8443/connected",
-        "https://app.example.com/connected/more",
-        "https://app.example.com/connected?",
-        "https://app.example.com/connecte",
-        "HTTPS://APP.EXAMPLE.COM/connected",
-        " https://app.example.com/connected",
-    ],
+    "return_to", [*OUTSIDE.split(), " ", f" {RETURN_URLS[0]}", f"{RETURN_URLS[0]}\r\nX: y"]
 )
 @pytest.mark.claim("S13")
 def test_return_to_outside_return_urls_is_refused(return_to: str) -> None:
@@ -92,17 +81,6 @@ def test_blank_is_omitted_and_repeat_refused(name: str) -> None:
         assert query == authorization_request.parse("", RETURN_URLS)
     with pytest.raises(InvalidQueryError):
         authorization_request.parse(f"{name}=a&{name}=a", RETURN_URLS)
-
-
-@given(st.text(alphabet=st.characters(codec=None, categories=None)))
-def test_any_query_is_parsed_or_refused(raw_query: str) -> None:
-    return_to = f"return_to={quote(raw_query, errors='replace')}"
-    for query in (raw_query, f"context={raw_query}", return_to):
-        try:
-            parsed = authorization_request.parse(query, RETURN_URLS)
-        except InvalidQueryError:
-            continue
-        assert parsed.return_to in RETURN_URLS
 
 
 @pytest.mark.parametrize(

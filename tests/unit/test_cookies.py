@@ -83,15 +83,6 @@ def test_start_query_is_kept_for_its_own_reference() -> None:
     assert query == "context=ctx.1&organization_id=org-1"
 
 
-def test_start_query_is_found_in_a_joined_entry() -> None:
-    sent = [f"a=1, {NAME}={VALUE}, {NAME}-start=1a2b3c4d.context=c"]
-
-    assert cookies.read_start_query({"cookies": sent}, "1a2b3c4d") == "context=c"
-    for reference in ("", "1a2b3c4e", "1a2b3c4d.context=c"):
-        assert cookies.read_start_query({"cookies": sent}, reference) == ""
-        assert cookies.read_start_query({}, reference) == ""
-
-
 def test_longest_start_query_fits_into_a_cookie() -> None:
     names = {"organization_id": "o" * 128, "registration_id": "r" * 128, "context": "~" * 256}
     query = urlencode(names | {"return_to": "https://app.example.com/" + "(" * 488})

@@ -1,11 +1,8 @@
 """The query, the headers and the time of a browser's request."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from http_api import InvalidQueryError, arrival, is_ahead_of_user, redirect, single_values
-from tests.navigations import AHEAD_OF_USER, BY_USER
+from http_api import InvalidQueryError, arrival, single_values
 
 
 @pytest.mark.parametrize("query", ["x=1&state=a&%73tate=a", "state=a&state=&state=a"])
@@ -52,33 +49,6 @@ def test_character_that_sqs_does_not_take_is_replaced(character: str) -> None:
 )
 def test_value_is_decoded_once(raw: str, text: str) -> None:
     assert single_values(f"error={raw}", {"error"}) == {"error": text}
-
-
-@given(st.text())
-def test_any_query_is_decoded_or_refused(raw_query: str) -> None:
-    try:
-        values = single_values(raw_query, {"state", "code"})
-    except InvalidQueryError:
-        return
-
-    assert values.keys() <= {"state", "code"}
-
-
-@pytest.mark.parametrize("headers", AHEAD_OF_USER.values(), ids=AHEAD_OF_USER)
-def test_request_is_ahead_of_the_user(headers: dict[str, str]) -> None:
-    assert is_ahead_of_user({"headers": headers})
-
-
-@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
-def test_navigation_is_not_ahead_of_the_user(headers: dict[str, str]) -> None:
-    assert not is_ahead_of_user({"headers": headers})
-
-
-def test_redirect_has_a_fragment_of_its_own() -> None:
-    to_app, to_page = "https://app.example.com/back?outcome=granted", "/callback/denied?reference=1"
-
-    assert redirect(303, to_app)["headers"]["Location"] == f"{to_app}#"
-    assert redirect(303, to_page)["headers"]["Location"] == f"{to_page}#_"
 
 
 def test_arrival_is_gateway_time_in_whole_seconds() -> None:

@@ -100,23 +100,39 @@ def error_of(response: Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("changes", "status", "error"),
     [
-        ({"client_id": "another"}, (404, "not_found")),
-        ({"response_mode": "jwt"}, (400, "unsupported_response_mode")),
-        ({"redirect_uri": f"{REDIRECT_URI}/"}, (400, "invalid_request")),
-        ({"redirect_uri": "http://LOCALHOST:8001/callback"}, (400, "invalid_request")),
-        ({"redirect_uri": f"{REDIRECT_URI}?own=1", "state": None}, (303, "invalid_state")),
-        ({"scope": "organization.read unknown.scope"}, (303, "invalid_scope")),
-        ({"scope": None}, (303, "invalid_scope")),
-        ({"response_type": "token"}, (303, "unsupported_response_type")),
-        ({"state": "7-chars"}, (303, "invalid_state")),
-        ({"organization_id": "not/an/id"}, (303, "invalid_request")),
-        ({"code_challenge": CHALLENGE}, (303, "invalid_request")),
+        ({"client_id": "another"}, 404, "not_found"),
+        ({"response_mode": "jwt"}, 400, "unsupported_response_mode"),
+        ({"redirect_uri": f"{REDIRECT_URI}/"}, 400, "invalid_request"),
+        ({"redirect_uri": "http://LOCALHOST:8001/callback"}, 400, "invalid_request"),
+        ({"redirect_uri": f"{REDIRECT_URI}?own=1", "state": None}, 303, "invalid_state"),
+        ({"scope": "organization.read unknown.scope"}, 303, "invalid_scope"),
+        ({"scope": None}, 303, "invalid_scope"),
+        ({"response_type": "token"}, 303, "unsupported_response_type"),
+        ({"state": "7-chars"}, 303, "invalid_state"),
+        ({"organization_id": "not/an/id"}, 303, "invalid_request"),
+        ({"code_challenge": CHALLENGE}, 303, "invalid_request"),
     ],
 )
-def test_invalid_request_is_refused(qonto: Qonto, changes: Form, error: tuple[int, str]) -> None:
-    assert error_of(qonto.ask(**changes)) == error
+def test_invalid_request_is_refused(qonto: Qonto, changes: Form, status: int, error: str) -> None:
+    assert error_of(qonto.ask(**changes)) == (status, error)
+
+
+def test_login_and_consent_can_be_declined_late_or_repeated(qonto: Qonto) -> None:
+    declined, decided, late = qonto.sign_in(), qonto.sign_in(), qonto.sign_in()  # three tabs
+
+    assert returned(qonto.decide(declined, "decline")) == {
+        "error": "access_denied",
+        "error_description": "The resource owner denied the request.",
+        "state": REQUEST["state"],
+    }
+    assert "code" in returned(qonto.decide(decided))
+    assert error_of(qonto.decide(decided)) == (303, "access_denied")
+    qonto.seconds += 1800
+    assert error_of(qonto.decide(late)) == (303, "request_unauthorized")
+    qonto.browser.cookies.clear()
+    assert error_of(qonto.decide(late)) == (303, "request_forbidden")
 
 
 @pytest.mark.parametrize(("mode", "separator"), [(None, "?"), ("query", "?"), ("fragment", "#")])
@@ -129,32 +145,6 @@ def test_response_mode_places_parameters(qonto: Qonto, mode: str | None, separat
     assert granted.status_code == 303
     assert re.fullmatch(target + response, granted.headers["location"])
     assert re.match(f"{target}error=invalid_scope&error_description=", failed.headers["location"])
-
-
-@pytest.mark.parametrize(
-    ("form", "error", "description"),
-    [
-        ({"decision": "decline"}, "access_denied", "The resource owner denied the request."),
-        ({"decision": "error", "error": "e", "error_description": "1, 2"}, "e", "1, 2"),
-        ({"decision": "error", "error": ""}, "consent request denied", ""),
-    ],
-)
-def test_refusal_goes_to_client(qonto: Qonto, form: Form, error: str, description: str) -> None:
-    parameters = {"error": error, "error_description": description, "state": REQUEST["state"]}
-
-    assert returned(qonto.decide(qonto.sign_in(), **form)) == parameters
-
-
-def test_login_works_once_for_half_an_hour(qonto: Qonto) -> None:
-    first, second, late = qonto.sign_in(), qonto.sign_in(), qonto.sign_in()  # three tabs
-
-    assert "code" in returned(qonto.decide(second))
-    assert "code" in returned(qonto.decide(first))
-    assert error_of(qonto.decide(second)) == (303, "access_denied")
-    qonto.seconds += 1800
-    assert error_of(qonto.decide(late)) == (303, "request_unauthorized")
-    qonto.browser.cookies.clear()
-    assert error_of(qonto.decide(late)) == (303, "request_forbidden")
 
 
 def test_code_and_refresh_token_give_new_tokens(qonto: Qonto) -> None:
@@ -191,25 +181,6 @@ def test_refused_exchange_keeps_code(qonto: Qonto, changes: Form, error: tuple[i
     assert qonto.exchange(**form).is_success
     assert (qonto.server.exchanges_attempted, qonto.server.exchanges_succeeded) == (2, 1)
     assert error_of(qonto.exchange(qonto.code(), code_verifier=VERIFIER)) == INVALID_GRANT
-
-
-def test_client_authenticates_in_body(qonto: Qonto) -> None:
-    code, tokens = qonto.code(), qonto.connect()
-
-    assert error_of(qonto.refresh(tokens, client_id="another")) == INVALID_CLIENT
-    assert error_of(qonto.refresh(tokens, client_secret="wrong")) == INVALID_CLIENT
-    qonto.browser.auth = ("client", "secret")
-    assert error_of(qonto.exchange(code)) == INVALID_CLIENT
-
-
-def test_sandbox_needs_staging_token(qonto: Qonto) -> None:
-    code, tokens = qonto.code(), qonto.connect()
-    qonto.server.staging_token = "staging"
-
-    refused = (qonto.exchange(code), qonto.refresh(tokens), qonto.api(tokens), qonto.revoke(tokens))
-    assert {error_of(response) for response in refused} == {UNAUTHORIZED}
-    qonto.browser.headers["X-Qonto-Staging-Token"] = "staging"
-    assert qonto.exchange(code).is_success
 
 
 @pytest.mark.parametrize(
@@ -250,12 +221,6 @@ def test_refresh_token_has_minute_of_grace(qonto: Qonto) -> None:
     assert [qonto.works(tokens) for tokens in (second, third, others)] == [False, False, True]
     assert error_of(qonto.refresh(others, refresh_token="ory_rt_unknown")) == INVALID_GRANT
     assert (qonto.server.refreshes, qonto.server.reuses) == (3, 1)
-
-
-def test_organization_needs_scope(qonto: Qonto) -> None:
-    tokens = qonto.connect(scope="offline_access")
-
-    assert error_of(qonto.api(tokens)) == error_of(qonto.revoke(tokens)) == (403, "forbidden")
 
 
 def test_revocation_ends_grants_of_organization(qonto: Qonto) -> None:
