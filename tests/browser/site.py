@@ -98,10 +98,6 @@ class Site:
         request["response"] = response
         return response
 
-    def requested(self) -> list[str]:
-        """Return the paths of the requests to the functions, in their order."""
-        return [request["rawPath"] for request in self.seen]
-
     def subscriber(self) -> Subscriber:
         """Return a new subscriber, which receives what is published from now on."""
         return Subscriber(self.aws, self.stack)
