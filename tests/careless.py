@@ -1,25 +1,15 @@
 """Ledgerly and its subscriber, each without one of their defences. Real apps need them all."""
 
-import asyncio
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
 
 from boto3.dynamodb.conditions import Attr
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws
-from examples.app.app import Ledgerly, create_app
-from examples.app.contexts import Asked
-from examples.app.web import cookie, redirect
-
-
-def _with_headers(request: Request, headers: list[tuple[bytes, bytes]]) -> Request:
-    return Request({**request.scope, "method": "GET", "headers": headers})
+from examples.app.app import Ledgerly
+from examples.app.web import redirect
 
 
 class ConfirmsEveryReturn(Ledgerly):
@@ -32,56 +22,6 @@ class ConfirmsEveryReturn(Ledgerly):
             return redirect("/not-asked", "_")
         self.subscriber.confirm(asked.confirmation(query["authorization_id"]))
         return redirect("/connection", "_")
-
-
-class RefusesInPlace(Ledgerly):
-    """Refuses another browser's return at the address of the return, and does not repudiate."""
-
-    def _repudiate(self, request: Request, _asked: Asked, _authorization_id: str) -> Response:
-        return self.not_asked(request)
-
-
-class UsesFirstCookie(Ledgerly):
-    """Uses the first of two cookies of one name, as a web framework may."""
-
-    def connected(self, request: Request) -> Response:
-        sent = request.headers.get("cookie", "").split("; ")
-        first = {each.partition("=")[0]: each for each in reversed(sent)}
-        headers = [each for each in request.scope["headers"] if each[0] != b"cookie"]
-        headers.append((b"cookie", "; ".join(first.values()).encode()))
-        return super().connected(_with_headers(request, headers))
-
-
-class SetsBrowserCookieLate(Ledgerly):
-    """Sets the browser's cookie only when the user connects; two tabs do that at one moment."""
-
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - Ledgerly's own
-        super().__init__(*arguments)
-        self._both_tabs = asyncio.Barrier(2)
-
-    def home(self, request: Request) -> Response:
-        response = super().home(request)
-        late = f"{self.browser_cookie}=".encode()
-        response.raw_headers = [
-            each for each in response.raw_headers if not each[1].startswith(late)
-        ]
-        return response
-
-    async def connect(self, request: Request) -> Response:
-        await self._both_tabs.wait()
-        return await super().connect(request)
-
-
-class NeedsNoToken(Ledgerly):
-    """Starts a flow for any site's request."""
-
-    async def connect(self, request: Request) -> Response:
-        session, browser = self._session(request), cookie(request, self.browser_cookie)
-        if session is None or browser is None:
-            return self._page(request, "out-of-date", HTTPStatus.FORBIDDEN)
-        context = self.contexts.ask(session.id, browser)
-        query = urlencode({"context": context, "return_to": f"{self.app_url}/connected"})
-        return redirect(f"{self.connector_url}/start?{query}")
 
 
 class SetsCookiesForAnySite(Ledgerly):
@@ -101,13 +41,6 @@ class LetsItselfBeFramed(Ledgerly):
         policy = response.headers["Content-Security-Policy"].partition("frame-ancestors")[0]
         response.headers["Content-Security-Policy"] = f"{policy}frame-ancestors *"
         return response
-
-
-def connecting_by_get(ledgerly: Ledgerly) -> Starlette:
-    """Return the app with a link that connects in the place of a form."""
-    app = create_app(ledgerly)
-    app.routes.insert(0, Route("/connect", ledgerly.connect))
-    return app
 
 
 def forgetting_used_codes(handler: Handler, aws: LocalAws, grant_table: str) -> Handler:

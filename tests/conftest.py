@@ -53,8 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
     if not SLOW and len(seconds) > 1:
         terminalreporter.line(
-            "Only make check runs the long form of faults and races, kills, "
-            "attacks in a browser, Firefox and WebKit, pages in every language, checkov, policies, "
-            "and SAM's deployment."
+            "Only make check runs the long form of faults and races, kills, Firefox and WebKit, "
+            "pages in every language, checkov, policies, and SAM's deployment."
         )
         terminalreporter.line("A stack in AWS is tested on demand: docs/first-deploy.md says how.")

@@ -2,17 +2,16 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 
-from demo.local_aws import LocalAws, Stack
+from demo.local_aws import LocalAws
 from demo.template import ROOT
-from tests.integration.connector import Subscriber
 
 DEMO = [sys.executable, "-m", "demo"]
 SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
@@ -20,27 +19,20 @@ VARIABLES: dict[int, Path] = {}  # by port: the file that makes a shell a client
 
 
 @contextmanager
-def running(**environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def running(**environment: str) -> Iterator[tuple[Popen[str], list[str]]]:
     """Run the demo; give its process and its output up to the address to open."""
-    command = subprocess.Popen(
-        DEMO,
-        cwd=ROOT,
-        env=SHELL | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with command as process:
-        lines: list[str] = []
+    shell, lines = SHELL | environment, list[str]()
+    with Popen(DEMO, cwd=ROOT, env=shell, stdout=PIPE, stderr=STDOUT, text=True) as process:
         try:
             for line in process.stdout or ():
                 lines.append(line)
-                if found := re.search("source (.+)", line):
-                    VARIABLES[int(environment["PORT"])] = Path(found[1])
                 if line.startswith("Open "):
-                    yield process, lines
-                    return
-            pytest.fail("".join(lines))
+                    break
+            else:
+                pytest.fail("".join(lines))
+            found = re.search("source (.+)", "".join(lines))
+            VARIABLES[int(environment["PORT"])] = Path(found[1] if found else "")
+            yield process, lines
         finally:
             process.terminate()
 
@@ -49,13 +41,3 @@ def local_aws(port: int) -> LocalAws:
     """Return the local AWS of the demo at *port*, as the demo's user reaches it."""
     found = dict(re.findall("export (.+?)=(.*)", VARIABLES[port].read_text("utf-8")))
     return LocalAws(found["AWS_ENDPOINT_URL"], found["AWS_ACCESS_KEY_ID"])
-
-
-@contextmanager
-def checked(port: int) -> Iterator[None]:
-    """Check all that the demo at *port* publishes while the block runs."""
-    aws = local_aws(port)
-    [topic] = aws.sns.list_topics()["Topics"]
-    subscriber = Subscriber(aws, Stack({"AuthorizationTopic": topic["TopicArn"]}, {}, []))
-    yield
-    assert subscriber.bodies()

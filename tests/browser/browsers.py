@@ -1,38 +1,39 @@
 """Drives Chromium, Firefox and WebKit (Safari's engine) with the few steps that tests need of all.
 
-Playwright cannot drive Debian's builds of the last two. Firefox is driven by WebDriver BiDi, WebKit
-by WebKitGTK's own driver with MiniBrowser on a virtual screen.
+Playwright cannot drive Debian's builds of the last two. Selenium can: Firefox by WebDriver BiDi,
+WebKit by WebKitGTK's own driver with MiniBrowser on a virtual screen.
 """
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import playwright.sync_api
 import pytest
-import websocket
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import WebKitGTK, WebKitGTKOptions
+from selenium.webdriver.common.bidi.browser import Browser
+from selenium.webdriver.common.bidi.browsing_context import BrowsingContext
+from selenium.webdriver.common.bidi.script import Script
+from selenium.webdriver.common.bidi.session import Session
+from selenium.webdriver.remote.websocket_connection import WebSocketConnection
 from selenium.webdriver.webkitgtk.service import Service
 
-from tests.browser.site import Site, wait_until
+from tests.browser.site import wait_until
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 MINI_BROWSER = next(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), None)
 WEBKIT_DRIVER = shutil.which("WebKitWebDriver")
-
-
-class BidiError(Exception):
-    """Firefox refused a command."""
+NAVIGATING = KeyError, WebDriverException, playwright.sync_api.Error  # of a script meanwhile
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class Tab:
 
     def wait_for(self, expression: str) -> None:
         """Wait until a JavaScript *expression* is true, on this page or the next one."""
-        navigating = BidiError, WebDriverException, playwright.sync_api.Error
-        wait_until(lambda: bool(self.script(expression)), *navigating)
+        wait_until(lambda: bool(self.script(expression)), *NAVIGATING)
 
 
 type NewUser = Callable[[], Tab]
@@ -79,43 +79,30 @@ def firefox() -> Iterator[NewUser]:
     """Run headless Firefox while the block runs."""
     if FIREFOX is None:
         pytest.skip("Firefox is not installed (Debian: apt install firefox-esr)")
-    with TemporaryDirectory() as profile:
-        arguments = ["--headless", "--no-remote", "--remote-debugging-port=0", "--profile", profile]
-        with subprocess.Popen(
-            [FIREFOX, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stderr
-            try:
-                urls = (re.search(r"listening on (ws://\S+)", line) for line in process.stderr)
-                url = f"{next(filter(None, urls))[1]}/session"
-                with closing(websocket.create_connection(url, 30, suppress_origin=True)) as session:
-                    _command(session, "session.new", capabilities={})
-                    yield lambda: _firefox_tab(session)
-            finally:
-                process.terminate()
+    command = [FIREFOX, "--headless", "--no-remote", "--remote-debugging-port=0", "--profile"]
+    with (
+        TemporaryDirectory() as profile,
+        subprocess.Popen([*command, profile], stdout=DEVNULL, stderr=PIPE, text=True) as process,
+        ExitStack() as ending,
+    ):
+        ending.callback(process.terminate)
+        found = (re.search(r"listening on (ws://\S+)", line) for line in process.stderr or ())
+        url = f"{next(filter(None, found))[1]}/session"
+        bidi = WebSocketConnection(url, 30, 0.01)  # type: ignore[no-untyped-call] # Selenium's
+        ending.callback(bidi.close)
+        Session(bidi).new(capabilities={})
+        tabs, scripts = BrowsingContext(bidi), Script(bidi)
 
+        def new_user() -> Tab:
+            tab = tabs.create("tab", user_context=Browser(bidi).create_user_context())
 
-def _firefox_tab(session: websocket.WebSocket) -> Tab:
-    user = _command(session, "browser.createUserContext")["userContext"]
-    tab = _command(session, "browsingContext.create", type="tab", userContext=user)["context"]
+            def script(expression: str) -> Any:  # noqa: ANN401 - JSON
+                evaluated = scripts.evaluate(expression, {"context": tab}, await_promise=True)
+                return evaluated["result"].get("value")
 
-    def goto(url: str) -> None:
-        _command(session, "browsingContext.navigate", context=tab, url=url, wait="complete")
+            return Tab(lambda url: tabs.navigate(tab, url, "complete"), script)
 
-    def script(expression: str) -> Any:  # noqa: ANN401 - JSON
-        run = {"expression": expression, "target": {"context": tab}, "awaitPromise": True}
-        return _command(session, "script.evaluate", **run)["result"].get("value")
-
-    return Tab(goto, script)
-
-
-def _command(session: websocket.WebSocket, method: str, **parameters: object) -> Any:  # noqa: ANN401
-    """Send the BiDi command *method* and return its result."""
-    session.send(json.dumps({"id": 1, "method": method, "params": parameters}))
-    response = json.loads(session.recv())  # without a subscription, there are no events
-    if "error" in response or "exceptionDetails" in response["result"]:
-        raise BidiError(response)
-    return response["result"]
+        yield new_user
 
 
 @contextmanager
@@ -123,36 +110,24 @@ def webkit() -> Iterator[NewUser]:
     """Run WebKit on a virtual screen, with a session for each user, while the block runs."""
     if not (MINI_BROWSER and WEBKIT_DRIVER and shutil.which("Xvfb")):
         pytest.skip("WebKit is not installed (Debian: apt install webkit2gtk-driver xvfb)")
+    options = WebKitGTKOptions()
+    options.binary_location = str(MINI_BROWSER)
+    options.add_argument("--automation")
+    options.accept_insecure_certs = True  # the certificate of the test run
     command = ["Xvfb", "-displayfd", "1"]
     with (
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as screen,
-        ExitStack() as sessions,
+        subprocess.Popen(command, stdout=PIPE, stderr=DEVNULL, text=True) as screen,
+        ExitStack() as ending,
     ):
-        sessions.callback(screen.terminate)
+        ending.callback(screen.terminate)
         assert screen.stdout
         # WebKitGTK follows the machine's locale, which a bare Debian lacks.
         display = {"DISPLAY": f":{screen.stdout.readline().strip()}", "LC_ALL": "C"}
 
         def new_user() -> Tab:
-            options = WebKitGTKOptions()
-            options.binary_location = str(MINI_BROWSER)
-            options.add_argument("--automation")
-            options.accept_insecure_certs = True  # the certificate of the test run
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
                 driver = WebKitGTK(options, Service(WEBKIT_DRIVER, env=os.environ | display))
-            sessions.callback(driver.quit)
+            ending.callback(driver.quit)
             return Tab(driver.get, lambda text: driver.execute_script(f"return {text}"))
 
         yield new_user
-
-
-def go_to_qonto(tab: Tab, site: Site, **query: str) -> str:
-    """Follow the app's link and sign in; return the flow's state."""
-    before = site.states()
-    tab.goto(site.page("", **query))
-    tab.click("a")
-    tab.click("button")
-    [state] = site.states() - before
-    return state

@@ -8,9 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -19,7 +17,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
 
 from demo import gateway, qonto
 from demo import template as infra
@@ -32,7 +29,6 @@ from tests.example_app import without_tokens
 from tests.http_server import serving
 from tests.integration.connector import PARAMETERS, Connector, Subscriber
 
-SECONDS = 20  # for an event that a test waits for
 # A page and a service worker on the connector's own host, where an app may have both.
 WORKER = """<!doctype html><title>App</title><script>
 navigator.serviceWorker.register("/worker.js" + location.search)
@@ -44,51 +40,15 @@ WORKER_JS = """addEventListener("fetch", (event) => {
 })"""
 
 
-def wait_for(event: Event) -> None:
-    """Wait until *event* is set."""
-    assert event.wait(SECONDS)
-
-
 def wait_until(condition: Callable[[], bool], *ignored: type[Exception]) -> None:
     """Wait until *condition* holds; exceptions of the *ignored* types mean that it does not yet."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with suppress(*ignored):
             if condition():
                 return
         time.sleep(0.02)
     raise TimeoutError
-
-
-class Calls:
-    """The calls of a function, which can wait for each other.
-
-    Attributes:
-        arrived: the arrival of each call.
-        ended: the end of the function's work in each call.
-        begins: the event for which each call waits before the function's work.
-        returns: the event for which each call waits after the function's work.
-
-    """
-
-    def __init__(self, handler: Handler) -> None:
-        """Call *handler*."""
-        self._handler = handler
-        self._numbers = count()
-        self.arrived = [Event() for _ in range(3)]
-        self.ended = [Event() for _ in range(3)]
-        self.begins = self.arrived.copy()  # at once
-        self.returns = self.ended.copy()
-
-    def __call__(self, request: Json, context: LambdaContext) -> Json:
-        """Return the handler's response to *request*."""
-        number = next(self._numbers)
-        self.arrived[number].set()
-        wait_for(self.begins[number])
-        response = self._handler(request, context)
-        self.ended[number].set()
-        wait_for(self.returns[number])
-        return response
 
 
 @dataclass
@@ -102,6 +62,7 @@ class Site:
         functions: the connector.
         callback: the handler of callback, which a test may replace until the next `use`.
         seen: the requests to the functions, in their order, each with its ``response``.
+        connection: what the example app reads of a connection that it has confirmed.
 
     """
 
@@ -113,11 +74,7 @@ class Site:
     functions: Connector = field(init=False)
     callback: Handler = field(init=False)
     seen: list[dict[str, Json]] = field(default_factory=list)
-
-    @property
-    def requested_paths(self) -> list[str]:
-        """The paths of the requests to the functions, in their order."""
-        return [request["rawPath"] for request in self.seen]
+    connection: dict[str, str] = field(default_factory=dict)
 
     def use(self, *, reach_aws: bool = True, **environment: str) -> None:
         """Switch to a connector with *environment*, and forget the requests."""
@@ -141,11 +98,6 @@ class Site:
         request["response"] = response
         return response
 
-    def watch_callback(self) -> Calls:
-        """Return the calls of callback from now on, until the next `use`."""
-        calls = self.callback = Calls(self.callback)
-        return calls
-
     def subscriber(self) -> Subscriber:
         """Return a new subscriber, which receives what is published from now on."""
         return Subscriber(self.aws, self.stack)
@@ -158,10 +110,6 @@ class Site:
         """Return the URL of an app's page with *element* and with a link to `start`."""
         return f"{self.app}/?{urlencode({'to': self.start(**query), 'element': element})}"
 
-    def states(self) -> set[str]:
-        """Return the states in the table."""
-        return self.functions.states()
-
 
 async def _app_page(request: Request) -> Response:
     to, element = (request.query_params.get(name, "") for name in ("to", "element"))
@@ -169,7 +117,7 @@ async def _app_page(request: Request) -> Response:
 
 
 @contextmanager
-def serve_site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site]:
+def serve_site(aws: LocalAws, scheme: str, **tls: str) -> Iterator[Site]:
     """Serve the app, connector and mock Qonto; the *scheme* ``https`` needs uvicorn's *tls*."""
     stack, template, redirect_uris = aws.deploy(PARAMETERS), infra.load(), list[str]()
     client_id = stack.environment["StartFunction"]["CLIENT_ID"]
@@ -189,39 +137,32 @@ def serve_site(aws: LocalAws, scheme: str = "http", **tls: str) -> Iterator[Site
         serving(Starlette(routes=beside_worker), **tls) as connector_port,
         serving(mock_qonto) as qonto_port,
     ):
-        app, connector = (
-            f"{scheme}://localhost:{app_port}",
-            f"{scheme}://localhost:{connector_port}",
-        )
+        app, connector = (f"{scheme}://localhost:{port}" for port in (app_port, connector_port))
         site = Site(app, connector, f"http://127.0.0.1:{qonto_port}", aws, stack)
-        redirect_uris.append(f"{site.connector}/callback")
+        redirect_uris.append(f"{connector}/callback")
         yield site
 
 
 @contextmanager
 def serve_example_app(
-    site: Site,
-    folder: Path,
-    connection: dict[str, str],
-    ledgerly: type[Ledgerly] = Ledgerly,
-    create: Callable[[Ledgerly], ASGIApp] = create_app,
+    site: Site, folder: Path, ledgerly: type[Ledgerly] = Ledgerly
 ) -> Iterator[str]:
     """Serve the example app, or a variant, and let the connector of *site* return to it.
 
-    What the app confirms to its subscriber becomes *connection*. Yield the app's URL, which is not
-    at localhost: WebKit has learnt to visit that over TLS alone.
+    Yield the app's URL, which is not at localhost: WebKit has learnt to visit that over TLS alone.
     """
+    site.connection = {"status": "connected", "organization": "Atelier Martin"}
     sent: list[dict[str, str]] = []
     queue: Any = SimpleNamespace(
         send_message=lambda QueueUrl, MessageBody: sent.append(json.loads(MessageBody))  # noqa: ARG005, N803
     )
     table: Any = SimpleNamespace(
-        get_item=lambda Key: {"Item": connection} if Key in sent else {}  # noqa: N803
+        get_item=lambda Key: {"Item": site.connection} if Key in sent else {}  # noqa: N803
     )
     port = free_port()
     url, subscriber = f"http://127.0.0.1:{port}", SubscriberStack(queue, "", table)
     database = folder / "ledgerly.sqlite"
     app = without_tokens(url, site.connector, subscriber, database, ledgerly=ledgerly)
     site.use(RETURN_URLS=f"{url}/connected")
-    with serving(create(app), port):
+    with serving(create_app(app), port):
         yield url

@@ -9,16 +9,15 @@ from playwright.sync_api import Browser, Page
 
 from demo.gateway import LambdaContext
 from demo.template import Json
-from tests.browser.browsers import NewUser, go_to_qonto, tab_of
+from tests.browser.browsers import NewUser, tab_of
 from tests.browser.site import Site
+from tests.browser.test_flows import go_to_qonto
 
 FRAGMENT = "#code=ory_ac_1&state=abc"
 # Where a browser may arrive with a fragment, and where it then ends. {app} is the example app.
 # The first needs a browser without a cookie, which the others set.
 ARRIVALS = {
-    f"{{connector}}/callback?code=ory_ac_1&state={'A' * 43}": (
-        "{connector}/callback/other-browser#_"
-    ),
+    f"{{connector}}/callback?code=a&state={'A' * 43}": "{connector}/callback/other-browser#_",
     "{connector}/start": "{qonto}/sign-in?login_challenge=",
     "{connector}/callback": "{connector}/callback/invalid-request#_",
     "{app}/connect": "{app}/#_",
@@ -44,37 +43,30 @@ def test_arrival_leaves_the_fragment_behind(
         assert "ory_ac_1" not in address + user.url
         assert user.url != address
 
-
-def test_callback_with_a_fragment_takes_none_of_it_to_the_app(
-    new_user: NewUser, site: Site
-) -> None:
-    user = new_user()
-    state = go_to_qonto(user, site, context="ctx-1")
-
-    user.goto(f"{site.connector}/callback?code=ory_ac_1&state={state}{FRAGMENT}")
-
+    site.use()
+    user.goto(go_to_qonto(user, site, context="ctx-1") + FRAGMENT)
     assert user.url.endswith("&outcome=granted&context=ctx-1#")
 
 
 @pytest.mark.parametrize(
-    ("mode", "mended", "end"),
+    ("mode", "end", "contexts"),
     [
-        ("fragment", True, "/callback/invalid-request#_"),
-        ("fragment", False, "/callback/invalid-request#code="),
-        ("form_post", True, "/callback"),
+        ("fragment", "/callback/invalid-request#_", []),
+        # Without our fragments, Alice's bank would be connected to Mallory's account.
+        ("fragment", "/callback/invalid-request#code=", ["ctx-of-mallory"]),
+        ("form_post", "/callback", []),
     ],
 )
 def test_forwarded_qonto_link_leaves_nothing_to_hand_over(  # noqa: PLR0913 - the cases
-    page: Page, chromium: Browser, site: Site, mode: str, end: str, *, mended: bool
+    page: Page, chromium: Browser, site: Site, *, mode: str, end: str, contexts: list[str]
 ) -> None:
     """Mallory gets the address at which Alice's browser ends, and opens it as a callback."""
     alice, mallory, subscriber = tab_of(page), tab_of(chromium.new_page()), site.subscriber()
 
     def callback(request: Json, context: LambdaContext) -> Json:
         response = site.functions.callback(request, context)
-        headers = response["headers"]
-        if "Location" in headers and not mended:
-            headers["Location"] = headers["Location"].partition("#")[0]
+        if "Location" in response["headers"] and contexts:
+            response["headers"]["Location"] = response["headers"]["Location"].partition("#")[0]
         return response
 
     site.callback = callback
@@ -84,9 +76,6 @@ def test_forwarded_qonto_link_leaves_nothing_to_hand_over(  # noqa: PLR0913 - th
     alice.click("button")
     alice.click("button[value=allow]")
     alice.wait_for(f"location.href.startsWith({site.connector + end!r})")  # a form posts itself
-    address = alice.url
-    mallory.goto(f"{site.connector}/callback?{address.partition('#')[2]}")
+    mallory.goto(f"{site.connector}/callback?{alice.url.partition('#')[2]}")
 
-    # Without fragments, Alice's bank would be connected to Mallory's account.
-    contexts = [event["data"]["context"] for event in subscriber.messages()]
-    assert contexts == ([] if mended else ["ctx-of-mallory"])
+    assert [event["data"]["context"] for event in subscriber.messages()] == contexts

@@ -1,8 +1,4 @@
-"""A page of another site on the developer's machine, and what it can do to the demo.
-
-Browsers let such a page send requests to any port of the loopback. Without the guard, ministack
-does what they say, and the page can read its responses.
-"""
+"""Browsers let a page of another site send requests to any port of the developer's machine."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +20,6 @@ ATTACK = """(async aws => {
   const body = JSON.stringify({SecretId: "client"})
   return fetch(aws, {method: "POST", headers, body}).then(it => it.text(), String)
 })(%s)"""
-SECRET = "of-the-client"
 
 
 @pytest.mark.parametrize(
@@ -41,9 +36,9 @@ def test_a_page_of_another_site_reads_and_changes_nothing(
     user = new_user()
     user.goto(site.app.replace("https", "http"))
     with run() as aws:
-        aws.secrets.create_secret(Name="client", SecretString=SECRET)
+        aws.secrets.create_secret(Name="client", SecretString="of-the-client")
         read = str(user.script(ATTACK % json.dumps(aws.endpoint_url)))
         made = aws.sqs.list_queues().get("QueueUrls", [])
 
-    assert (SECRET in read) is not guarded
+    assert ("of-the-client" in read) is not guarded
     assert {url.rpartition("/")[2] for url in made} == (set() if guarded else {"get", "post"})

@@ -1,30 +1,29 @@
-"""Requests that browsers make ahead of their user, and navigations through a service worker.
-
-The headers that they send are those of tests/navigations.py.
-"""
+"""Requests ahead of the user, and through a service worker, as navigations.toml has them."""
 
 import pytest
 
-from tests.browser.browsers import NewUser, go_to_qonto
+from tests.browser.browsers import NewUser
 from tests.browser.site import Site, wait_until
+from tests.browser.test_flows import go_to_qonto
 from tests.navigations import AHEAD_OF_USER, BY_USER
 
 RULES = '<script type="speculationrules">{"%s": [{"urls": ["URL"]}]}</script>'
+FRAME = {'<iframe src="URL"></iframe>': "a frame"}
 PREFETCH = {
     '<link rel="prefetch" href="URL">': "Chromium, and Firefox since 115, <link rel=prefetch>"
 }
 # Elements that let a browser request URL, each with its row of AHEAD_OF_USER.
 ELEMENTS = {
-    "chromium": PREFETCH
+    "chromium": FRAME
+    | PREFETCH
     | {
         RULES % "prefetch": "Chromium, prefetch by speculation rules",
         RULES % "prerender": "Chromium, prerender by speculation rules",
-        '<iframe src="URL"></iframe>': "a frame",
         '<embed src="URL">': "an embedded document",
         '<img src="URL" alt="">': "an image",
     },
     "firefox": PREFETCH,
-    "webkit": {'<iframe src="URL"></iframe>': "a frame"},  # its prefetch is off by default
+    "webkit": FRAME,  # its prefetch is off by default
 }
 NAVIGATE = "fetch(event.request) of a service worker, Chromium and WebKit"
 SAME_ORIGIN = "fetch(event.request) of a service worker, Firefox; with options, all"
@@ -42,13 +41,13 @@ def test_request_ahead_of_the_user_starts_no_authorization(
     new_user: NewUser, browser: str, site: Site
 ) -> None:
     for element, row in ELEMENTS[browser].items():
-        user, before = new_user(), site.states()
+        user, before = new_user(), site.functions.states()
         site.seen.clear()
 
         user.goto(site.page(element.replace("URL", site.start(context="ahead"))))
         wait_until(lambda: ["response" in request for request in site.seen] == [True])
         assert site.seen[0]["response"]["statusCode"] == 425
-        assert site.states() == before
+        assert site.functions.states() == before
         user.click("a")
 
         ahead, click = (request["headers"] for request in site.seen)
@@ -56,7 +55,7 @@ def test_request_ahead_of_the_user_starts_no_authorization(
         assert BY_USER["a click on a link"].items() <= click.items()
         assert "cookies" not in site.seen[1]
         assert user.url.startswith(f"{site.qonto}/sign-in?")
-        assert len(site.states()) == len(before) + 1
+        assert len(site.functions.states()) == len(before) + 1
 
 
 def test_flow_through_a_service_worker_reaches_the_app(

@@ -1,8 +1,4 @@
-"""Each page of the connector in Chromium: its accessibility by axe, and screenshots for review.
-
-`make test` covers one language and the smaller screen, `make check` all of them. The screenshots
-are in build/screenshots.
-"""
+"""Each page of the connector in Chromium: its accessibility by axe, and screenshots for review."""
 
 import re
 import tomllib
@@ -17,6 +13,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 import pages
 from demo.template import ROOT
 from settings import Settings
+from tests.packages import VARIABLES
 from tests.slow import SLOW
 
 TEXTS = tomllib.loads(Path(pages.__file__).with_name("catalogue.toml").read_text("utf-8"))
@@ -25,10 +22,8 @@ LANGUAGES = list(WORDS) if SLOW else ["de"]  # German has the longest words
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 VIEWPORTS = {"phone": (320, 640)} | ({"desktop": (1280, 800)} if SLOW else {})
 SETTINGS = Settings.model_validate(
-    {
-        "QONTO_ENVIRONMENT": "sandbox",
-        "CLIENT_ID": "client-1",
-        "TABLE_NAME": "states",
+    VARIABLES
+    | {
         "RETURN_URLS": "https://app.example.com/back",
         "APP_NAME": "Ledgerly",
         "SUPPORT_URL": "https://app.example.com/help",
@@ -64,10 +59,8 @@ def visitor(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]
     def respond(route: Route) -> None:
         headers = {"headers": route.request.headers}
         name = route.request.url.rpartition("/")[2]
-        response = pages.page(headers, SETTINGS, name, DETAILS.get(name, ""), "context=ctx-1")
-        route.fulfill(
-            status=response["statusCode"], headers=response["headers"], body=response["body"]
-        )
+        sent = pages.page(headers, SETTINGS, name, DETAILS.get(name, ""), "context=ctx-1")
+        route.fulfill(status=sent["statusCode"], headers=sent["headers"], body=sent["body"])
 
     with chromium.new_context(locale=request.param) as context:
         context.route("**/*", respond)
@@ -76,8 +69,7 @@ def visitor(request: pytest.FixtureRequest, chromium: Browser) -> Iterator[Page]
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_page_is_accessible_self_contained_and_error_free(visitor: Page, name: str) -> None:
-    errors: list[str] = []
-    requested: list[str] = []
+    errors, requested = list[str](), list[str]()
     visitor.on("console", lambda message: errors.append(message.text))
     visitor.on("pageerror", lambda error: errors.append(str(error)))
     visitor.on("request", lambda request: requested.append(request.url))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 
@@ -43,18 +44,9 @@ def deploy(
 
 
 def _sam(aws: LocalAws, command: str, *arguments: str) -> None:
-    environment = aws.environment() | {
-        "SAM_CLI_TELEMETRY": "0",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    run = subprocess.run(
-        # Without --config-file, SAM looks for the file beside the template.
-        [SAM, command, "--config-file", ROOT / "samconfig.toml", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = aws.environment() | {"SAM_CLI_TELEMETRY": "0", "PATH": path}
+    # Without --config-file, SAM looks for the file beside the template.
+    full = [str(SAM), command, "--config-file", str(ROOT / "samconfig.toml"), *arguments]
+    run = subprocess.run(full, cwd=ROOT, env=environment, stdout=PIPE, stderr=STDOUT, check=False)
+    assert run.returncode == 0, run.stdout.decode()

@@ -1,11 +1,6 @@
-"""What docs/first-deploy.md asks of a stack, and its report.
+"""The points of docs/first-deploy.md that a deployed stack shows from outside."""
 
-The tests of *test_connect.py* check the points about whole flows.
-"""
-
-import json
 import re
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from secrets import token_hex
@@ -13,30 +8,122 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from botocore.exceptions import ClientError
 
-from demo import template as infra
-from demo.template import Json
+from tests.e2e.conftest import STACK_NAME
 from tests.e2e.deployed_stack import Deployed
 
 type Seen = Callable[[str], None]
 
+COOKIE = "__Host-qonto-connect"
+ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=86400"
+HOSTS = {"production": "oauth.qonto.com", "sandbox": "oauth-sandbox.staging.qonto.co"}
 SECURITY_HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
     "strict-transport-security": "max-age=63072000",
     "x-content-type-options": "nosniff",
 }
-COOKIE = "__Host-qonto-connect"
+PREFETCH = {"Sec-Purpose": "prefetch"}
+
+
+@pytest.mark.point("Redirect and cookie of a start")
+def test_start_redirects_to_qonto_and_sets_cookie(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    response = browser.get("/start?context=abc")
+
+    location = urlsplit(response.headers["location"])
+    host = HOSTS[deployed.stack.parameters["QontoEnvironment"]]
+    assert (response.status_code, location.netloc, location.path) == (302, host, "/oauth2/auth")
+    assert re.fullmatch(rf"{COOKIE}=[\w-]{{43}}; {ATTRIBUTES}", response.headers["set-cookie"])
+    assert "abc" not in response.headers["location"]
+
+
+@pytest.mark.point("A granted flow")
+def test_code_reaches_subscriber_and_can_be_exchanged(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    """The exchange sends the redirect URI of the event, which must equal that of the request."""
+    returned = deployed.decided(browser)
+    code = httpx2.URL(returned).params["code"]
+
+    response = browser.get(returned)
+
+    event = deployed.event(code=code)
+    data = event["data"]
+    assert response.status_code == 303
+    assert code not in response.headers["location"]
+    assert event["type"] == "qonto-connect.authorization.granted.v1"
+    assert event["source"].startswith(f"/qonto-connect/{data['environment']}/")
+    names = ("code", "code_verifier", "redirect_uri", "client_id")
+    form = {name: data[name] for name in names if name in data}
+    form |= {"client_secret": "secret", "grant_type": "authorization_code"}
+    assert deployed.qonto.exchange(form, {})["token_type"] == "bearer"
+
+
+@pytest.mark.point("A denied flow")
+def test_denial_reaches_subscriber(deployed: Deployed, browser: httpx2.Client) -> None:
+    response = browser.get(deployed.decided(browser, "deny"))
+
+    event = deployed.event(error="access_denied")
+    assert response.status_code == 303
+    assert event["type"] == "qonto-connect.authorization.failed.v1"
+
+
+@pytest.mark.point("A repeated callback")
+def test_repeated_callback_gets_the_same_response(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    returned = deployed.decided(browser)
+
+    first, repeated = browser.get(returned), browser.get(returned)
+    with closing(deployed.browser()) as another:
+        another.get("/start")
+        refused = another.get(returned)
+        page = another.get(refused.headers["location"])
+
+    assert "granted" in first.headers["location"]
+    assert repeated.headers["location"] == first.headers["location"]
+    assert refused.headers["location"] == "/callback/used#_"
+    assert (page.status_code, page.headers["cache-control"]) == (410, "no-store")
+
+
+@pytest.mark.point("Another browser")
+def test_only_the_browser_that_started_can_finish(
+    deployed: Deployed, browser: httpx2.Client
+) -> None:
+    returned = deployed.decided(browser)
+
+    with closing(deployed.browser()) as another:
+        refused = another.get(returned)
+        page = another.get(refused.headers["location"])
+
+    assert (refused.headers["location"], page.status_code) == ("/callback/other-browser#_", 403)
+    assert "granted" in browser.get(returned).headers["location"]
+
+
+@pytest.mark.point("The gateway's own 404")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("HEAD", "/start"), ("POST", "/start"), ("HEAD", "/callback"), ("POST", "/callback")),
+        *(("GET", "/"), ("GET", "/callback/granted/more")),
+    ],
+)
+def test_other_routes_are_not_found(browser: httpx2.Client, method: str, path: str) -> None:
+    response = browser.request(method, path)
+
+    assert response.status_code == 404
+    assert "set-cookie" not in response.headers
 
 
 @pytest.mark.point("Headers of each response")
 @pytest.mark.parametrize(
     ("url", "headers", "status"),
     [
-        *(("/start", {}, 302), ("/start?context=two+words", {}, 400)),
-        *(("/start", {"Sec-Purpose": "prefetch"}, 425), ("/callback?code=a&state=b", {}, 303)),
-        *(("/callback/granted", {}, 200), ("/callback/unheard-of", {}, 404)),
+        *(("/start", {}, 302), ("/start?context=two+words", {}, 400), ("/start", PREFETCH, 425)),
+        *(("/callback?code=a&state=b", {}, 303), ("/callback/granted", {}, 200)),
+        ("/callback/unheard-of", {}, 404),
     ],
 )
 def test_every_response_has_the_security_headers(
@@ -49,19 +136,24 @@ def test_every_response_has_the_security_headers(
     assert (response.status_code, missing) == (status, [])
 
 
-@pytest.mark.point("Two cookie headers over HTTP/2")
-@pytest.mark.parametrize("ours_first", [True, False])
-def test_cookie_in_a_header_of_its_own_is_found(
-    deployed: Deployed, browser: httpx2.Client, seen: Seen, *, ours_first: bool
-) -> None:
-    returned, value = _denied(deployed, browser)
-    fields = [("Cookie", f"{COOKIE}={value}"), ("Cookie", "theme=dark")]
+def denied_with(deployed: Deployed, browser: httpx2.Client, *cookies: str) -> httpx2.Response:
+    """Deny; send the callback with a ``Cookie`` field for each of *cookies*, a format of ours."""
+    url = deployed.decided(browser, "deny")
+    fields = [each.format(f"{COOKIE}={browser.cookies[COOKIE]}") for each in cookies]
+    with closing(deployed.browser()) as sender:  # in UTF-8, as browsers send them
+        return sender.get(url, headers=[(b"Cookie", field.encode()) for field in fields])
 
-    response = _send(deployed, returned, fields if ours_first else fields[::-1])
+
+@pytest.mark.point("Two cookie headers over HTTP/2")
+@pytest.mark.parametrize("cookies", [("{}", "theme=dark"), ("theme=dark", "{}")])
+def test_cookie_in_a_header_of_its_own_is_found(
+    deployed: Deployed, browser: httpx2.Client, seen: Seen, cookies: tuple[str, str]
+) -> None:
+    response = denied_with(deployed, browser, *cookies)
 
     seen(response.http_version)
     assert "denied" in response.headers["location"]
-    if deployed.is_local:
+    if STACK_NAME is None:
         pytest.skip("the local gateway has no HTTP/2")
     assert response.http_version == "HTTP/2"
 
@@ -72,12 +164,10 @@ def test_cookie_with_unicode_space_is_not_ours(
     deployed: Deployed, browser: httpx2.Client, seen: Seen, space: str
 ) -> None:
     """A browser checks the prefix ``__Host-`` alone, so any host of the domain can set this one."""
-    returned, value = _denied(deployed, browser)
+    path = urlsplit(denied_with(deployed, browser, f"{space}{{}}").headers["location"]).path
 
-    response = _send(deployed, returned, [("Cookie", f"{space}{COOKIE}={value}")])
-
-    seen(f"U+{ord(space):04X}: {urlsplit(response.headers['location']).path}")
-    assert urlsplit(response.headers["location"]).path == "/callback/other-browser"
+    seen(f"U+{ord(space):04X}: {path}")
+    assert path == "/callback/other-browser"
 
 
 @pytest.mark.point("U+FFFE on its way to SQS")
@@ -100,138 +190,3 @@ def test_query_of_10_kilobytes_gets_the_gateways_431(browser: httpx2.Client, see
 
     seen(f"{response.status_code} {response.text}")
     assert response.status_code == 431
-
-
-@pytest.mark.point("Throttle of each route")
-def test_every_route_has_its_throttle(deployed: Deployed, seen: Seen) -> None:
-    stage = deployed.client("apigatewayv2").get_stage(
-        ApiId=deployed.stack.resources["HttpApi"], StageName="$default"
-    )
-
-    limits = deployed.stack.properties("HttpApiStage")["RouteSettings"]
-    throttles = {}
-    for resource in infra.resources(infra.load(), "AWS::ApiGatewayV2::Route").values():
-        route = resource["Properties"]["RouteKey"]
-        settings = stage["DefaultRouteSettings"] | stage.get("RouteSettings", {}).get(route, {})
-        throttles[route] = [settings.get(f"Throttling{limit}Limit") for limit in ("Rate", "Burst")]
-        seen(f"{route}: {throttles[route]}")
-    start = int(deployed.stack.parameters["StartThrottle"])
-    assert throttles.pop("GET /start") == [start, start]
-    assert throttles == {
-        route: [limit["ThrottlingRateLimit"], limit["ThrottlingBurstLimit"]]
-        for route, limit in limits.items()
-    }
-
-
-@pytest.mark.point("Log groups")
-def test_log_groups_exist_and_expire(deployed: Deployed, seen: Seen) -> None:
-    for logical_id in infra.resources(infra.load(), "AWS::Logs::LogGroup"):
-        name = deployed.stack.resources[logical_id]
-        found = deployed.client("logs").describe_log_groups(logGroupNamePrefix=name)
-        [days] = [each.get("retentionInDays") for each in found["logGroups"]]
-        seen(f"{logical_id}: {name[: name.rfind('/') + 1]}…, {days} days")
-        assert str(days) == deployed.stack.parameters["LogRetentionDays"]
-    assert deployed.stack.resources["AccessLogGroup"].startswith("/aws/vendedlogs/")
-
-
-@pytest.mark.point("Time to live of the table")
-def test_time_to_live_is_enabled(deployed: Deployed, seen: Seen) -> None:
-    found = deployed.client("dynamodb").describe_time_to_live(
-        TableName=deployed.stack.outputs["TableName"]
-    )["TimeToLiveDescription"]
-
-    seen(f"{found.get('AttributeName')}: {found['TimeToLiveStatus']}")
-    assert found == {"AttributeName": "expires_at", "TimeToLiveStatus": "ENABLED"}
-
-
-@pytest.mark.point("Policy of the table")
-def test_policy_of_the_table_is_the_templates(deployed: Deployed, seen: Seen) -> None:
-    found = deployed.client("dynamodb").get_resource_policy(ResourceArn=deployed.stack.table_arn)
-
-    wanted = deployed.stack.properties("StateTable")["ResourcePolicy"]["PolicyDocument"]
-    _compare(wanted, found["Policy"], seen)
-
-
-@pytest.mark.point("Policy of the topic")
-def test_policy_of_the_topic_is_the_templates(deployed: Deployed, seen: Seen) -> None:
-    topic = deployed.client("sns").get_topic_attributes(TopicArn=deployed.stack.outputs["TopicArn"])
-
-    wanted = deployed.stack.properties("AuthorizationTopicPolicy")["PolicyDocument"]
-    _compare(wanted, topic["Attributes"]["Policy"], seen)
-
-
-@pytest.mark.point("Reading the table")
-def test_table_denies_reading_to_the_operator(deployed: Deployed, seen: Seen) -> None:
-    code, message = "allowed", ""
-    try:
-        deployed.client("dynamodb").get_item(
-            TableName=deployed.stack.outputs["TableName"], Key={"state": {"S": "no state"}}
-        )
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
-
-    if deployed.is_local:
-        pytest.skip("the local AWS enforces no policy")
-    seen(code)
-    assert code == "AccessDeniedException"
-    if "explicit deny in a resource-based policy" not in message:
-        pytest.skip("AWS does not say that it is by the table's policy")
-
-
-@pytest.mark.point("Alarms")
-def test_every_alarm_exists(deployed: Deployed, seen: Seen) -> None:
-    alarms = infra.resources(infra.load(), "AWS::CloudWatch::Alarm")
-    names = {deployed.stack.resources[logical_id]: logical_id for logical_id in alarms}
-
-    found = deployed.client("cloudwatch").describe_alarms(AlarmNames=list(names))["MetricAlarms"]
-
-    states = {names[each["AlarmName"]]: each["StateValue"] for each in found}
-    for state, count in Counter(states.values()).items():
-        seen(f"{count} {state}")
-    for logical_id, state in states.items():
-        if state == "ALARM":
-            seen(logical_id)
-    assert states.keys() == alarms.keys()
-
-
-def test_report_holds_no_secret(deployed: Deployed) -> None:
-    """It reads the report as it is after the tests above."""
-    text = deployed.report.markdown()
-
-    assert not re.search(r"[\w-]{43}", text), "a state or a cookie"
-    assert not re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-", text), "an authorization_id"
-    assert deployed.stack.account["AccountId"] not in text
-    assert deployed.stack.parameters["ClientId"] not in text
-
-
-def _denied(deployed: Deployed, browser: httpx2.Client) -> tuple[str, str]:
-    """Return the callback URL of a flow that the user denies, and the value of its cookie."""
-    location = browser.get("/start").headers["location"]
-    return deployed.decide(location, "deny"), browser.cookies[COOKIE]
-
-
-def _send(deployed: Deployed, url: str, fields: list[tuple[str, str]]) -> httpx2.Response:
-    """Send a request with header *fields* in UTF-8, as browsers send them."""
-    with closing(deployed.browser()) as sender:
-        return sender.get(url, headers=[(name.encode(), text.encode()) for name, text in fields])
-
-
-def _compare(wanted: Json, held: str, seen: Seen) -> None:
-    """Assert that two policies say the same, and record the statements that do not."""
-    first, second = (
-        {each["Sid"]: _canonical(each) for each in policy["Statement"]}
-        for policy in (wanted, json.loads(held))
-    )
-    sids = first.keys() | second.keys()
-    different = sorted(sid for sid in sids if first.get(sid) != second.get(sid))
-    seen(f"{len(sids)} statements, different: {', '.join(different) or 'none'}")
-    assert first == second
-
-
-def _canonical(value: Json) -> Json:
-    """Return a part of a policy in one form: AWS may write one value as a list, in any order."""
-    if isinstance(value, dict):
-        if value == {"AWS": "*"}:
-            return ["*"]
-        return {name: _canonical(each) for name, each in value.items()}
-    return sorted(map(str, value)) if isinstance(value, list) else [str(value)]

@@ -193,7 +193,7 @@ def test_points_are_those_of_tests_or_have_a_report() -> None:
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
     titles = re.findall(r'^@pytest\.mark\.point\("(.+)"\)$', tests, re.MULTILINE)
 
-    assert sorted(report.checked_points()) == sorted(titles)
-    for title in report.points_by_hand():
+    assert sorted(report.CHECKED_POINTS) == sorted(titles)
+    for title in report.POINTS_BY_HAND:
         section = FIRST_DEPLOY.split(f"\n### {title}\n")[1].partition("\n##")[0]
         assert section.count("Report: ") == 1
