@@ -183,6 +183,26 @@ def test_refused_exchange_keeps_code(qonto: Qonto, changes: Form, error: tuple[i
     assert error_of(qonto.exchange(qonto.code(), code_verifier=VERIFIER)) == INVALID_GRANT
 
 
+def test_client_authenticates_in_body(qonto: Qonto) -> None:
+    code, tokens = qonto.code(), qonto.connect()
+
+    assert error_of(qonto.refresh(tokens, client_id="another")) == INVALID_CLIENT
+    assert error_of(qonto.refresh(tokens, client_secret="wrong")) == INVALID_CLIENT
+    qonto.browser.auth = ("client", "secret")
+    assert error_of(qonto.exchange(code)) == INVALID_CLIENT
+
+
+def test_sandbox_needs_staging_token_and_organization_its_scope(qonto: Qonto) -> None:
+    tokens = qonto.connect(scope="offline_access")
+
+    assert error_of(qonto.api(tokens)) == error_of(qonto.revoke(tokens)) == (403, "forbidden")
+    qonto.server.staging_token = "staging"
+    refused = (qonto.refresh(tokens), qonto.api(tokens), qonto.revoke(tokens))
+    assert {error_of(response) for response in refused} == {UNAUTHORIZED}
+    qonto.browser.headers["X-Qonto-Staging-Token"] = "staging"
+    assert qonto.refresh(tokens).is_success
+
+
 @pytest.mark.parametrize(
     ("lifetime", "use"),
     [
