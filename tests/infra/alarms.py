@@ -36,18 +36,8 @@ STATISTICS: dict[str, Callable[[list[float]], float]] = {
 }
 
 
-def ringing(
-    alarm: Mapping[str, Any], history: History, minutes: int, reading: Reading
-) -> list[int]:
-    """Return those of the first *minutes* at which *alarm* is in ALARM."""
-    rang = [False]
-    for now in range(minutes):
-        rang.append(rings(alarm, history, now, reading, rang=rang[-1]))
-    return [minute for minute, in_alarm in enumerate(rang[1:]) if in_alarm]
-
-
 def rings(
-    alarm: Mapping[str, Any], history: History, now: int, reading: Reading, *, rang: bool
+    alarm: Mapping[str, Any], history: History, reading: Reading, now: int, *, rang: bool
 ) -> bool:
     """Tell whether *alarm* is in ALARM at the end of minute *now* - 1; *rang*: a minute before.
 

@@ -9,7 +9,7 @@ import pytest
 
 from aws import CALL_CONFIG
 from demo.template import EXAMPLE
-from tests.infra.alarms import READINGS, Reading, ringing, rings
+from tests.infra.alarms import READINGS, Reading, rings
 from tests.infra.golden import STACKS
 from tests.infra.monitoring import alarm_metrics, alarms, dashboard_metrics, widgets
 from tests.infra.resolution import Resolution
@@ -32,7 +32,7 @@ def test_missing_points_follow_the_guides_tables(row: tuple[str, int, str, str])
     for alarm["TreatMissingData"], status in zip(("notBreaching", "ignore"), statuses, strict=True):
         for rang in (False, True):
             expected = rang if status == "retain" else status == "ALARM"
-            assert rings(alarm, {"m": points}, 5, RETRIEVES_TWO_MORE, rang=rang) == expected
+            assert rings(alarm, {"m": points}, RETRIEVES_TWO_MORE, 5, rang=rang) == expected
 
 
 def test_every_alarm_has_a_scenario() -> None:
@@ -49,7 +49,10 @@ def test_alarm_rings_only_in_the_listed_minutes(scenario: dict[str, Any]) -> Non
             for metric, counted in scenario["counted"].items()
         }
         for reading in READINGS:
-            at = ringing(ALARMS[name], history, scenario.get("minutes", 100), reading)
+            at, rang = [], False
+            for now in range(scenario.get("minutes", 100)):
+                rang = rings(ALARMS[name], history, reading, now, rang=rang)
+                at += [now] * rang
             assert at == list(range(*scenario["rings"] or (0, 0))), (name, reading)
 
 
