@@ -11,7 +11,7 @@ from aws import CALL_CONFIG
 from demo.template import EXAMPLE
 from tests.infra.alarms import READINGS, Reading, rings
 from tests.infra.golden import STACKS
-from tests.infra.monitoring import alarm_metrics, alarms, dashboard_metrics, widgets
+from tests.infra.monitoring import alarm_metrics, alarms, widgets
 from tests.infra.resolution import Resolution
 
 DATA = tomllib.loads(Path(__file__).with_name("alarms.toml").read_text("utf-8"))
@@ -90,8 +90,7 @@ def test_duration_threshold_is_one_timed_out_attempt() -> None:
         assert ALARMS[logical_id]["Threshold"] == attempt * 1000
 
 
-def test_dashboard_shows_every_alarm_and_its_metrics() -> None:
+def test_dashboard_shows_every_alarm() -> None:
     [shown] = [each["alarms"] for each in widgets(CONNECTOR) if "alarms" in each]
 
     assert shown == [f"{logical_id}.Arn" for logical_id in alarms(CONNECTOR)]
-    assert set().union(*alarm_metrics(CONNECTOR).values()) <= dashboard_metrics(CONNECTOR)
