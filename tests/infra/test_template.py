@@ -49,10 +49,8 @@ QUOTA = {"ThrottlingRateLimit": 2_500, "ThrottlingBurstLimit": 1_250}
 INIT_LIMIT = 10
 # The most by which the clocks of two hosts of API Gateway may differ, in seconds: a generous guess.
 CLOCK_SKEW = 20
-SETTINGS: dict[str, type[BaseModel]] = {
-    "StartFunction": StartSettings,
-    "CallbackFunction": CallbackSettings,
-}
+SETTINGS: dict[str, type[BaseModel]] = {"StartFunction": StartSettings}
+SETTINGS |= {"CallbackFunction": CallbackSettings}
 
 
 @each_stack
@@ -74,9 +72,7 @@ def test_checkov_finds_only_the_listed_exceptions(stack: str, tmp_path: Path) ->
     options = ["--framework", "cloudformation", "--output", "json", "--quiet", "--compact"]
     command = [str(CHECKOV), "--file", str(PATHS[stack]), *options, "--skip-download"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    run = subprocess.run(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=False
-    )
+    run = subprocess.run(command, cwd=tmp_path, env=environment, stdout=-1, check=False)
 
     report = json.loads(run.stdout)
     findings = defaultdict(list)
@@ -132,9 +128,8 @@ def test_function_has_a_role_with_one_policy_without_wildcard(stack: str) -> Non
     assert sorted(name for policy in policies.values() for name in policy["Roles"]) == sorted(roles)
     for name, function in functions.items():
         policy = policies[resolution.resources[name]["DependsOn"]]
-        assert (
-            f"{policy['Roles'][0]}.Arn" == function["Role"] == name.replace("Function", "Role.Arn")
-        )
+        own = name.replace("Function", "Role")
+        assert (policy["Roles"], function["Role"]) == ([own], f"{own}.Arn")
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
             assert statement["Effect"] == "Allow"
