@@ -2,7 +2,7 @@
 
 The cold starts of all rivals are interleaved, in a random order in each round. The result is the
 median of the ratios within the rounds, because a busy machine slows both sides of a ratio. The
-tables and the chart go into docs/performance.md, and the exit status is 1 if a limit is exceeded.
+tables go into docs/performance.md, and the exit status is 1 if a limit is exceeded.
 
 Variables: ``ROUNDS`` of cold starts, ``INVOCATIONS`` of a warm process, ``SEED`` of the order.
 """
@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
@@ -34,7 +34,8 @@ from demo.template import ROOT
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
-from tests.integration.connector import REDIRECT_URI, REQUESTS
+from tests.integration.connector import REQUESTS
+from tests.packages import VARIABLES
 from tests.unit.flow import pending
 
 ROUNDS = int(os.environ.get("ROUNDS", "40"))
@@ -56,63 +57,44 @@ FIRST_CALL = {"start": 12, "callback": 28}
 EXCEEDED = "**exceeded**"
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A function's time by its rival's: in each round, by processor time, and at most."""
-
-    label: str
-    rounds: Sequence[float]
-    cpu: float
-    limit: float
-
-    @property
-    def median(self) -> float:
-        """The median of the rounds."""
-        return median(self.rounds)
-
-    @property
-    def row(self) -> tuple[str, ...]:
-        """The cells of the table of ratios."""
-        met = "met" if round(self.median, 2) <= self.limit else EXCEEDED
-        numbers = f"{self.median:.2f}", _spread(self.rounds, 2), f"{self.cpu:.2f}"
-        return self.label, *numbers, f"{self.limit:.2f}", met
-
-
 def main() -> None:
-    """Measure all rivals, print the tables, and write them and the chart into the document."""
-    authority = trustme.CA()
-    with (
-        TemporaryDirectory(prefix="benchmark-") as name,
-        aws_stub(pending().item, authority) as url,
-    ):
-        folder = Path(name)
-        _say("Packing the functions and their rivals ...")
-        variables = _variables(url)
-        calls = recorded(variables)
-        rivals = {}
-        for rival in make_rivals(folder):
-            bundle = folder / f"{rival.name}.pem"
-            bundle.write_text(f"{rival.authorities}\n{authority.cert_pem.bytes().decode()}")
-            environment = {"CALLS": json.dumps(calls.get(rival.request, []))}
-            environment |= {**variables, "AWS_CA_BUNDLE": str(bundle)}
-            request = rival.request or "start"
-            rivals[rival.name] = replace(rival, environment=environment, request=request)
-        colds = _cold_starts(rivals)
-        warms: dict[str, Warm] = {}
-        for ours, theirs, _ in WARM:
-            _say(f"  warm: {INVOCATIONS} invocations of {ours} and of {theirs}")
-            warms[ours], warms[theirs] = warm([rivals[ours], rivals[theirs]], INVOCATIONS)
-    ratios = [*(_cold_ratio(colds, *row) for row in COLD), *(_warm_ratio(warms, *r) for r in WARM)]
-    first_calls = {name: [sample.first_call for sample in colds[name]] for name in FIRST_CALL}
-    tables = [_chart(ratios), _ratios(ratios), _first_calls(first_calls), _times(colds, warms)]
-    report = "\n\n".join([_conditions(), *tables])
+    """Measure all rivals, print the tables, and write them into the document."""
+    with TemporaryDirectory(prefix="benchmark-") as name:
+        authority = trustme.CA()
+        with aws_stub(pending().item, authority) as url:
+            _say("Packing the functions and their rivals ...")
+            rivals = _configured(make_rivals(Path(name)), Path(name), authority, url)
+            colds = _cold_starts(rivals)
+            warms: dict[str, Warm] = {}
+            for ours, theirs, _ in WARM:
+                _say(f"  warm: {INVOCATIONS} invocations of {ours} and of {theirs}")
+                warms[ours], warms[theirs] = warm([rivals[ours], rivals[theirs]], INVOCATIONS)
+    report = "\n\n".join(
+        [_conditions(), _ratios(colds, warms), _first(colds), _times(colds, warms)]
+    )
     _say(f"\n{report}")
     _write("make bench", report)
-    _write("make bench, memory", _memory(first_calls, warms))
+    _write("make bench, memory", _memory(colds, warms))
     sys.exit(EXCEEDED in report)
 
 
-def recorded(variables: dict[str, str]) -> dict[str, list[tuple[str, str, object]]]:
+def _configured(
+    rivals: dict[str, Rival], folder: Path, authority: trustme.CA, url: str
+) -> dict[str, Rival]:
+    """Return *rivals* with their variables; they trust *authority* too, and call AWS at *url*."""
+    variables = VARIABLES | {"AWS_ENDPOINT_URL": url, "POWERTOOLS_SERVICE_NAME": "benchmark"}
+    variables |= {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    calls = _recorded(variables)
+    for name, rival in rivals.items():
+        bundle = folder / f"{name}.pem"
+        bundle.write_text(f"{rival.authorities}\n{authority.cert_pem.bytes().decode()}", "utf-8")
+        own = {"AWS_CA_BUNDLE": str(bundle), "CALLS": json.dumps(calls.get(rival.request, []))}
+        request = rival.request or "start"
+        rivals[name] = replace(rival, environment=variables | own, request=request)
+    return rivals
+
+
+def _recorded(variables: dict[str, str]) -> dict[str, list[tuple[str, str, object]]]:
     """Return the service, operation and parameters of the AWS calls of one request to each."""
     logger = Logger(level="CRITICAL")
     start, callback = MagicMock(), MagicMock()
@@ -133,44 +115,15 @@ def recorded(variables: dict[str, str]) -> dict[str, list[tuple[str, str, object
     return calls
 
 
-def _variables(url: str) -> dict[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": url,
-        "QONTO_ENVIRONMENT": "sandbox",
-        "CLIENT_ID": "client-1",
-        "SCOPE": "offline_access organization.read",
-        "REDIRECT_URI": REDIRECT_URI,
-        "TABLE_NAME": "states",
-        "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:authorizations",
-        "POWERTOOLS_SERVICE_NAME": "benchmark",
-        "PYDANTIC_DISABLE_PLUGINS": "__all__",
-    }
-
-
 def _cold_starts(rivals: dict[str, Rival]) -> dict[str, list[Cold]]:
     draw = random.Random(SEED)  # noqa: S311 - an order, no secret
     samples: dict[str, list[Cold]] = {name: [] for name in rivals}
     for number in range(ROUNDS + 1):
         for name in draw.sample(sorted(rivals), len(rivals)):
-            sample = cold(rivals[name])
-            if number:  # the first round only fills the file cache
-                samples[name].append(sample)
-        if number:
-            ratio = _cold_ratio(samples, *COLD[0])
-            _say(f"  cold starts: round {number} of {ROUNDS}; {ratio.label} {ratio.median:.2f}")
-    return samples
-
-
-def _cold_ratio(colds: dict[str, list[Cold]], ours: str, theirs: str, limit: float) -> Ratio:
-    pairs = list(zip(colds[ours], colds[theirs], strict=True))
-    cpu = median(one.cpu / other.cpu for one, other in pairs)
-    return Ratio(f"cold {ours} / {theirs}", [a.wall / b.wall for a, b in pairs], cpu, limit)
-
-
-def _warm_ratio(warms: dict[str, Warm], ours: str, theirs: str, limit: float) -> Ratio:
-    one, other = warms[ours], warms[theirs]
-    rounds = [wall / rival for wall, rival in zip(one.walls, other.walls, strict=True)]
-    return Ratio(f"warm {ours} / {theirs}", rounds, one.cpu / other.cpu, limit)
+            samples[name].append(cold(rivals[name]))
+        _say(f"  cold starts: round {number} of {ROUNDS}")
+    # The first round only fills the file cache.
+    return {name: found[1:] for name, found in samples.items()}
 
 
 def _conditions() -> str:
@@ -182,80 +135,78 @@ def _conditions() -> str:
     )
 
 
-def _chart(ratios: Sequence[Ratio]) -> str:
-    """Return a chart that GitHub draws: a bar is a ratio, the line is its limit."""
-    return "\n".join(
-        [
-            *("```mermaid", "xychart-beta horizontal"),
-            '    title "Time by the rival\'s, and its limit (line): shorter is faster"',
-            f"    x-axis [{', '.join(f'"{ratio.label}"' for ratio in ratios)}]",
-            '    y-axis "ratio" 0 --> 1.4',
-            f"    bar [{', '.join(f'{ratio.median:.2f}' for ratio in ratios)}]",
-            f"    line [{', '.join(f'{ratio.limit:.2f}' for ratio in ratios)}]",
-            "```",
-        ]
-    )
-
-
-def _ratios(ratios: Sequence[Ratio]) -> str:
-    head = ("ratio", "median", "middle half", "CPU", "limit", "")
-    return _table(head, [ratio.row for ratio in ratios])
-
-
-def _first_calls(first_calls: dict[str, list[float]]) -> str:
+def _ratios(colds: dict[str, list[Cold]], warms: dict[str, Warm]) -> str:
+    """Return the table of each function's time by its rival's."""
     rows = []
-    for name, most in FIRST_CALL.items():
-        found = median(first_calls[name])
-        met = "met" if found <= most else EXCEEDED
-        spread = _spread(first_calls[name], 1)
-        rows.append((f"first call of {name}", f"{found:.1f}", spread, str(most), met))
-    return _table(("milliseconds of CPU", "median", "middle half", "limit", ""), rows)
+    for ours, theirs, limit in COLD:
+        pairs = list(zip(colds[ours], colds[theirs], strict=True))
+        cpu = median(one.cpu / other.cpu for one, other in pairs)
+        walls = [one.wall / other.wall for one, other in pairs]
+        rows.append(
+            [f"cold {ours} / {theirs}", *_median(walls, 2), f"{cpu:.2f}", *_met(walls, limit)]
+        )
+    for ours, theirs, limit in WARM:
+        one, other = warms[ours], warms[theirs]
+        walls = [wall / rival for wall, rival in zip(one.walls, other.walls, strict=True)]
+        cpu = one.cpu / other.cpu
+        rows.append(
+            [f"warm {ours} / {theirs}", *_median(walls, 2), f"{cpu:.2f}", *_met(walls, limit)]
+        )
+    return _table("ratio | median | middle half | CPU | limit | ", rows)
+
+
+def _first(colds: dict[str, list[Cold]]) -> str:
+    rows = []
+    for name, limit in FIRST_CALL.items():
+        found = [sample.first_call for sample in colds[name]]
+        rows.append([f"first call of {name}", *_median(found, 1), *_met(found, limit)])
+    return _table("milliseconds of CPU | median | middle half | limit | ", rows)
 
 
 def _times(colds: dict[str, list[Cold]], warms: dict[str, Warm]) -> str:
     rows = []
     for name, samples in colds.items():
-        walls = [sample.wall for sample in samples]
-        cells = [name, f"{median(walls):.0f}", _spread(walls, 0)]
-        cells.append(f"{median(sample.cpu for sample in samples):.0f}")
-        cells.append(f"{median(sample.first_call for sample in samples):.1f}")
+        walls, cpus, first_calls = zip(*samples, strict=True)
         of = warms.get(name)
-        cells += [f"{median(of.walls):.2f}", f"{of.cpu:.2f}"] if of else ["", ""]
-        rows.append(cells)
-    head = ("cold start", "middle half", "CPU", "first call's CPU", "warm, p50", "CPU")
-    return _table(("milliseconds", *head), rows)
+        warm_cells = [f"{median(of.walls):.2f}", f"{of.cpu:.2f}"] if of else ["", ""]
+        cpu_cells = [f"{median(cpus):.0f}", f"{median(first_calls):.1f}"]
+        rows.append([name, *_median(walls, 0), *cpu_cells, *warm_cells])
+    head = "milliseconds | cold start | middle half | CPU | first call's CPU | warm, p50 | CPU"
+    return _table(head, rows)
 
 
-def _memory(first_calls: dict[str, list[float]], warms: dict[str, Warm]) -> str:
+def _memory(colds: dict[str, list[Cold]], warms: dict[str, Warm]) -> str:
     """Return a model of durations by memory: Lambda gives one processor for 1,769 MB."""
-    cpus = [*map(median, first_calls.values()), *(warms[ours].cpu for ours, *_ in WARM)]
+    cpus = [median(sample.first_call for sample in colds[name]) for name in FIRST_CALL]
+    cpus += [warms[ours].cpu for ours, *_ in WARM]
     rows = [
         [f"{memory:,} MB", *(f"{cpu * WHOLE_PROCESSOR / memory:.0f} ms" for cpu in cpus)]
         for memory in (128, 256, 512, 1024, WHOLE_PROCESSOR)
     ]
-    head = ("memory", "first start", "first callback", "warm start", "warm callback")
-    return _table(head, rows)
+    return _table("memory | first start | first callback | warm start | warm callback", rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def _median(values: Sequence[float], digits: int) -> list[str]:
+    """Return two cells: the median of *values*, and the range of their middle half."""
+    low, middle, high = quantiles(values)
+    return [f"{middle:.{digits}f}", f"{low:.{digits}f} to {high:.{digits}f}"]
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    """Return the range of the middle half of *values*."""
-    low, _, high = quantiles(values)
-    return f"{low:.{digits}f} to {high:.{digits}f}"
+def _met(values: Sequence[float], limit: float) -> list[str]:
+    """Return two cells: *limit*, and whether the median of *values* is within it."""
+    return [f"{limit}", "met" if round(median(values), 2) <= limit else EXCEEDED]
+
+
+def _table(head: str, rows: list[list[str]]) -> str:
+    lines = [head, " | ".join(["---"] * len(rows[0])), *map(" | ".join, rows)]
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def _write(marker: str, table: str) -> None:
     """Put *table* into the document, between *marker* and the next end marker."""
-    text = re.sub(
-        rf"(?s)(<!-- {marker}: -->\n).*?(<!-- end -->)",
-        lambda found: f"{found[1]}\n{table}\n\n{found[2]}",
-        DOCUMENT.read_text("utf-8"),
-    )
-    DOCUMENT.write_text(text, "utf-8")
+    text = DOCUMENT.read_text("utf-8")
+    marked = rf"(?s)(<!-- {marker}: -->\n).*?(<!-- end -->)"
+    DOCUMENT.write_text(re.sub(marked, rf"\1\n{table}\n\n\2", text), "utf-8")
 
 
 def _say(line: str) -> None:

@@ -3,23 +3,19 @@
 import resource
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.rivals import Rival
 from tests.integration.connector import REQUESTS
 from tests.lambda_runtime import ExecutionEnvironment
 
 
-@dataclass(frozen=True)
-class Cold:
+class Cold(NamedTuple):
     """A cold start, in milliseconds.
 
-    Attributes:
-        wall: from the spawn of the process to its first response.
-        cpu: the processor time of the whole process, user and system.
-        first_call: the first invocation's share of *cpu*.
-
+    *wall* is from the spawn of the process to its first response, *cpu* the processor time of the
+    whole process, user and system, and *first_call* the first invocation's share of it.
     """
 
     wall: float
@@ -27,8 +23,7 @@ class Cold:
     first_call: float
 
 
-@dataclass(frozen=True)
-class Warm:
+class Warm(NamedTuple):
     """Invocations of one process: the time of each, and the mean processor time, in ms."""
 
     walls: list[float]

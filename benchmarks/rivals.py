@@ -26,14 +26,11 @@ VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
 
 @dataclass(frozen=True)
 class Rival:
-    """A function to be measured: its name in the tables, its package, and its configuration.
+    """A function to be measured: its package and its configuration.
 
-    Attributes:
-        request: the request in tests/requests, and the AWS calls that a bare rival makes.
-
+    *request* is a request in tests/requests, and the AWS calls that a bare rival makes.
     """
 
-    name: str
     package: Path
     handler: str
     request: str
@@ -47,29 +44,24 @@ class Rival:
         return bundle.read_text("utf-8")
 
 
-def make_rivals(folder: Path) -> list[Rival]:
-    """Pack all rivals into *folder*."""
+def make_rivals(folder: Path) -> dict[str, Rival]:
+    """Pack all rivals into *folder*, and return them by their names in the tables."""
     template = infra.load()
-    handlers = {key: infra.function(template, key)["Handler"] for key in FOLDERS}
+    start, callback = (infra.function(template, key)["Handler"] for key in FOLDERS)
     bare = _bare(folder / "bare")
-    plain = _sam_build(folder / "sam", handlers)
-    start, callback = handlers.values()
-    packages = {}
-    for key, name in FOLDERS.items():
-        (folder / name).mkdir()
-        packages[name] = pack(key, folder / name)
-    (folder / "first").mkdir()
+    plain = _sam_build(folder / "sam", {"StartFunction": start, "CallbackFunction": callback})
     first = pack("StartFunction", folder / "first", _version_1(folder / "version-1"))
-    return [
-        Rival("bare client", bare, "bare.handler", ""),
-        Rival("bare calls of start", bare, "bare.handler", "start"),
-        Rival("bare calls of callback", bare, "bare.handler", "callback"),
-        Rival("start", packages["start"], start, "start"),
-        Rival("start, version 1", first, start, "start"),
-        Rival("start, plain sam build", plain / "StartFunction", start, "start"),
-        Rival("callback", packages["callback"], callback, "callback"),
-        Rival("callback, plain sam build", plain / "CallbackFunction", callback, "callback"),
-    ]
+    packages = {name: pack(key, folder / name) for key, name in FOLDERS.items()}
+    return {
+        "bare client": Rival(bare, "bare.handler", ""),
+        "bare calls of start": Rival(bare, "bare.handler", "start"),
+        "bare calls of callback": Rival(bare, "bare.handler", "callback"),
+        "start": Rival(packages["start"], start, "start"),
+        "start, version 1": Rival(first, start, "start"),
+        "start, plain sam build": Rival(plain / "StartFunction", start, "start"),
+        "callback": Rival(packages["callback"], callback, "callback"),
+        "callback, plain sam build": Rival(plain / "CallbackFunction", callback, "callback"),
+    }
 
 
 def _bare(folder: Path) -> Path:
@@ -94,22 +86,17 @@ def _version_1(folder: Path) -> Path:
 
 def _sam_build(folder: Path, handlers: dict[str, str]) -> Path:
     """Run `sam build` with SAM's own Python builder instead of our Makefile."""
-    folder.mkdir()
-    common = {
-        "Architectures": [ARCHITECTURE],
-        "CodeUri": str(MAKEFILE_FOLDER),
-        "Runtime": "python3.13",
-    }
+    common = {"Architectures": [ARCHITECTURE], "CodeUri": str(MAKEFILE_FOLDER)}
+    common |= {"Runtime": "python3.13"}
     resources = {
         key: {"Type": "AWS::Serverless::Function", "Properties": common | {"Handler": handler}}
         for key, handler in handlers.items()
     }
+    path = folder.with_suffix(".json")
     template = {"Transform": "AWS::Serverless-2016-10-31", "Resources": resources}
-    path = folder / "template.json"
     path.write_text(json.dumps(template), "utf-8")
-    build = folder / "build"
-    _run(ROOT / ".venv-sam/bin/sam", "build", "--template", path, "--build-dir", build)
-    return build
+    _run(ROOT / ".venv-sam/bin/sam", "build", "--template", path, "--build-dir", folder)
+    return folder
 
 
 def _run(*command: str | Path) -> bytes:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from secrets import token_hex
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
+from tests.e2e import report
 from tests.e2e.conftest import STACK_NAME
 from tests.e2e.deployed_stack import Deployed
 
@@ -190,3 +192,13 @@ def test_query_of_10_kilobytes_gets_the_gateways_431(browser: httpx2.Client, see
 
     seen(f"{response.status_code} {response.text}")
     assert response.status_code == 431
+
+
+def test_points_of_report_are_tested_here_or_by_hand() -> None:
+    source = Path(__file__).read_text("utf-8")
+    titles = re.findall(r'^@pytest\.mark\.point\("(.+)"\)$', source, re.MULTILINE)
+
+    assert sorted(report.CHECKED_POINTS) == sorted(set(titles))
+    for title in report.POINTS_BY_HAND:
+        section = report.CHECKLIST.split(f"\n### {title}\n")[1].partition("\n##")[0]
+        assert section.count("Report: ") == 1

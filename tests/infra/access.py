@@ -1,65 +1,48 @@
-"""Reads access.toml, who may do what, and has both stacks' policies evaluated against it."""
+"""Reads access.toml, who may do what, and has both stacks' policies evaluated against it.
+
+To write its tables into docs/security.md: `PYTHONPATH=functions .venv/bin/python -m
+tests.infra.access`.
+"""
 
 import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
-from demo.template import EXAMPLE, Json, load
+from demo.template import ROOT, Json
+from tests.infra.golden import STACKS
 from tests.infra.resolution import PSEUDO, Resolution
 
 HERE = Path(__file__).parent
+PAGE = ROOT / "docs" / "security.md"
 DATA = tomllib.loads((HERE / "access.toml").read_text("utf-8"))
-ARNS: dict[str, str] = DATA["arns"]
-
-
-class Table(NamedTuple):
-    """A table of docs/security.md: its rows, and the names of its columns' principals."""
-
-    columns: dict[str, list[str]]
-    rows: list[Json]
-
-
-TABLES = {name: Table(columns, DATA["rows"][name]) for name, columns in DATA["columns"].items()}
-
-
-class Step(NamedTuple):
-    """An AWS action on a resource, with the condition keys of the request."""
-
-    action: str
-    resource: str
-    keys: dict[str, str]
-
-
-def _ways(row: Json) -> list[list[Step]]:
-    """Return every way to do the action of *row*, as the head of access.toml explains."""
-    each = [[step] for text in row.get("each", []) for step in _steps(text)]
-    return each + [
-        [step for text in way for step in _steps(text)] for way in row.get("together", [])
-    ]
-
-
-def _steps(text: str) -> list[Step]:
-    actions, resource, keys = [*(part.strip() for part in text.split("|")), ""][:3]
-    service, _, names = DATA["actions"].get(actions, actions).partition(":")
-    return [Step(f"{service}:{name}", resource, _keys(keys)) for name in names.split()]
-
-
-def _keys(text: str) -> dict[str, str]:
-    words = (DATA["keys"].get(word, word) for word in text.split())
-    return {key: value for key, _, value in (word.partition("=") for word in words)}
-
-
-_NAMES = {f"{logical_id}.Arn": arn for logical_id, arn in ARNS.items()} | ARNS
-_NAME = re.compile(r"^\w+(\.Arn)?")  # a path, a version or a wildcard may follow it
+ROWS: dict[str, list[Json]] = DATA["rows"]
+_NAMES = {f"{name}.Arn": arn for name, arn in DATA["arns"].items()} | DATA["arns"]
+_NAME = re.compile(r'"(\w++(?:\.Arn)?+)(?!": )')  # a path, a version or a wildcard may follow it
 # The evaluator does not know the keys of an encryption context. It gets instead a key that it knows
 # and that no policy has.
-_KNOWN_KEYS = {"kms:EncryptionContext:aws:dynamodb:tableName": "kms:CallerAccount"}
+_UNKNOWN_KEY = ("kms:EncryptionContext:aws:dynamodb:tableName", "kms:CallerAccount")
+
+type _Step = tuple[str, str, dict[str, str]]  # an AWS action, its resource, and condition keys
+
+
+def page() -> str:
+    """Return docs/security.md with its tables written again from access.toml."""
+    text = PAGE.read_text("utf-8")
+    for name, columns in DATA["columns"].items():
+        lines = [["", *columns], ["---"] * (len(columns) + 1)]
+        for row in ROWS[name]:
+            decisions = ("yes" if column in row["may"] else "no" for column in columns)
+            lines.append([row["action"], *decisions])
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        marked = rf"(<!-- begin access of {name} -->\n\n).*?(\n\n<!-- end access of {name} -->)"
+        text, count = re.subn(marked, rf"\1{table}\2", text, flags=re.DOTALL)
+        assert count == 1, name
+    return text
 
 
 def statements() -> list[str]:
@@ -72,17 +55,18 @@ def statements() -> list[str]:
     ]
 
 
-def differences(tables: Iterable[Table], without: str = "") -> list[str]:
-    """Evaluate the policies, and return what they decide otherwise than *tables* say.
+def differences(tables: Mapping[str, list[Json]], without: str = "") -> list[str]:
+    """Evaluate the policies, and return what they decide otherwise than the rows of *tables* say.
 
     The statement *without* is left out of them.
     """
     cases = [
         (row, way, column, principal)
-        for table in tables
-        for row in table.rows
-        for way in _ways(row)
-        for column, principals in table.columns.items()
+        for name, rows in tables.items()
+        for row in rows
+        for way in [*map(_steps, row.get("together", []))]
+        + [[step] for step in _steps(row.get("each", []))]
+        for column, principals in DATA["columns"][name].items()
         for principal in principals
     ]
     simulations = [
@@ -102,19 +86,34 @@ def differences(tables: Iterable[Table], without: str = "") -> list[str]:
     allowed = iter(json.loads(node.stdout))
     decided = [all(list(islice(allowed, len(way)))) for _, way, *_ in cases]
     return [
-        f"{row['action']} ({', '.join(step.action for step in way)}): {column} {decision}"
+        f"{row['action']} ({', '.join(action for action, *_ in way)}): {column} {decision}"
         for (row, way, column, _), decision in zip(cases, decided, strict=True)
         if decision != (column in row["may"])
     ]
 
 
-def _simulation(step: Step, by: str, resources: dict[str, Json]) -> Json:
+def _steps(texts: list[str]) -> list[_Step]:
+    steps = []
+    for text in texts:
+        actions, resource, keys = [*(part.strip() for part in text.split("|")), ""][:3]
+        service, _, names = DATA["actions"].get(actions, actions).partition(":")
+        steps += [(f"{service}:{name}", resource, _keys(keys)) for name in names.split()]
+    return steps
+
+
+def _keys(text: str) -> dict[str, str]:
+    words = (DATA["keys"].get(word, word) for word in text.split())
+    return {key: value for key, _, value in (word.partition("=") for word in words)}
+
+
+def _simulation(step: _Step, by: str, resources: dict[str, Json]) -> Json:
     principal = DATA["principals"][by]
-    arn, policy = step.resource, DATA["policies"].get(step.resource)
+    action, arn, keys = step
+    name, policy = principal["name"], DATA["policies"].get(arn)
     if not arn.startswith("arn:"):
         logical_id = re.split(r"\W", arn)[0]
         arn, policy = _named(arn), _policy_of(resources, logical_id)
-        if step.action == "sts:AssumeRole":
+        if action == "sts:AssumeRole":
             policy = resources[logical_id]["Properties"]["AssumeRolePolicyDocument"]
     own = None
     if "policy" in principal:
@@ -122,16 +121,21 @@ def _simulation(step: Step, by: str, resources: dict[str, Json]) -> Json:
     elif "may" in principal:
         allow: Json = {"Effect": "Allow", "Action": principal["may"].split(), "Resource": "*"}
         own = {"Version": "2012-10-17", "Statement": [allow]}
-        if not principal["name"].startswith("arn:"):  # a service has no policy of its own
-            allow["Principal"] = {"Service": principal["name"]}
+        if not name.startswith("arn:"):  # a service has no policy of its own
+            allow["Principal"] = {"Service": name}
             own, policy = None, policy | {"Statement": [*policy["Statement"], allow]}
+    keys = {"aws:SecureTransport": "true"} | _keys(principal.get("keys", "")) | keys
+    if name:  # an anonymous request has no keys that name its principal
+        keys["aws:PrincipalIsAWSService"] = str(not name.startswith("arn:")).lower()
+    if name.startswith("arn:"):
+        keys["aws:PrincipalArn"] = name
     account = arn.split(":")[4] or PSEUDO["AWS::AccountId"]
     return {
         "request": {
-            "principal": principal["name"] or {"type": "Anonymous"},
-            "action": step.action,
+            "principal": name or {"type": "Anonymous"},
+            "action": action,
             "resource": {"resource": arn, "accountId": account},
-            "contextVariables": _named(_request_keys(principal) | step.keys),
+            "contextVariables": _named(keys),
         },
         "identityPolicies": [{"name": "own", "policy": own}] if own else [],
         "resourcePolicy": policy,
@@ -140,21 +144,11 @@ def _simulation(step: Step, by: str, resources: dict[str, Json]) -> Json:
     }
 
 
-def _request_keys(principal: dict[str, str]) -> dict[str, str]:
-    """Return the condition keys of *principal*: an anonymous request has none that name it."""
-    keys = {"aws:SecureTransport": "true"} | _keys(principal.get("keys", ""))
-    if principal["name"].startswith("arn:"):
-        keys |= {"aws:PrincipalArn": principal["name"], "aws:PrincipalIsAWSService": "false"}
-    elif principal["name"]:
-        keys["aws:PrincipalIsAWSService"] = "true"
-    return keys
-
-
 @cache
 def _resources(without: str, **parameters: str) -> dict[str, Json]:
     """Return the resources of both stacks, with ARNs for the logical ids in their policies."""
     found: dict[str, Json] = {}
-    for template in (load(), load(EXAMPLE)):
+    for template in STACKS.values():
         found |= Resolution(template, **DATA["parameters"] | parameters).resources
     logical_id, _, sid = without.partition(".")
     for document in _policies(found.get(logical_id)):
@@ -163,14 +157,9 @@ def _resources(without: str, **parameters: str) -> dict[str, Json]:
 
 
 def _named(value: Json) -> Json:
-    match value:
-        case dict():
-            return {_KNOWN_KEYS.get(key, key): _named(member) for key, member in value.items()}
-        case list():
-            return [_named(member) for member in value]
-        case str():
-            return _NAME.sub(lambda found: _NAMES.get(found[0], found[0]), value)
-    return value
+    """Return *value* with an ARN for each logical id that begins a string, but is no name."""
+    text = _NAME.sub(lambda found: f'"{_NAMES.get(found[1], found[1])}', json.dumps(value))
+    return json.loads(text.replace(*_UNKNOWN_KEY))
 
 
 def _policy_of(resources: dict[str, Json], logical_id: str) -> Json:
@@ -179,7 +168,7 @@ def _policy_of(resources: dict[str, Json], logical_id: str) -> Json:
         properties = resource["Properties"]
         owners = [*properties.get("Topics", []), *properties.get("Queues", [])]
         owners += [properties.get("SecretId"), properties.get("ResourceArn")]
-        if name == logical_id or ARNS[logical_id] in owners:
+        if name == logical_id or _NAMES[logical_id] in owners:
             for document in _policies(resource):
                 return document
     return None
@@ -194,3 +183,7 @@ def _policies(value: Json) -> Iterator[Json]:
             for key, member in value.items():
                 if key != "AssumeRolePolicyDocument":
                     yield from _policies(member)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

@@ -13,16 +13,10 @@ from samtranslator.translator.translator import Translator  # type: ignore[impor
 from demo.template import EXAMPLE, TEMPLATE, Template, load
 
 TEMPLATES = {"connector": TEMPLATE, "subscriber": EXAMPLE}
-
-
-def path(stack: str) -> Path:
-    """Return the path of the golden template of *stack*, a key of `TEMPLATES`."""
-    return Path(__file__).parent / "golden" / f"{stack}.json"
-
-
-def golden(stack: str) -> Template:
-    """Return the golden template of *stack*."""
-    return dict(json.loads(path(stack).read_text("utf-8")))
+PATHS = {stack: Path(__file__).parent / "golden" / f"{stack}.json" for stack in TEMPLATES}
+STACKS: dict[str, Template] = {
+    stack: json.loads(path.read_text("utf-8")) for stack, path in PATHS.items()
+}
 
 
 def translated(stack: str) -> str:
@@ -37,5 +31,5 @@ def translated(stack: str) -> str:
 
 
 if __name__ == "__main__":
-    for name in TEMPLATES:
-        path(name).write_text(translated(name), "utf-8")
+    for name, path in PATHS.items():
+        path.write_text(translated(name), "utf-8")

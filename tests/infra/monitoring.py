@@ -16,12 +16,6 @@ class Metric(NamedTuple):
     dimensions: frozenset[tuple[str, str]]
 
 
-def metric(data: Mapping[str, Any]) -> Metric:
-    """Return the metric that *data*, of an alarm or of its query, names."""
-    dimensions = frozenset((each["Name"], each["Value"]) for each in data["Dimensions"])
-    return Metric(data["Namespace"], data["MetricName"], dimensions)
-
-
 def alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
     """Return the properties of each alarm, by logical id."""
     return resolution.properties("AWS::CloudWatch::Alarm")
@@ -29,12 +23,19 @@ def alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
 
 def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
     """Return the metrics that each alarm watches, by the alarm's logical id."""
-    found = {}
-    for logical_id, alarm in alarms(resolution).items():
-        queries = [each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
-        watched = [query["Metric"] for query in queries] or [alarm]
-        found[logical_id] = set(map(metric, watched))
-    return found
+    return {logical_id: _watched(alarm) for logical_id, alarm in alarms(resolution).items()}
+
+
+def _watched(alarm: Mapping[str, Any]) -> set[Metric]:
+    stats = [each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
+    return {
+        Metric(
+            each["Namespace"],
+            each["MetricName"],
+            frozenset((dimension["Name"], dimension["Value"]) for dimension in each["Dimensions"]),
+        )
+        for each in [stat["Metric"] for stat in stats] or [alarm]
+    }
 
 
 def widgets(resolution: Resolution) -> list[dict[str, Any]]:
@@ -48,8 +49,7 @@ def dashboard_metrics(resolution: Resolution) -> set[Metric]:
     return {
         Metric(namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True)))
         for widget in widgets(resolution)
-        for row in widget.get("metrics", [])
-        for namespace, name, *dimensions in [[cell for cell in row if isinstance(cell, str)]]
+        for namespace, name, *dimensions, _ in widget.get("metrics", [])
     }
 
 

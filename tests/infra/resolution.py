@@ -1,10 +1,12 @@
-"""The template as CloudFormation resolves it for one operator's parameters."""
+"""A template as CloudFormation resolves it for one operator's parameters."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from demo.template import Json, Template
 
+_NO_VALUE = object()
 PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
@@ -13,7 +15,16 @@ PSEUDO = {
     "AWS::StackName": "connect",
     "AWS::URLSuffix": "amazonaws.com",
 }
-_NO_VALUE = object()
+# The functions of an argument that is resolved already.
+_FUNCTIONS: dict[str, Callable[[Json], Json]] = {
+    "Fn::And": all,
+    "Fn::Equals": lambda values: values[0] == values[1],
+    "Fn::GetAtt": ".".join,
+    "Fn::Join": lambda arguments: arguments[0].join(arguments[1]),
+    "Fn::Not": lambda conditions: not conditions[0],
+    "Fn::Select": lambda arguments: arguments[1][arguments[0]],
+    "Fn::Split": lambda arguments: arguments[1].split(arguments[0]),
+}
 
 
 class Resolution:
@@ -24,11 +35,8 @@ class Resolution:
         defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
         self._values = PSEUDO | defaults | {"ClientId": "client"} | parameters
         self._template = template
-
-    @property
-    def resources(self) -> dict[str, dict[str, Any]]:
-        """The resources whose conditions are true, by logical id."""
-        return self._existing("Resources")
+        self.resources: dict[str, dict[str, Any]] = self._existing("Resources")
+        self.outputs = {name: each["Value"] for name, each in self._existing("Outputs").items()}
 
     def properties(self, kind: str) -> dict[str, dict[str, Any]]:
         """Return the properties of the resources whose type is *kind*, by logical id."""
@@ -39,62 +47,43 @@ class Resolution:
         }
 
     @property
-    def outputs(self) -> dict[str, str]:
-        """The values of the outputs whose conditions are true, by name."""
-        return {name: output["Value"] for name, output in self._existing("Outputs").items()}
-
-    @property
     def failed_assertions(self) -> list[str]:
         """The descriptions of the template's rule assertions that the parameters fail."""
         return [
             assertion["AssertDescription"]
-            for rule in self._template["Rules"].values()
-            if self(rule["RuleCondition"])
+            for rule in map(self._resolved, self._template["Rules"].values())
+            if rule["RuleCondition"]
             for assertion in rule["Assertions"]
-            if not self(assertion["Assert"])
+            if not assertion["Assert"]
         ]
 
-    def __call__(self, value: Json) -> Json:
-        """Return *value* with its intrinsic functions resolved."""
-        if isinstance(value, list):
-            return [item for item in map(self, value) if item is not _NO_VALUE]
-        if not isinstance(value, dict):
-            return value
+    def _existing(self, section: str) -> dict[str, Any]:
+        """Return the entries of *section* whose condition is true."""
+        return {
+            name: self._resolved({key: each for key, each in entry.items() if key != "Condition"})
+            for name, entry in self._template[section].items()
+            if "Condition" not in entry or self._resolved({"Condition": entry["Condition"]})
+        }
+
+    def _resolved(self, value: Json) -> Json:
         match value:
+            case list():
+                return [each for each in map(self._resolved, value) if each is not _NO_VALUE]
             case {"Ref": "AWS::NoValue"}:
                 return _NO_VALUE
             case {"Ref": name}:
                 return self._values.get(name, name)
-            case {"Fn::GetAtt": path}:
-                return ".".join(path)
             case {"Fn::Sub": text}:
-                return re.sub(r"\$\{([^}]+)\}", lambda found: self({"Ref": found[1]}), text)
-            case {"Fn::If": [condition, then, otherwise]}:
-                return self(then if self({"Condition": condition}) else otherwise)
+                return re.sub(
+                    r"\$\{([^}]+)\}", lambda found: self._resolved({"Ref": found[1]}), text
+                )
+            case {"Fn::If": [name, then, otherwise]}:
+                return self._resolved(then if self._resolved({"Condition": name}) else otherwise)
             case {"Condition": str(name)} if len(value) == 1:
-                return self(self._template["Conditions"][name])
-        return self._other(value)
-
-    def _other(self, value: dict[str, Any]) -> Json:
-        match value:
-            case {"Fn::Join": [separator, parts]}:
-                return separator.join(self(parts))
-            case {"Fn::Split": [separator, text]}:
-                return self(text).split(separator)
-            case {"Fn::Select": [index, parts]}:
-                return self(parts)[index]
-            case {"Fn::Equals": [one, other]}:
-                return self(one) == self(other)
-            case {"Fn::Not": [condition]}:
-                return not self(condition)
-            case {"Fn::And": conditions}:
-                return all(map(self, conditions))
-        resolved = {name: self(member) for name, member in value.items()}
-        return {name: member for name, member in resolved.items() if member is not _NO_VALUE}
-
-    def _existing(self, section: str) -> dict[str, Any]:
-        return {
-            name: self({key: member for key, member in entry.items() if key != "Condition"})
-            for name, entry in self._template[section].items()
-            if "Condition" not in entry or self({"Condition": entry["Condition"]})
-        }
+                return self._resolved(self._template["Conditions"][name])
+            case dict():
+                members = {name: self._resolved(member) for name, member in value.items()}
+                for name in _FUNCTIONS.keys() & members:
+                    return _FUNCTIONS[name](members[name])
+                return {name: each for name, each in members.items() if each is not _NO_VALUE}
+        return value

@@ -4,19 +4,20 @@ import shutil
 
 import pytest
 
-from demo.template import ROOT, load
-from tests.infra.access import TABLES, differences, statements
-from tests.infra.access_page import PAGE, page
+from demo.template import ROOT
+from tests.infra.access import PAGE, ROWS, differences, page, statements
+from tests.infra.golden import STACKS
 from tests.slow import slow
 
 evaluated = pytest.mark.skipif(
     not (shutil.which("node") and (ROOT / ".node" / ".ready").exists()),
     reason="needs Node.js and the policy evaluator: run `make .node/.ready` once",
 )
+ROLES = {"app": "AppRoleArn", "token reader": "TokenReaderRoleArn", "operator": "OperatorRoleArn"}
 
 
 def test_page_shows_who_may_do_what() -> None:
-    """`PYTHONPATH=functions .venv/bin/python -m tests.infra.access_page` writes the page."""
+    """`PYTHONPATH=functions .venv/bin/python -m tests.infra.access` writes the page."""
     assert PAGE.read_text("utf-8") == page()
 
 
@@ -24,22 +25,16 @@ def test_page_shows_who_may_do_what() -> None:
 @evaluated
 @pytest.mark.claim("S26", "S28", "S33", "T10")
 def test_policies_decide_as_the_tables_say() -> None:
-    assert differences(TABLES.values()) == []
+    assert differences(ROWS) == []
 
 
 @slow
 @evaluated
 def test_omitted_role_allows_nobody() -> None:
-    roles = {
-        "app": "AppRoleArn",
-        "token reader": "TokenReaderRoleArn",
-        "operator": "OperatorRoleArn",
-    }
-    table = TABLES["subscriber"]
-    change = {"parameters": dict.fromkeys(roles.values(), "")}
-    rows = [row | change | {"may": set(row["may"]) - roles.keys()} for row in table.rows]
+    omitted = {"parameters": dict.fromkeys(ROLES.values(), "")}
+    rows = [row | omitted | {"may": set(row["may"]) - ROLES.keys()} for row in ROWS["subscriber"]]
 
-    assert differences([table._replace(rows=rows)]) == []
+    assert differences({"subscriber": rows}) == []
 
 
 @slow
@@ -48,6 +43,8 @@ def test_omitted_role_allows_nobody() -> None:
 @pytest.mark.claim("S26")
 def test_loss_of_a_statement_is_found(statement: str) -> None:
     """The tables have no row for a function's own log."""
-    stack = "connector" if statement.partition(".")[0] in load()["Resources"] else "subscriber"
+    logical_id, _, _ = statement.partition(".")
+    [stack] = [name for name, each in STACKS.items() if logical_id in each["Resources"]]
+    tables = {name: ROWS[name] for name in (stack, "services")}
 
-    assert differences([TABLES[stack], TABLES["services"]], without=statement)
+    assert differences(tables, without=statement)

@@ -12,10 +12,10 @@ from tests.contract.examples import FOLDER as EXAMPLES
 from tests.integration.connector import CODE
 
 SCHEMAS = schemas.schemas()
-MESSAGES = {
-    f"authorization-{kind}.v1.json": json.loads((EXAMPLES / f"{kind}.json").read_text("utf-8"))
-    for kind in ("granted", "failed")
-}
+GRANTED, FAILED = (
+    json.loads((EXAMPLES / f"{kind}.json").read_text("utf-8")) for kind in ("granted", "failed")
+)
+EXAMPLE_OF = dict(zip(SCHEMAS, (GRANTED, FAILED), strict=True))
 KINDS = {
     "uuid": {"type": "string", "format": "uuid"},
     "date-time": {"type": "string", "format": "date-time"},
@@ -25,50 +25,46 @@ KINDS = {
 each_schema = pytest.mark.parametrize("name", SCHEMAS)
 
 
-def _is_valid(name: str, message: Json) -> bool:
-    return bool(delivered.validator(SCHEMAS[name]).is_valid(message))
-
-
 @each_schema
 def test_published_schema_equals_the_models_schema(name: str) -> None:
     assert {path.name for path in schemas.FOLDER.iterdir()} == SCHEMAS.keys()
     assert (schemas.FOLDER / name).read_text("utf-8") == schemas.text(SCHEMAS[name])
-    [data] = SCHEMAS[name]["$defs"].values()
-    assert data["$id"] == SCHEMAS[name]["properties"]["dataschema"]["const"]
 
 
 def test_document_lists_the_members_of_the_schemas() -> None:
     documented = schemas.documented()
-    members = {
-        name: each for schema in SCHEMAS.values() for name, each in schemas.members(schema).items()
-    }
+    granted, failed = map(schemas.members, SCHEMAS.values())
+    members = granted | failed
 
     assert documented.keys() == members.keys()
-    for name in members.keys() - {"data"}:
-        member, required = members[name]
+    for name, (member, required) in members.items():
+        kind, example = documented[name].type, documented[name].example
         form = {keyword: value for keyword, value in member.items() if keyword != "description"}
-        assert (documented[name].absent == "never") == required
-        if documented[name].type == "constant":
-            assert form.keys() == {"type", "const"}
+        assert name == "data" or (documented[name].absent == "never") == required
+        if kind in KINDS:
+            assert form == KINDS[kind]
+            delivered.validator(form).validate(example)
         else:
-            assert form == KINDS[documented[name].type]
-            delivered.validator(form).validate(documented[name].example)
+            assert name == "data" or (kind == "constant" and form.keys() == {"type", "const"})
 
 
 @each_schema
 def test_schema_refuses_missing_required_and_null_members(name: str) -> None:
-    added = copy.deepcopy(MESSAGES[name]) | {"partitionkey": "new"}
-    added["data"]["new"] = {"of": "any form"}
-    assert _is_valid(name, MESSAGES[name])
-    assert _is_valid(name, added)
+    def is_valid(message: Json) -> bool:
+        return bool(delivered.validator(SCHEMAS[name]).is_valid(message))
+
+    message = EXAMPLE_OF[name]
+    data = message["data"] | {"new": {"of": "any form"}}
+    assert is_valid(message)
+    assert is_valid(message | {"partitionkey": "new", "data": data})
 
     for member, (_, required) in schemas.members(SCHEMAS[name]).items():
-        without, empty = copy.deepcopy(MESSAGES[name]), copy.deepcopy(MESSAGES[name])
-        *within, last = member.split(".")
-        (without["data"] if within else without).pop(last, None)
-        (empty["data"] if within else empty)[last] = None
-        assert _is_valid(name, without) != required
-        assert not _is_valid(name, empty)
+        changed = copy.deepcopy(message)
+        part = changed["data"] if member.startswith("data.") else changed
+        part[member.removeprefix("data.")] = None
+        assert not is_valid(changed)
+        del part[member.removeprefix("data.")]
+        assert is_valid(changed) != required
 
 
 @each_schema
@@ -83,14 +79,10 @@ def test_current_schema_keeps_the_first_versions_members(name: str) -> None:
 
 
 def test_pages_show_the_values_of_the_examples() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    [shown] = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
-    granted, failed = MESSAGES.values()
+    [shown] = re.findall(r"(?s)```json\n(.*?)```", (ROOT / "README.md").read_text("utf-8"))
+    data = FAILED["data"] | GRANTED["data"]
+    values = {name: value for name, value in GRANTED.items() if name != "data"}
+    values |= {f"data.{name}": value for name, value in data.items()}
 
-    text = json.dumps(granted, ensure_ascii=False)
-    assert json.loads(shown) == json.loads(text.replace(CODE, "ory_ac_…"))
-    values = {name: value for name, value in granted.items() if name != "data"}
-    for data in (failed["data"], granted["data"]):
-        values |= {f"data.{member}": value for member, value in data.items()}
-    documented = schemas.documented()
-    assert {name: documented[name].example for name in values} == values
+    assert json.loads(shown.replace("ory_ac_…", CODE)) == GRANTED
+    assert {name: schemas.documented()[name].example for name in values} == values

@@ -8,23 +8,22 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from demo.template import Json, load
 from settings import StartSettings
-from tests.infra.golden import TEMPLATES
+from tests.infra.golden import STACKS
 from tests.packages import VARIABLES
 
 VALUES = tomllib.loads(Path(__file__).with_name("parameters.toml").read_text("utf-8"))
-PARAMETERS = {stack: load(path)["Parameters"] for stack, path in TEMPLATES.items()}
-LATER = {"SETTING_OF_NEXT_RELEASE": "x"}  # Lambda may run older code with a newer environment
+# Lambda may run older code with the environment of the next release.
+LATER = {"SETTING_OF_NEXT_RELEASE": "x"}
 
 
 def _values() -> Iterator[tuple[str, str, str, bool]]:
     """Yield each stack and parameter with a value, and whether the value is accepted."""
     for stack, parameters in VALUES.items():
         for name, values in parameters.items():
-            rules = PARAMETERS[stack][name]
-            accepted = {*values["accepted"], *map(str, rules.get("AllowedValues", []))}
-            accepted |= {str(rules["Default"])} if "Default" in rules else set()
+            rules = STACKS[stack]["Parameters"][name]
+            default = [rules["Default"]] if "Default" in rules else []
+            accepted = {*values["accepted"], *map(str, rules.get("AllowedValues", []) + default)}
             refused = set(values["refused"])
             if "longest" in values:
                 longest = values["longest"].ljust(values["length"], "x")
@@ -32,14 +31,6 @@ def _values() -> Iterator[tuple[str, str, str, bool]]:
                 refused.add(f"{longest}x")
             yield from ((stack, name, value, True) for value in sorted(accepted))
             yield from ((stack, name, value, False) for value in sorted(refused))
-
-
-def _template_accepts(rules: Json, value: str) -> bool:
-    return (
-        value in map(str, rules.get("AllowedValues", [value]))
-        and len(value) <= rules.get("MaxLength", 4096)
-        and re.fullmatch(rules.get("AllowedPattern", "(?s:.*)"), value) is not None
-    )
 
 
 def _settings_accept(variable: str, value: str) -> bool:
@@ -54,15 +45,20 @@ def _settings_accept(variable: str, value: str) -> bool:
 def test_template_and_settings_decide_as_listed(
     stack: str, name: str, value: str, *, accepted: bool
 ) -> None:
+    rules = STACKS[stack]["Parameters"][name]
     variable = re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
-    assert _template_accepts(PARAMETERS[stack][name], value) == accepted
+    assert accepted == (
+        value in map(str, rules.get("AllowedValues", [value]))
+        and len(value) <= rules.get("MaxLength", 4096)
+        and re.fullmatch(rules.get("AllowedPattern", "(?s:.*)"), value) is not None
+    )
     if stack == "connector" and variable.lower() in StartSettings.model_fields:
         assert _settings_accept(variable, value) == accepted
     if name == "PublicBaseUrl" and accepted and value:
         assert _settings_accept("REDIRECT_URI", f"{value}/callback")
 
 
-@pytest.mark.parametrize("stack", TEMPLATES)
+@pytest.mark.parametrize("stack", STACKS)
 def test_every_parameter_is_listed(stack: str) -> None:
-    assert VALUES[stack].keys() == PARAMETERS[stack].keys()
+    assert VALUES[stack].keys() == STACKS[stack]["Parameters"].keys()

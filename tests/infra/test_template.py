@@ -1,29 +1,44 @@
 """What must hold for both stacks, whatever their templates look like."""
 
-import copy
 import json
+import os
 import re
+import subprocess
+import tomllib
+from collections import defaultdict
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
-from aws import CALL_CONFIG
-from demo.template import ROOT, Json, Template, references
+from demo.template import ROOT, references
 from settings import CallbackSettings, StartSettings
 from state_store import CLAIM_LIFETIME
 from subscriber.grants import LONGEST_RUN
 from subscriber.settings import Settings as SubscriberSettings
-from tests.infra.golden import TEMPLATES, golden, path, translated
+from tests.infra.golden import PATHS, STACKS, translated
 from tests.infra.resolution import Resolution
+from tests.slow import slow
 
-STACKS = {stack: golden(stack) for stack in TEMPLATES}
-CONNECTOR = Resolution(STACKS["connector"])
-SUBSCRIBER = Resolution(STACKS["subscriber"])
-each_stack = pytest.mark.parametrize("stack", TEMPLATES)
+CONNECTOR, SUBSCRIBER = map(Resolution, STACKS.values())
+CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
+each_stack = pytest.mark.parametrize("stack", STACKS)
 # The regions whose rules cfn-lint applies to the translated templates.
 REGIONS = ["eu-west-3", "eu-central-1", "us-east-1", "ap-southeast-2", "eu-south-2"]
+# The properties that every resource of a type has.
+NEEDED = {
+    "AWS::CloudWatch::Alarm": {"AlarmDescription", "TreatMissingData"},
+    "AWS::DynamoDB::Table": {"SSESpecification", "TimeToLiveSpecification"},
+    "AWS::IAM::Role": {"Description"},
+    "AWS::KMS::Key": {"Description", "EnableKeyRotation"},
+    "AWS::Lambda::Function": {"Description", "LoggingConfig", "MemorySize", "Timeout"},
+    "AWS::Logs::LogGroup": {"RetentionInDays"},
+    "AWS::SNS::Topic": {"KmsMasterKeyId"},
+    # By default, any queue of the account may have a queue as its dead-letter queue.
+    "AWS::SQS::Queue": {"KmsMasterKeyId", "RedriveAllowPolicy"},
+}
 DOMAIN = {
     "DomainName": "connect.example.com",
     "CertificateArn": "arn:aws:acm:eu-west-3:123456789012:certificate/6f9a2b7c-0184",
@@ -34,47 +49,39 @@ QUOTA = {"ThrottlingRateLimit": 2_500, "ThrottlingBurstLimit": 1_250}
 INIT_LIMIT = 10
 # The most by which the clocks of two hosts of API Gateway may differ, in seconds: a generous guess.
 CLOCK_SKEW = 20
-# A setting that is added after the first release has a default, for one release at least.
-REQUIRED = {
-    StartSettings: "CLIENT_ID QONTO_ENVIRONMENT REDIRECT_URI SCOPE TABLE_NAME",
-    CallbackSettings: "CLIENT_ID QONTO_ENVIRONMENT TABLE_NAME TOPIC_ARN",
-    SubscriberSettings: "API_URL CLIENT_ID CLIENT_SECRET_ARN CONNECTION_TABLE_NAME GRANT_TABLE_NAME"
-    " QONTO_ENVIRONMENT QUEUE_URL REQUIRE_CONFIRMATION TOKEN_ENDPOINT",
-}
-
-
-def _longest(stack: str) -> Resolution:
-    """Return *stack* with the longest names and parameters."""
-    values = {
-        name: max(map(str, rules["AllowedValues"]), key=len)
-        if "AllowedValues" in rules
-        else "x" * rules.get("MaxLength", 3)
-        for name, rules in STACKS[stack]["Parameters"].items()
-    }
-    # AppName may have up to four bytes a character. A stack's name has at most 128 characters.
-    names = {"AppName": "x" * 4 * 64, "AWS::StackName": "s" * 128, "StateTable": "x" * 255}
-    return Resolution(STACKS[stack], **values | names, AuthorizationTopic="x" * 300)
-
-
-def _variables(resolution: Resolution, function: str) -> dict[str, Json]:
-    return dict(resolution.resources[function]["Properties"]["Environment"]["Variables"])
-
-
-# -------------------------------------------------------------------------- the stacks
+SETTINGS: dict[str, type[BaseModel]] = {"StartFunction": StartSettings}
+SETTINGS |= {"CallbackFunction": CallbackSettings}
 
 
 @each_stack
 def test_golden_template_is_current(stack: str) -> None:
     """`.venv/bin/python -m tests.infra.golden` writes it; read what changed before a commit."""
-    assert path(stack).read_text("utf-8") == translated(stack)
+    assert PATHS[stack].read_text("utf-8") == translated(stack)
 
 
 @each_stack
 def test_translated_template_has_no_finding(stack: str) -> None:
     """cfn-lint finds circular references only after the translation."""
-    findings = lint(json.dumps(STACKS[stack]), config=ManualArgs(regions=REGIONS))
+    assert lint(json.dumps(STACKS[stack]), config=ManualArgs(regions=REGIONS)) == []
 
-    assert findings == []
+
+@slow
+@pytest.mark.skipif(not CHECKOV.exists(), reason="needs checkov: run `make .venv-checkov/.ready`")
+@each_stack
+def test_checkov_finds_only_the_listed_exceptions(stack: str, tmp_path: Path) -> None:
+    options = ["--framework", "cloudformation", "--output", "json", "--quiet", "--compact"]
+    command = [str(CHECKOV), "--file", str(PATHS[stack]), *options, "--skip-download"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, stdout=-1, check=False)
+
+    report = json.loads(run.stdout)
+    findings = defaultdict(list)
+    for finding in report["results"]["failed_checks"]:
+        findings[finding["check_id"]].append(finding["resource"].rpartition(".")[2])
+    exceptions = tomllib.loads(Path(__file__).with_name("checkov.toml").read_text("utf-8"))
+    assert {check: sorted(found) for check, found in findings.items()} == exceptions[stack]
+    assert report["summary"]["parsing_errors"] == report["summary"]["skipped"] == 0
+    assert report["summary"]["passed"] > len(findings)
 
 
 @each_stack
@@ -83,167 +90,126 @@ def test_longest_parameters_fit_into_aws(stack: str) -> None:
 
     Lambda has 4 KB for an environment, and SNS 30 KB for the policy of a topic.
     """
-    resources = _longest(stack).resources
-    findings = lint(json.dumps({"Resources": resources}), config=ManualArgs(regions=REGIONS[:1]))
-
-    assert [each for each in findings if "is longer than" in each.message] == []
-    for logical_id, resource in resources.items():
-        if resource["Type"] == "AWS::Lambda::Function":
-            variables = _variables(_longest(stack), logical_id)
-            assert sum(len(name) + len(str(value)) for name, value in variables.items()) <= 4096
-        if resource["Type"] == "AWS::SNS::TopicPolicy":  # with ARNs for the logical ids
-            assert len(json.dumps(resource["Properties"])) + 4 * 2048 < 30_000
-
-
-def test_only_logs_and_tokens_outlive_their_stack() -> None:
-    """The key decrypts the tokens. A stack whose creation fails leaves nothing."""
-    resources = STACKS["connector"]["Resources"] | STACKS["subscriber"]["Resources"]
-    kept = {
-        name
-        for name, resource in resources.items()
-        if resource.get("DeletionPolicy", "Delete") != "Delete"
+    values = {
+        name: max(map(str, rules.get("AllowedValues", ["x" * rules.get("MaxLength", 3)])), key=len)
+        for name, rules in STACKS[stack]["Parameters"].items()
     }
+    # AppName may have up to four bytes a character. A stack's name has at most 128 characters.
+    values |= {"AppName": "x" * 4 * 64, "AWS::StackName": "s" * 128, "StateTable": "x" * 255}
+    longest = Resolution(STACKS[stack], **values, AuthorizationTopic="x" * 300)
+    text = json.dumps({"Resources": longest.resources})
 
-    assert kept == {"StartLogGroup", "CallbackLogGroup", "AccessLogGroup", "GrantTable", "TableKey"}
-    for resource in resources.values():
-        if resource["Type"] == "AWS::DynamoDB::Table":
-            assert resource["Properties"]["SSESpecification"]["SSEEnabled"]
-            assert resource["Properties"]["TimeToLiveSpecification"]["Enabled"]
-        if resource["Type"] == "AWS::SQS::Queue":
-            assert resource["Properties"]["KmsMasterKeyId"] == {"Ref": "QueueKey"}
+    findings = lint(text, config=ManualArgs(regions=REGIONS[:1]))
+    assert [each for each in findings if "is longer than" in each.message] == []
+    for function in longest.properties("AWS::Lambda::Function").values():
+        variables = function["Environment"]["Variables"]
+        assert len("".join(map(str, [*variables, *variables.values()]))) <= 4096
+    for policy in longest.properties("AWS::SNS::TopicPolicy").values():
+        assert len(json.dumps(policy)) + 4 * 2048 < 30_000  # with ARNs for the logical ids
 
 
-# ------------------------------------------------------------------------ the functions
+@each_stack
+def test_every_resource_has_what_its_type_needs(stack: str) -> None:
+    for logical_id, resource in STACKS[stack]["Resources"].items():
+        assert NEEDED.get(resource["Type"], set()) <= resource["Properties"].keys(), logical_id
+    for part in ("Parameters", "Outputs"):
+        assert all(each["Description"] for each in STACKS[stack][part].values())
 
 
-@pytest.mark.parametrize(
-    ("resolution", "name", "settings"),
-    [
-        (CONNECTOR, "Start", StartSettings),
-        (CONNECTOR, "Callback", CallbackSettings),
-        (SUBSCRIBER, "Subscriber", SubscriberSettings),
-        (SUBSCRIBER, "Tokens", SubscriberSettings),
-    ],
-)
-def test_function_gets_its_settings_log_and_policy(
-    resolution: Resolution, name: str, settings: type[BaseModel]
-) -> None:
-    """Lambda updates code and environment in two steps, so each meets the other's older one.
+@each_stack
+@pytest.mark.claim("S26")
+def test_function_has_a_role_with_one_policy_without_wildcard(stack: str) -> None:
+    """An update brings a permission before the code that needs it."""
+    resolution = Resolution(STACKS[stack])
+    roles, policies = map(resolution.properties, ("AWS::IAM::Role", "AWS::IAM::Policy"))
+    functions = resolution.properties("AWS::Lambda::Function")
 
-    The stack never sets OAUTH_BASE_URL, which sends users to another host than Qonto's. An update
-    brings a permission before the code that needs it. A stack reserves no concurrency by itself:
-    a new account would refuse that.
+    assert {name.replace("Function", "Role") for name in functions} == roles.keys()
+    assert sorted(name for policy in policies.values() for name in policy["Roles"]) == sorted(roles)
+    for name, function in functions.items():
+        policy = policies[resolution.resources[name]["DependsOn"]]
+        own = name.replace("Function", "Role")
+        assert (policy["Roles"], function["Role"]) == ([own], f"{own}.Arn")
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
+            assert statement["Effect"] == "Allow"
+            assert "*" not in json.dumps(statement)
+    for role in roles.values():
+        assert role.keys() == {"AssumeRolePolicyDocument", "Description"}
+
+
+@each_stack
+def test_function_gets_its_settings_and_log(stack: str) -> None:
+    """ClientId becomes CLIENT_ID.
+
+    The stack never sets OAUTH_BASE_URL, which sends users to another host than Qonto's, and
+    reserves no concurrency by itself, which a new account would refuse.
     """
-    resource = resolution.resources[f"{name}Function"]
-    properties = resource["Properties"]
-    variables = _variables(resolution, f"{name}Function")
-    fields = {field.upper(): each for field, each in settings.model_fields.items()}
+    resolution = Resolution(STACKS[stack])
+    for name, function in resolution.properties("AWS::Lambda::Function").items():
+        fields = map(str.upper, SETTINGS.get(name, SubscriberSettings).model_fields)
+        variables = function["Environment"]["Variables"]
 
-    ours = {each for each in variables if not each.startswith(("AWS_", "POWERTOOLS_", "PYDANTIC_"))}
-    assert ours == fields.keys() - {"OAUTH_BASE_URL"}
-    required = sorted(field for field, each in fields.items() if each.is_required())
-    assert " ".join(required) == REQUIRED[settings]
-    assert variables["POWERTOOLS_SERVICE_NAME"] == "connect"  # the metrics of two stacks differ
-    assert properties["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": f"{name}LogGroup"}
-    assert f"python{(ROOT / '.python-version').read_text('utf-8').strip()}" == properties["Runtime"]
-    assert "ReservedConcurrentExecutions" not in properties
-    assert resolution.resources[resource["DependsOn"]]["Properties"]["Roles"] == [f"{name}Role"]
-
-
-def test_parameter_and_variable_share_one_name() -> None:
-    """ClientId becomes CLIENT_ID. With an empty bundle, botocore would verify no certificate."""
-    all_roots = _variables(Resolution(STACKS["connector"], TrustedRoots="all"), "StartFunction")
-    assert "AWS_CA_BUNDLE" not in all_roots
-    assert _variables(CONNECTOR, "StartFunction")["AWS_CA_BUNDLE"] == "/var/task/aws-roots.pem"
-    for stack in STACKS.values():
-        for name, value in re.findall(r'"([A-Z_]+)": \{"Ref": "(\w+)"\}', json.dumps(stack)):
-            if value in stack["Parameters"] and name != "AWS":
-                assert value == name.title().replace("_", "")
+        others = {each for each in variables if re.match("AWS_|POWERTOOLS_|PYDANTIC_", each)}
+        assert variables.keys() - others == {*fields} - {"OAUTH_BASE_URL"}
+        assert variables["POWERTOOLS_SERVICE_NAME"] == "connect"  # two stacks' metrics differ
+        group = name.replace("Function", "LogGroup")
+        assert function["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": group}
+        python = (ROOT / ".python-version").read_text("utf-8").strip()
+        assert function["Runtime"] == f"python{python}"
+        assert "ReservedConcurrentExecutions" not in function
+    for name, value in re.findall(r'"([A-Z_]+)": \{"Ref": "(\w+)"\}', json.dumps(STACKS[stack])):
+        if value in STACKS[stack]["Parameters"] and name != "AWS":
+            assert value == name.title().replace("_", "")
 
 
-@pytest.mark.parametrize(("logical_id", "calls"), [("StartFunction", 1), ("CallbackFunction", 4)])
 @pytest.mark.claim("S22")
-def test_timeouts_leave_room_for_the_slowest_calls(logical_id: str, calls: int) -> None:
-    """A function outlasts its AWS calls by two seconds, and the gateway waits 4 s for its INIT."""
-    config = vars(CALL_CONFIG)
-    attempts = config["retries"]["total_max_attempts"]
-    slowest_call = attempts * (config["connect_timeout"] + config["read_timeout"])
-    pauses = attempts - 1  # at most a second each
-    timeout = CONNECTOR.resources[logical_id]["Properties"]["Timeout"]
+def test_timeouts_leave_room_for_the_slowest_run() -> None:
+    """The gateway waits for an INIT, and no state is claimed again while its callback runs.
 
-    assert calls * (slowest_call + pauses) + 2 <= timeout
+    With an empty bundle instead of none, botocore would verify no certificate.
+    """
+    functions = CONNECTOR.properties("AWS::Lambda::Function")
     for integration in CONNECTOR.properties("AWS::ApiGatewayV2::Integration").values():
+        timeout = functions[integration["IntegrationUri"].removesuffix(".Arn")]["Timeout"]
         assert timeout * 1000 + 4000 <= integration["TimeoutInMillis"] <= 30_000
-
-
-@pytest.mark.claim("S22")
-def test_claim_outlives_the_slowest_callback() -> None:
-    """No callback still publishes when another response may claim the same state."""
-    timeout = CONNECTOR.resources["CallbackFunction"]["Properties"]["Timeout"]
-
-    assert INIT_LIMIT + timeout + CLOCK_SKEW < CLAIM_LIFETIME
+    assert INIT_LIMIT + functions["CallbackFunction"]["Timeout"] + CLOCK_SKEW < CLAIM_LIFETIME
+    start = Resolution(STACKS["connector"], TrustedRoots="all").resources["StartFunction"]
+    assert "AWS_CA_BUNDLE" not in start["Properties"]["Environment"]["Variables"]
 
 
 def test_queue_keeps_messages_while_a_code_lives() -> None:
     """A retry follows the attempt. SNS does not retry what a queue without its policy refuses."""
-    queue = SUBSCRIBER.resources["Queue"]["Properties"]
-    functions = SUBSCRIBER.properties("AWS::Lambda::Function").values()
+    queues = SUBSCRIBER.properties("AWS::SQS::Queue")
+    queue = queues["Queue"]
 
-    assert {function["Timeout"] for function in functions} == {LONGEST_RUN}
-    assert LONGEST_RUN < queue["VisibilityTimeout"] <= 60
+    for function in SUBSCRIBER.properties("AWS::Lambda::Function").values():
+        assert function["Timeout"] == LONGEST_RUN < queue["VisibilityTimeout"] <= 60
     assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] < 600
     policy = SUBSCRIBER.resources[SUBSCRIBER.resources["Subscription"]["DependsOn"]]
     assert policy["Properties"]["Queues"] == ["Queue"]
-
-
-def test_client_secret_goes_only_to_qonto() -> None:
-    endpoints = STACKS["subscriber"]["Mappings"]["Qonto"].items()
-    lookup = {"Fn::FindInMap": ["Qonto", "sandbox", "TokenEndpoint"]}
-
-    assert _variables(SUBSCRIBER, "SubscriberFunction")["TOKEN_ENDPOINT"] == lookup
-    assert _variables(SUBSCRIBER, "TokensFunction")["TOKEN_ENDPOINT"] == lookup
-    assert {name: each["TokenEndpoint"] for name, each in endpoints} == {
-        "production": "https://oauth.qonto.com/oauth2/token",
-        "sandbox": "https://oauth-sandbox.staging.qonto.co/oauth2/token",
-    }
-
-
-def test_no_other_queue_moves_messages_here() -> None:
-    """By default, any queue of the account may have these as its dead-letter queue."""
-    queues = SUBSCRIBER.properties("AWS::SQS::Queue")
-    arn = f"arn:aws:sqs:eu-west-3:123456789012:{queues['Queue']['QueueName']}"
-
-    assert {name: queue["RedriveAllowPolicy"] for name, queue in queues.items()} == {
-        "Queue": {"redrivePermission": "denyAll"},
-        "DeadLetterQueue": {"redrivePermission": "byQueue", "sourceQueueArns": [arn]},
-    }
-
-
-# ------------------------------------------------------------------------------ the API
+    [source] = queues["DeadLetterQueue"]["RedriveAllowPolicy"]["sourceQueueArns"]
+    assert source == f"arn:aws:sqs:eu-west-3:123456789012:{queue['QueueName']}"
 
 
 @pytest.mark.claim("S15")
 def test_three_routes_are_the_only_entry_points() -> None:
     """A quick-create API, an OpenAPI body or a function's URL would be another."""
     routes = CONNECTOR.properties("AWS::ApiGatewayV2::Route").values()
-    integrations = CONNECTOR.properties("AWS::ApiGatewayV2::Integration")
     [api] = CONNECTOR.properties("AWS::ApiGatewayV2::Api").values()
     types = {resource["Type"] for resource in CONNECTOR.resources.values()}
-    source = "arn:aws:execute-api:eu-west-3:123456789012:HttpApi/*/GET"
 
     assert {route["RouteKey"]: route["Target"] for route in routes} == {
         "GET /start": "integrations/StartIntegration",
         "GET /callback": "integrations/CallbackIntegration",
         "GET /callback/{outcome}": "integrations/CallbackIntegration",
     }
-    for name, integration in integrations.items():
-        assert integration["IntegrationUri"] == name.replace("Integration", "Function.Arn")
     assert api.keys().isdisjoint({"Body", "BodyS3Location", "Target", "RouteKey"})
     assert types.isdisjoint({"AWS::Lambda::Url", "AWS::ApiGateway::RestApi"})
     for permission in CONNECTOR.properties("AWS::Lambda::Permission").values():
-        assert permission["Principal"] == "apigateway.amazonaws.com"
         path = permission["FunctionName"].removesuffix("Function").lower()
-        assert permission["SourceArn"].rstrip("*") == f"{source}/{path}"
+        assert permission["Principal"] == "apigateway.amazonaws.com"
+        assert permission["SourceArn"].rstrip("*").endswith(f":HttpApi/*/GET/{path}")
 
 
 @pytest.mark.claim("T11")
@@ -253,14 +219,15 @@ def test_flood_of_one_route_leaves_quota_to_others() -> None:
     A parameter would reach the untyped RouteSettings as text, which API Gateway refuses.
     """
     stage = STACKS["connector"]["Resources"]["HttpApiStage"]["Properties"]
-    limits = stage["RouteSettings"]
-    routes = CONNECTOR.properties("AWS::ApiGatewayV2::Route").values()
+    routes = {
+        each["RouteKey"] for each in CONNECTOR.properties("AWS::ApiGatewayV2::Route").values()
+    }
     default = int(STACKS["connector"]["Parameters"]["StartThrottle"]["Default"])
 
-    assert {route["RouteKey"] for route in routes} - limits.keys() == {"GET /start"}
+    assert routes - stage["RouteSettings"].keys() == {"GET /start"}
     for name, quota in QUOTA.items():
+        values = [limit[name] for limit in stage["RouteSettings"].values()]
         assert stage["DefaultRouteSettings"][name] == {"Ref": "StartThrottle"}
-        values = [limit[name] for limit in limits.values()]
         assert all(isinstance(value, int) for value in values)
         assert default + sum(values) <= quota
 
@@ -272,10 +239,9 @@ def test_access_log_holds_no_code_or_state() -> None:
     API Gateway may write to groups of this prefix without a policy that could grow too long.
     """
     settings = CONNECTOR.resources["HttpApiStage"]["Properties"]["AccessLogSettings"]
-    group = CONNECTOR.resources["AccessLogGroup"]["Properties"]
+    group = CONNECTOR.resources[settings["DestinationArn"].removesuffix(".Arn")]["Properties"]
 
-    assert settings["DestinationArn"] == "AccessLogGroup.Arn"
-    assert group["LogGroupName"] == "/aws/vendedlogs/connect/HttpApi"
+    assert group["LogGroupName"].startswith("/aws/vendedlogs/")
     for variable in json.loads(settings["Format"]).values():
         assert re.fullmatch(
             r"\$context\.(error\.responseType|identity\.sourceIp|integrationErrorMessage"
@@ -284,28 +250,23 @@ def test_access_log_holds_no_code_or_state() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("parameters", "url"),
-    [
-        ({}, "https://HttpApi.execute-api.eu-west-3.amazonaws.com"),
-        (DOMAIN, "https://connect.example.com"),
-        ({"PublicBaseUrl": "https://app.example"}, "https://app.example"),
-        (DOMAIN | {"PublicBaseUrl": "https://app.example"}, "https://app.example"),
-    ],
-)
-def test_public_url_is_in_outputs_and_environment(parameters: dict[str, str], url: str) -> None:
+@pytest.mark.parametrize("domain", [{}, DOMAIN])
+@pytest.mark.parametrize("proxy", [{}, {"PublicBaseUrl": "https://app.example"}])
+def test_public_url_is_in_outputs_and_environment(
+    proxy: dict[str, str], domain: dict[str, str]
+) -> None:
     """The redirection URI that an operator registers equals the one that start sends."""
-    resolution = Resolution(STACKS["connector"], **parameters)
-    api = resolution.resources["HttpApi"]["Properties"]
-    has_domain = "DomainName" in parameters
+    resolution = Resolution(STACKS["connector"], **proxy, **domain)
+    resources, outputs = resolution.resources, resolution.outputs
+    own = DOMAIN["DomainName"] if domain else "HttpApi.execute-api.eu-west-3.amazonaws.com"
+    url = proxy.get("PublicBaseUrl", f"https://{own}")
 
-    outputs = resolution.outputs
-    assert resolution.failed_assertions == []
     assert outputs["StartUrl"] == f"{url}/start"
     assert outputs["RedirectUri"] == f"{url}/callback"
-    assert _variables(resolution, "StartFunction")["REDIRECT_URI"] == f"{url}/callback"
-    assert api["DisableExecuteApiEndpoint"] is has_domain
-    assert ("DomainTarget" in outputs) == ("ApiMapping" in resolution.resources) == has_domain
+    variables = resources["StartFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["REDIRECT_URI"] == f"{url}/callback"
+    assert resources["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is bool(domain)
+    assert ("DomainTarget" in outputs) == ("ApiMapping" in resources) == bool(domain)
 
 
 def test_parameters_that_require_others_are_refused() -> None:
@@ -318,12 +279,14 @@ def test_parameters_that_require_others_are_refused() -> None:
         assert Resolution(STACKS["subscriber"], **given).failed_assertions == []
 
 
-# -------------------------------------------------------------- one change at a time
+@pytest.mark.parametrize("parent", ["ApiId", "FunctionName"])
+@each_stack
+def test_parts_of_one_api_or_function_have_one_order(stack: str, parent: str) -> None:
+    """CloudFormation changes at once what does not depend on each other.
 
-
-def _unordered(template: Template, parent: str) -> set[tuple[str, str]]:
-    """Return the pairs of resources with one *parent* that CloudFormation may change at once."""
-    resources = template["Resources"]
+    API Gateway (ConflictException) and Lambda (ResourceConflictException) refuse such changes.
+    """
+    resources = STACKS[stack]["Resources"]
 
     def needed(logical_id: str) -> set[str]:
         depends_on = resources[logical_id].get("DependsOn", [])
@@ -332,26 +295,6 @@ def _unordered(template: Template, parent: str) -> set[tuple[str, str]]:
         return direct.union(*map(needed, direct))
 
     children = [name for name, each in resources.items() if parent in each["Properties"]]
-    return {
-        (one, other)
-        for one, other in combinations(sorted(children), 2)
-        if resources[one]["Properties"][parent] == resources[other]["Properties"][parent]
-        if one not in needed(other) and other not in needed(one)
-    }
-
-
-@pytest.mark.parametrize("parent", ["ApiId", "FunctionName"])
-@each_stack
-def test_parts_of_one_api_or_function_have_one_order(stack: str, parent: str) -> None:
-    """CloudFormation creates at once what does not depend on each other.
-
-    API Gateway (ConflictException) and Lambda (ResourceConflictException) refuse such changes.
-    """
-    assert _unordered(STACKS[stack], parent) == set()
-
-
-def test_api_without_order_is_found() -> None:
-    without = copy.deepcopy(STACKS["connector"])
-    del without["Resources"]["CallbackRoute"]["DependsOn"]
-
-    assert ("CallbackRoute", "StartRoute") in _unordered(without, "ApiId")
+    for one, other in combinations(children, 2):
+        if resources[one]["Properties"][parent] == resources[other]["Properties"][parent]:
+            assert one in needed(other) or other in needed(one), (one, other)
