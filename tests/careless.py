@@ -18,18 +18,14 @@ from examples.app.contexts import Asked
 from examples.app.web import cookie, redirect
 
 
-def _with_headers(request: Request, headers: list[tuple[bytes, bytes]]) -> Request:
-    return Request({**request.scope, "method": "GET", "headers": headers})
-
-
 class ConfirmsEveryReturn(Ledgerly):
     """Does not ask whose browser and session the return is."""
 
     def connected(self, request: Request) -> Response:
         query = request.query_params
         asked = self.contexts.asked(query["context"])
-        if asked is None or not self.contexts.use(asked, query["authorization_id"], "granted"):
-            return redirect("/not-asked", "_")
+        assert asked is not None
+        assert self.contexts.use(asked, query["authorization_id"], "granted")
         self.subscriber.confirm(asked.confirmation(query["authorization_id"]))
         return redirect("/connection", "_")
 
@@ -49,7 +45,7 @@ class UsesFirstCookie(Ledgerly):
         first = {each.partition("=")[0]: each for each in reversed(sent)}
         headers = [each for each in request.scope["headers"] if each[0] != b"cookie"]
         headers.append((b"cookie", "; ".join(first.values()).encode()))
-        return super().connected(_with_headers(request, headers))
+        return super().connected(Request({**request.scope, "headers": headers}))
 
 
 class SetsBrowserCookieLate(Ledgerly):
@@ -60,11 +56,9 @@ class SetsBrowserCookieLate(Ledgerly):
         self._both_tabs = asyncio.Barrier(2)
 
     def home(self, request: Request) -> Response:
-        response = super().home(request)
-        late = f"{self.browser_cookie}=".encode()
-        response.raw_headers = [
-            each for each in response.raw_headers if not each[1].startswith(late)
-        ]
+        response, late = super().home(request), f"{self.browser_cookie}=".encode()
+        kept = [each for each in response.raw_headers if not each[1].startswith(late)]
+        response.raw_headers = kept
         return response
 
     async def connect(self, request: Request) -> Response:
