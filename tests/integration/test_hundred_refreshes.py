@@ -71,9 +71,12 @@ def test_connection_lives_through_hundred_refreshes(lane: Lane, callers: list[Fu
                 assert connection.ask(at) != "ended"
         if pass_time() and random.random() < 0.5:
             connection.settle()
-        with ThreadPoolExecutor(CALLERS) as threads:
-            responses = list(threads.map(lambda call: call(connection.subject), callers))
-        [access_token] = {response["access_token"] for response in responses}
+        for _ in range(3):  # "unavailable" is a response of a busy machine too
+            with ThreadPoolExecutor(CALLERS) as threads:
+                responses = list(threads.map(lambda call: call(connection.subject), callers))
+            if all("access_token" in response for response in responses):
+                break
+        [access_token] = {str(response.get("access_token")) for response in responses}
         assert lane.qonto.takes(access_token)
         connection.settle()
         assert connection.found()[1:] == ("connected", True, "connected")
