@@ -7,7 +7,7 @@ import pytest
 from demo.local_aws import LocalAws, Stack, free_port
 from tests.integration import faults
 from tests.integration.connector import PARAMETERS, Browser, Connector, Subscriber, watched_aws
-from tests.integration.subscription import ExampleSubscriber, MockQonto
+from tests.integration.subscription import Example, MockQonto
 
 
 @pytest.fixture(scope="session")
@@ -95,12 +95,12 @@ def qonto(down: MockQonto) -> Iterator[MockQonto]:
 
 
 @pytest.fixture(scope="session")
-def _example(aws: LocalAws, stack: Stack, _mock_qonto: MockQonto) -> ExampleSubscriber:
-    return ExampleSubscriber(aws, stack.topic_arn, _mock_qonto)
+def _example(aws: LocalAws, stack: Stack, _mock_qonto: MockQonto) -> Example:
+    return Example(aws, stack.topic_arn, _mock_qonto)
 
 
 @pytest.fixture
-def example(_example: ExampleSubscriber) -> Iterator[ExampleSubscriber]:
+def example(_example: Example) -> Iterator[Example]:
     """The example subscriber with an empty queue, and the handlers that it was deployed with."""
     _example.aws.sqs.purge_queue(QueueUrl=_example.queue_url)
     handlers = _example.handler, _example.tokens_handler

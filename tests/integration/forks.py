@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from demo.gateway import Handler
 
-type Request = dict[str, Any]
-type Response = dict[str, Any]
+type Json = dict[str, Any]
 
 
 class Fork(NamedTuple):
@@ -20,14 +19,14 @@ class Fork(NamedTuple):
 
 
 type Load = Callable[[dict[str, str]], Handler]
-type Work = Callable[[Fork, Request], list[Response]]
+type Work = Callable[[Fork, Json], list[Json]]
 
 _fork: Fork
 
 
 def in_forks(
-    processes: int, load: Load, environment: dict[str, str], work: Work, request: Request
-) -> list[Response]:
+    processes: int, load: Load, environment: dict[str, str], work: Work, request: Json
+) -> list[Json]:
     """Load a handler in *environment*, and return what *work* returns in all *processes*.
 
     Their parent is a new process, so that it has no threads when it forks.
@@ -37,8 +36,8 @@ def in_forks(
 
 
 def _parent(
-    processes: int, load: Load, environment: dict[str, str], work: Work, request: Request
-) -> list[Response]:
+    processes: int, load: Load, environment: dict[str, str], work: Work, request: Json
+) -> list[Json]:
     context = get_context("fork")
     fork = Fork(load(environment), context.Barrier(processes))
     with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
@@ -51,6 +50,6 @@ def _inherit(fork: Fork) -> None:
     _fork = fork
 
 
-def _child(work: Work, request: Request) -> list[Response]:
+def _child(work: Work, request: Json) -> list[Json]:
     _fork.all_ready.wait(60)  # else one process could do the work of two
     return work(_fork, request)

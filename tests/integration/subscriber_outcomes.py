@@ -8,28 +8,28 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from demo.gateway import Handler, LambdaContext
+from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
 from tests.integration.faults import Attempt, Fault, FaultProxy, Hurry, Response
 from tests.integration.matrix import KILL, LANES, Case, calls, inject, meanwhile
 from tests.integration.subscription import (
-    ExampleSubscriber,
+    TOKENS,
+    Example,
     MockQonto,
     confirmation_of,
     granted,
+    later_than,
     load,
-    load_tokens,
 )
 from tests.lambda_runtime import FunctionError
 
@@ -40,11 +40,13 @@ _STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}
 
 
 class QontoProxy(FaultProxy):
-    """A proxy before mock Qonto. Its error responses are statuses, and name no OAuth error."""
+    """A proxy before mock Qonto. Its error responses are statuses, and name no OAuth error.
+
+    *received* counts how often each code was sent, and how often Qonto got each refresh token.
+    """
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream, "")
-        # How often each code was sent, and how often Qonto received each refresh token.
         self.received: Counter[str] = Counter()
 
     def serve(self, attempt: Attempt) -> None:
@@ -65,8 +67,8 @@ class ProxiedQonto(MockQonto):
     def __init__(self) -> None:
         super().__init__()
         self.proxy = QontoProxy(self.url)
-        self.token_endpoint = f"{self.proxy.url}/oauth2/token"
-        self.environment = {"TOKEN_ENDPOINT": self.token_endpoint, "API_URL": self.proxy.url}
+        url = self.proxy.url
+        self.environment = {"TOKEN_ENDPOINT": f"{url}/oauth2/token", "API_URL": url}
         self.seconds_ahead = 0
         self.server.now = lambda: time.time() + self.seconds_ahead
 
@@ -78,41 +80,31 @@ class ProxiedQonto(MockQonto):
 
 
 class Function:
-    """A process that runs a real handler behind *proxy*, and that can be killed at any time."""
+    """A process of both real handlers behind *proxy*, one at a time; it can be killed."""
 
-    def __init__(
-        self,
-        environment: dict[str, str],
-        proxy: FaultProxy,
-        load_handler: Callable[[dict[str, str]], Handler] = load,
-    ) -> None:
+    def __init__(self, environment: dict[str, str], proxy: FaultProxy) -> None:
         self.proxy = proxy
-        self._arguments = load_handler, environment | proxy.endpoints
-        self._start()
-
-    def __enter__(self) -> Self:
-        """Return the function, to be stopped at the end of the block."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop the process."""
-        self.kill()
-        self._process.join()
-
-    def restart(self) -> None:
-        self.__exit__()
+        self._environment = environment | proxy.endpoints
         self._start()
 
     def _start(self) -> None:
         self._connection, child = _FORKSERVER.Pipe()
         self._process = _FORKSERVER.Process(
-            target=_serve, args=(child, *self._arguments), daemon=True
+            target=_serve, args=(child, self._environment), daemon=True
         )
         self._process.start()
         child.close()  # so that the end of the process ends the connection
 
     def kill(self) -> None:
         self._process.kill()
+
+    def stop(self) -> None:
+        self.kill()
+        self._process.join()
+
+    def restart(self) -> None:
+        self.stop()
+        self._start()
 
     def __call__(self, event: dict[str, Any], _context: object = None) -> dict[str, Any]:
         """Return the response to *event*, or raise a `FunctionError`.
@@ -133,19 +125,16 @@ class Function:
         return result
 
 
-def _serve(
-    connection: Connection,
-    load_handler: Callable[[dict[str, str]], Handler],
-    environment: dict[str, str],
-) -> None:
+def _serve(connection: Connection, environment: dict[str, str]) -> None:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the log, for as long as it runs
-    handler = load_handler(environment)
+    subscriber, tokens = load(environment), load(environment, TOKENS)
     while True:
         try:
             event = connection.recv()
         except EOFError:  # the test has ended
             return
         try:
+            handler = subscriber if "Records" in event else tokens
             result = handler(event, LambdaContext("subscriber"))
         except Exception as error:  # noqa: BLE001 - Lambda's response to any
             result = {"errorType": type(error).__name__, "errorMessage": str(error)}
@@ -155,7 +144,7 @@ def _serve(
 class Lane(NamedTuple):
     """A process of both functions, with a mock Qonto and a queue of its own."""
 
-    example: ExampleSubscriber
+    example: Example
     function: Function
     qonto: ProxiedQonto
     queue_url: str
@@ -187,12 +176,6 @@ class Lane(NamedTuple):
         return not self.function(lambda_event(json.dumps(message)))["batchItemFailures"]
 
 
-def _load_both(environment: dict[str, str]) -> Handler:
-    """Load both handlers into one process: in a case, one of them runs at a time."""
-    subscriber, tokens = load(environment), load_tokens(environment)
-    return lambda event, context: (subscriber if "Records" in event else tokens)(event, context)
-
-
 @contextmanager
 def lanes(
     aws: LocalAws, microburst: str, topic_arn: str, number: int = LANES
@@ -202,13 +185,14 @@ def lanes(
         found: list[Lane] = []
         for _ in range(number):
             qonto = ProxiedQonto()
-            example = found[0].example if found else ExampleSubscriber(aws, topic_arn, qonto)
+            example = found[0].example if found else Example(aws, topic_arn, qonto)
             block.enter_context(qonto.proxy)
             block.enter_context(qonto.up())
             proxy = block.enter_context(Hurry(aws.endpoint_url, microburst))
             queue_url = aws.sqs.create_queue(QueueName=f"tokens-{uuid4()}")["QueueUrl"]
             environment = example.environment | qonto.environment | {"QUEUE_URL": queue_url}
-            function = block.enter_context(Function(environment, proxy, _load_both))
+            function = Function(environment, proxy)
+            block.callback(function.stop)
             found.append(Lane(example, function, qonto, queue_url))
         yield found
 
@@ -266,19 +250,18 @@ def _found(lane: Lane, events: list[dict[str, Any]]) -> list[tuple[int, str, boo
     for event in events:
         grant = lane.example.grant(event)
         sent = lane.qonto.proxy.received[event["data"]["code"]]
-        found.append((sent, grant["status"], "tokens" in grant, lane.example.status(event)))
+        app = lane.example.connection(event).get("status")
+        found.append((sent, grant["status"], "tokens" in grant, app))
     return found
 
 
 def _messages(qonto: MockQonto, scenario: Scenario) -> dict[str, dict[str, Any]]:
     code = f"{scenario.code} {uuid4()}" if scenario.code else qonto.allow()
     event = granted(qonto, granted_scope=scenario.scope, code=code)
-    in_a_minute = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
-    later = granted(qonto, context=event["data"]["context"])
     confirmation = confirmation_of(event)
     return {
         "event": event,
-        "later event": later | {"subject": event["subject"], "time": in_a_minute},
+        "later event": later_than(event, qonto),
         "confirmation": confirmation,
         "repudiation": confirmation | {"repudiated": True},
     }

@@ -1,21 +1,16 @@
 """The example subscriber: its stack and its handlers, between a topic and mock Qonto."""
 
-import asyncio
 import json
-import socket
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
-import uvicorn
 from starlette.datastructures import FormData
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -23,12 +18,12 @@ from starlette.types import Message, Receive, Scope, Send
 from demo import event_source, qonto
 from demo import template as infra
 from demo.gateway import LambdaContext
-from demo.local_aws import LocalAws, Stack, free_port
+from demo.local_aws import LocalAws, free_port
+from tests.http_server import serving
 from tests.integration.connector import cold_start
 from tests.integration.faults import Fault, FaultProxy
 
 TEMPLATE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
-APP_ROLE_ARN = "arn:aws:iam::000000000000:role/app"
 CLIENT_ID = "client-1"
 CLIENT_SECRET = "of-mock-qonto"
 STAGING_TOKEN = "of-the-sandbox"
@@ -37,77 +32,58 @@ SECRET = json.dumps({"client_secret": CLIENT_SECRET, "staging_token": STAGING_TO
 REDIRECT_URI = "http://localhost:8001/callback"
 SCOPE = "offline_access organization.read"
 LONGEST_RUN = 30  # seconds, the function's timeout
-GRANTED = "qonto-connect.authorization.granted.v1"
+TOKENS = "tokens_handler"  # the module of the function `tokens`
 
 type Event = dict[str, Any]
+type Capture = pytest.CaptureFixture[str]
 
 
 class MockQonto:
-    """Mock Qonto over HTTP, with a user who always allows."""
+    """Mock Qonto over HTTP, with a user who always allows.
+
+    Attributes:
+        instead: the response to each request, if it is not mock Qonto's own.
+        lost: how many responses become a 500.
+        meanwhile: what happens during a request.
+        environment: of a function that talks to it.
+
+    """
 
     def __init__(self) -> None:
         self.server = qonto.AuthorizationServer(
             CLIENT_ID, CLIENT_SECRET, [REDIRECT_URI], STAGING_TOKEN
         )
-        self.instead: Response | None = None  # of the token endpoint's own response
-        self.breaks: Literal["before", "after"] | None = None  # its connection, the exchange
-        self.lost = 0  # how many of its responses, and of those to revocations, become a 500
-        self.reached = threading.Event()  # a request has come as far as that
-        self.meanwhile: Callable[[], object] = lambda: None  # what happens during the exchange
-        self._qonto = qonto.create_app(self.server)
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.token_endpoint = f"{self.url}/oauth2/token"
-        # Of a function that talks to it.
-        self.environment = {"TOKEN_ENDPOINT": self.token_endpoint, "API_URL": self.url}
+        self._app = qonto.create_app(self.server)
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.environment = {"TOKEN_ENDPOINT": f"{self.url}/oauth2/token", "API_URL": self.url}
+        self.reset()
 
     def reset(self) -> None:
         """Forget what was counted, and respond as usual."""
-        self.instead, self.breaks, self.lost, self.meanwhile = None, None, 0, lambda: None
-        self.reached.clear()
+        self.instead: Response | None = None
+        self.lost = 0
+        self.meanwhile: Callable[[], object] = lambda: None
         self.server.exchanges_attempted = self.server.exchanges_succeeded = 0
         self.server.refreshes = self.server.reuses = 0
 
-    @contextmanager
-    def up(self) -> Iterator[None]:
+    def up(self) -> AbstractContextManager[int]:
         """Listen for as long as the block runs, and not before or after it."""
-        config = uvicorn.Config(
-            self._app,
-            interface="asgi3",
-            lifespan="off",
-            ws="none",
-            log_level="critical",  # what breaks here breaks by intent
-            timeout_graceful_shutdown=0,
-        )
-        server = uvicorn.Server(config)
-        with socket.create_server(("127.0.0.1", self.port)) as listening:
-            thread = threading.Thread(target=server.run, args=([listening],))
-            thread.start()
-            try:
-                yield
-            finally:
-                server.should_exit = True
-                thread.join()
+        quiet = {"log_level": "critical", "timeout_graceful_shutdown": 0}
+        return serving(self, self._port, **quiet)
 
-    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.lost and scope["path"] in {"/oauth2/token", "/v2/oauth2/consents"}:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request; a request for the organization has no fault."""
+        if scope["path"] == "/v2/organization":
+            await self._app(scope, receive, send)
+            return
+        self.meanwhile()
+        if self.lost:
             self.lost -= 1
-            self.meanwhile()
-            await self._qonto(scope, receive, nowhere)
+            await self._app(scope, receive, _nowhere)
             await Response(status_code=500)(scope, receive, send)
-        elif scope["path"] != "/oauth2/token":
-            await self._qonto(scope, receive, send)
-        elif self.breaks == "before":
-            await self._break()
         else:
-            self.meanwhile()
-            respond = self.instead or self._qonto
-            await respond(scope, receive, self._break if self.breaks == "after" else send)
-
-    async def _break(self, *_: object) -> None:
-        """Send nothing, as to a function that is killed while it waits."""
-        self.reached.set()
-        await asyncio.Event().wait()
+            await (self.instead or self._app)(scope, receive, send)
 
     def allow(self, organization: qonto.Organization = qonto.ORGANIZATIONS[0], **query: str) -> str:
         """Let a user allow what the client asks for, with *organization*; return the code."""
@@ -131,15 +107,11 @@ class MockQonto:
             return False
         return True
 
-    def refresh(self, refresh_token: str) -> dict[str, str | int]:
+    def refresh(self, refresh_token: str) -> None:
         """Use *refresh_token*, or raise a ShownError."""
-        form = {
-            "grant_type": "refresh_token",
-            "refresh_token": refresh_token,
-            "client_id": CLIENT_ID,
-            "client_secret": CLIENT_SECRET,
-        }
-        return self.server.refresh(form, STAGING)
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        self.server.refresh(form | client, STAGING)
 
     def revoke(self, access_token: str) -> None:
         """End the connections of the user and organisation of *access_token*, as the user can."""
@@ -151,7 +123,7 @@ class MockQonto:
         return self.server.exchanges_attempted, self.server.exchanges_succeeded
 
 
-async def nowhere(_message: Message) -> None:
+async def _nowhere(_message: Message) -> None:
     """Lose a response."""
 
 
@@ -162,7 +134,7 @@ def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None)
         "environment": "sandbox",
         "client_id": CLIENT_ID,
         "redirect_uri": REDIRECT_URI,
-        "token_endpoint": mock_qonto.token_endpoint,
+        "token_endpoint": mock_qonto.environment["TOKEN_ENDPOINT"],
         "requested_scope": SCOPE,
         "context": str(uuid4()),
         "started_at": rfc3339(now - 90),
@@ -175,13 +147,27 @@ def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None)
         "specversion": "1.0",
         "id": str(uuid4()),
         "source": f"/qonto-connect/sandbox/{CLIENT_ID}",
-        "type": GRANTED,
+        "type": "qonto-connect.authorization.granted.v1",
         "subject": str(uuid4()),
         "time": rfc3339(now),
         "datacontenttype": "application/json",
         "dataschema": "urn:qonto-connect:authorization-granted:v1",
         "data": {name: value for name, value in members.items() if value is not None},
     }
+
+
+def unknown_code() -> str:
+    """Return a code that Qonto did not issue; the subscriber sends each only once."""
+    return f"ory_ac_unknown.{uuid4()}"
+
+
+def later_than(
+    earlier: Event, mock_qonto: MockQonto, seconds: int = 60, **data: str | None
+) -> Event:
+    """Return the event of another code of the authorization of *earlier*."""
+    later = granted(mock_qonto, **{"context": earlier["data"]["context"], **data})
+    time_of_earlier = datetime.fromisoformat(earlier["time"]).timestamp()
+    return later | {"subject": earlier["subject"], "time": rfc3339(time_of_earlier + seconds)}
 
 
 def publish(aws: LocalAws, topic_arn: str, event: Event) -> None:
@@ -191,44 +177,41 @@ def publish(aws: LocalAws, topic_arn: str, event: Event) -> None:
 
 
 def confirmation_of(event: Event) -> dict[str, str]:
-    """Return the app's confirmation of *event*."""
-    return {"authorization_id": event["subject"], "context": event["data"]["context"]}
+    """Return the app's confirmation of *event*; it makes up a context that is missing."""
+    context = event["data"].get("context", "made-up")
+    return {"authorization_id": event["subject"], "context": context}
 
 
-class ExampleSubscriber:
+class Example:
     """The stack of examples/subscriber, fed from *topic_arn*, and its real handlers."""
 
     def __init__(
         self, aws: LocalAws, topic_arn: str, mock_qonto: MockQonto, **parameters: str
     ) -> None:
         self.aws, self.topic_arn, self.qonto = aws, topic_arn, mock_qonto
-        given = {"TopicArn": topic_arn, "ClientId": CLIENT_ID, "AppRoleArn": APP_ROLE_ARN}
-        self.stack: Stack = aws.deploy(given | parameters, infra.load(TEMPLATE))
+        app = "arn:aws:iam::000000000000:role/app"
+        given = {"TopicArn": topic_arn, "ClientId": CLIENT_ID, "AppRoleArn": app}
+        self.stack = aws.deploy(given | parameters, infra.load(TEMPLATE))
         resources = self.stack.resources
         aws.secrets.put_secret_value(SecretId=resources["ClientSecret"], SecretString=SECRET)
         self.queue_url = resources["Queue"]
+        dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
+        self._grants = dynamodb.Table(resources["GrantTable"])
+        self._connections = dynamodb.Table(resources["ConnectionTable"])
         self.environment = {
             **aws.environment(),
             **self.stack.environment["SubscriberFunction"],
             **mock_qonto.environment,
         }
-        self.handler = load(self.environment)
-        self.tokens_handler = load_tokens(self.environment)
+        self.cold_start()
 
     def cold_start(self, **environment: str) -> None:
         """Load both handlers with *environment* too, and with a log that the test reads."""
         service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
         self.handler = load(self.environment | service | environment)
-        self.tokens_handler = load_tokens(self.environment | service | environment)
+        self.tokens_handler = load(self.environment | service | environment, TOKENS)
 
-    def set_redrive_policy(self) -> None:
-        """Move dead letters as the template says: ministack's CloudFormation leaves that out."""
-        arn = self.aws.sqs.get_queue_attributes(
-            QueueUrl=self.stack.resources["DeadLetterQueue"], AttributeNames=["QueueArn"]
-        )["Attributes"]["QueueArn"]
-        policy = infra.load(TEMPLATE)["Resources"]["Queue"]["Properties"]["RedrivePolicy"]
-        attributes: Any = {"RedrivePolicy": json.dumps(policy | {"deadLetterTargetArn": arn})}
-        self.aws.sqs.set_queue_attributes(QueueUrl=self.queue_url, Attributes=attributes)
+    # ---------------------------------------------------------------- messages
 
     def publish(self, event: Event) -> None:
         publish(self.aws, self.topic_arn, event)
@@ -238,6 +221,9 @@ class ExampleSubscriber:
 
     def repudiate(self, event: Event, **changes: str) -> None:
         self.send(json.dumps(confirmation_of(event) | changes | {"repudiated": True}))
+
+    def remind(self, event: Event) -> None:
+        self.send(json.dumps({"authorization_id": event["subject"], "unfinished": True}))
 
     def send(self, body: str) -> None:
         self.aws.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
@@ -255,33 +241,31 @@ class ExampleSubscriber:
             getattr(self, name)(event, **({"context": context} if context else {}))
             self.poll()
 
-    def connect(self, *events: Event) -> Event:
-        """Have *events* handled, then the confirmation of the last one; return the last one."""
-        for event in events:
-            self.handle(event, "publish")
-        self.handle(events[-1], "confirm")
-        return events[-1]
+    def connect(self, event: Event) -> Event:
+        """Have *event* and its confirmation handled; return it."""
+        self.handle(event, "publish confirm")
+        return event
 
     @contextmanager
-    def held(self, operation: str, run: Callable[[dict[str, str]], object]) -> Iterator[None]:
-        """Give *run* an environment meanwhile, in which AWS responds after the block.
+    def delayed(
+        self,
+        operation: str,
+        run: Callable[[Any], object] | None = None,
+        module: str = "handler",
+        **environment: str,
+    ) -> Iterator[None]:
+        """Let another function poll, or *run* it; its first *operation* responds after the block.
 
-        It is the response to the first *operation*, which is applied before the block.
+        That call of AWS is applied before the block.
         """
-        with (
-            FaultProxy(self.aws.endpoint_url, microburst="") as proxy,
-            ThreadPoolExecutor() as executor,
-        ):
+        with FaultProxy(self.aws.endpoint_url, "") as proxy, ThreadPoolExecutor() as executor:
             proxy.inject(operation, Fault.HELD, times=1)
-            running = executor.submit(run, self.environment | proxy.endpoints)
+            other = load(self.environment | proxy.endpoints | environment, module)
+            running = executor.submit(run or self.poll, other)
             proxy.wait_for(operation)
             yield
             proxy.released.set()
             running.result()
-
-    def delayed_poll(self, operation: str) -> AbstractContextManager[None]:
-        """Poll meanwhile, by a function whose first *operation* gets its response after it."""
-        return self.held(operation, lambda environment: self.poll(load(environment)))
 
     def token(self, event: Event, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """Return the response of `tokens` to *request* for the authorization of *event*."""
@@ -291,6 +275,8 @@ class ExampleSubscriber:
     def disconnect(self, event: Event) -> dict[str, Any]:
         """Return the response of `tokens` to a request that ends the connection of *event*."""
         return self.token(event, disconnect=True)
+
+    # ------------------------------------------------------------- what is stored
 
     def waiting(self) -> int:
         """Return how many messages are left in the queue."""
@@ -304,70 +290,29 @@ class ExampleSubscriber:
         """Return the status of *event*, the one that the app reads, and which secrets are kept."""
         grant = self.grant(event)
         kept = grant.keys() & {"code", "code_verifier", "tokens", "refresh"}
-        return grant["status"], self.status(event), kept
-
-    def connection(self, event: Event) -> dict[str, Any]:
-        """Return the item that the app reads of *event*, each attribute as text."""
-        return self._item("ConnectionTable", confirmation_of(event))
-
-    def status(self, event: Event) -> str | None:
-        """Return the status that the app reads of *event*."""
-        return self.connection(event).get("status")
-
-    def organization(self, event: Event) -> str | None:
-        """Return the organisation that the app reads of *event*."""
-        return self.connection(event).get("organization")
-
-    def dead_letters(self) -> list[dict[str, Any]]:
-        """Return up to ten messages of the dead-letter queue."""
-        queue = self.stack.resources["DeadLetterQueue"]
-        found = self.aws.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
-        return [json.loads(message["Body"]) for message in found.get("Messages", [])]
+        return grant["status"], self.connection(event).get("status"), kept
 
     def grant(self, event: Event) -> dict[str, Any]:
-        """Return the item of *event*, each attribute as text."""
-        return self._item("GrantTable", _key(event))
+        """Return the item of *event*."""
+        key = {"authorization_id": event["subject"], "event_id": event["id"]}
+        return self._grants.get_item(Key=key, ConsistentRead=True).get("Item", {})
 
-    def tokens(self, event: Event) -> dict[str, str]:
-        """Return the stored tokens of *event*, each member as text."""
-        return _plain(self.grant(event)["tokens"])
+    def connection(self, event: Event) -> dict[str, Any]:
+        """Return the item that the app reads of *event*."""
+        key = confirmation_of(event)
+        return self._connections.get_item(Key=key, ConsistentRead=True).get("Item", {})
 
-    def change_grant(self, event: Event, name: str, value: dict[str, Any]) -> None:
-        self._change("GrantTable", _key(event), name, value)
-
-    def outlive_claim(self, event: Event, seconds: int = 1) -> None:
-        """Let the claim of *event* be older than the function runs, by so many *seconds*."""
-        claimed_at = int(time.time()) - LONGEST_RUN - seconds
-        self.change_grant(event, "claimed_at", {"N": str(claimed_at)})
+    def change(self, event: Event, **attributes: Any) -> None:  # noqa: ANN401 - DynamoDB's types
+        """Give the item of *event* other *attributes*."""
+        self._grants.put_item(Item=self.grant(event) | attributes)
 
     def change_status(self, event: Event, status: str) -> None:
         """Set the status that the app reads of *event*."""
-        self._change("ConnectionTable", confirmation_of(event), "status", {"S": status})
+        self._connections.put_item(Item=self.connection(event) | {"status": status})
 
-    def _item(self, table: str, key: dict[str, str]) -> dict[str, Any]:
-        found = self.aws.dynamodb.get_item(
-            TableName=self.stack.resources[table],
-            Key={name: {"S": value} for name, value in key.items()},
-            ConsistentRead=True,
-        )
-        return _plain(found.get("Item", {}))
-
-    def _change(self, table: str, key: dict[str, str], name: str, value: dict[str, Any]) -> None:
-        self.aws.dynamodb.update_item(
-            TableName=self.stack.resources[table],
-            Key={part: {"S": text} for part, text in key.items()},
-            UpdateExpression="SET #name = :value",
-            ExpressionAttributeNames={"#name": name},
-            ExpressionAttributeValues={":value": value},
-        )
-
-
-def _key(event: Event) -> dict[str, str]:
-    return {"authorization_id": event["subject"], "event_id": event["id"]}
-
-
-def _plain(item: Any) -> dict[str, Any]:  # noqa: ANN401 - an item of DynamoDB
-    return {name: next(iter(typed.values())) for name, typed in item.items()}
+    def outlive_claim(self, event: Event, seconds: int = 1) -> None:
+        """Let the claim of *event* be older than the function runs, by so many *seconds*."""
+        self.change(event, claimed_at=int(time.time()) - LONGEST_RUN - seconds)
 
 
 class Output(NamedTuple):
@@ -378,7 +323,7 @@ class Output(NamedTuple):
     metrics: Counter[str]
 
 
-def read_output(capsys: pytest.CaptureFixture[str]) -> Output:
+def read_output(capsys: Capture) -> Output:
     """Return what the functions printed since the last time."""
     text = "".join(capsys.readouterr())
     lines = [json.loads(line) for line in text.splitlines()]
@@ -390,23 +335,9 @@ def read_output(capsys: pytest.CaptureFixture[str]) -> Output:
     return Output(text, [line for line in lines if "_aws" not in line], metrics)
 
 
-def load(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
-    """Import the handler as Lambda does at a cold start in *environment*."""
-    return cold_start("subscriber.handler", environment, TEMPLATE.parent)
-
-
-def load_tokens(environment: dict[str, str]) -> Any:  # noqa: ANN401 - a handler
-    """Import the handler of `tokens` in the same way."""
-    return cold_start("subscriber.tokens_handler", environment, TEMPLATE.parent)
-
-
-def load_with(environment: dict[str, str], **methods: Callable[..., object]) -> Any:  # noqa: ANN401 - a handler
-    """Load the handler with a variant of its `Grants` that has other *methods*."""
-    handler = load(environment)
-    module: Any = sys.modules["subscriber.handler"]
-    variant: Any = type("Variant", (type(module.grants),), methods)
-    module.grants = variant(module.grants._table)  # noqa: SLF001 - the same table
-    return handler
+def load(environment: dict[str, str], module: str = "handler") -> Any:  # noqa: ANN401 - a handler
+    """Import the handler of *module* as Lambda does at a cold start in *environment*."""
+    return cold_start(f"subscriber.{module}", environment, TEMPLATE.parent)
 
 
 def rfc3339(seconds: float) -> str:

@@ -23,7 +23,7 @@ from examples.app.subscriber import Subscriber as SubscriberStack
 from tests.careless import ConfirmsEveryReturn, forgetting_used_codes
 from tests.example_app import without_tokens
 from tests.integration.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
-from tests.integration.subscription import ExampleSubscriber, MockQonto
+from tests.integration.subscription import Example, MockQonto
 
 APP_URL = RETURN_URL.removesuffix("/connected")
 CONNECTOR_URL = REDIRECT_URI.removesuffix("/callback")
@@ -88,7 +88,7 @@ class World:
     mallory: User
     alice: User
     mock_qonto: MockQonto
-    example: ExampleSubscriber
+    example: Example
     topic: Subscriber
 
     def settle(self) -> None:
@@ -109,7 +109,7 @@ def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
     def make(app: type[Ledgerly] = Ledgerly, pkce: str = "off", **parameters: str) -> World:
         stack = aws.deploy(PARAMETERS)
         connector = Connector(aws, stack, OAUTH_BASE_URL=mock_qonto.url, PKCE=pkce)
-        example = ExampleSubscriber(aws, stack.topic_arn, mock_qonto, **parameters)
+        example = Example(aws, stack.topic_arn, mock_qonto, **parameters)
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         connections = dynamodb.Table(example.stack.resources["ConnectionTable"])
         subscriber = SubscriberStack(aws.sqs, example.queue_url, connections)

@@ -6,6 +6,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from demo import lambda_api
 from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
@@ -45,10 +47,9 @@ def test_failed_invocation_is_not_repeated() -> None:
     """The user tries again: so they wait no longer than the function runs."""
     requests = []
 
-    async def failing(scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
         requests.append(scope["path"])
-        await send({"type": "http.response.start", "status": 503})
-        await send({"type": "http.response.body"})
+        await Response(status_code=503)(scope, receive, send)
 
     with serving(failing) as port, pytest.raises(ClientError):
         tokens(port).disconnect("known")

@@ -1,16 +1,13 @@
 """Faults and kills of the example subscriber: it sends no code twice, and nothing is stuck."""
 
-import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import pytest
 
-from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, Stack
 from tests.integration import subscriber_outcomes, tokens_outcomes
-from tests.integration.faults import Fault, FaultProxy
+from tests.integration.faults import Fault
 from tests.integration.matrix import (
     APPLIED,
     FIRST,
@@ -20,10 +17,10 @@ from tests.integration.matrix import (
     cases,
     documented,
 )
-from tests.integration.subscriber_outcomes import Lane, lambda_event
-from tests.integration.subscription import confirmation_of, granted, load
+from tests.integration.subscriber_outcomes import Lane
 from tests.slow import SLOW
 
+MATRICES: dict[str, ModuleType] = {"subscriber": subscriber_outcomes, "tokens": tokens_outcomes}
 # The cases of a short run, at some of the calls: a lost response or process.
 SAMPLE = {(FIRST, Fault.LOST), (KILL, APPLIED)}
 
@@ -36,46 +33,11 @@ def lanes(aws: LocalAws, stack: Stack, microburst: str) -> Iterator[list[Lane]]:
         yield found
 
 
-@pytest.mark.parametrize(
-    ("name", "matrix"),
-    [
-        pytest.param("subscriber", subscriber_outcomes, marks=pytest.mark.claim("S27")),
-        pytest.param("tokens", tokens_outcomes, marks=pytest.mark.claim("S32", "S34")),
-    ],
-)
-def test_fault_at_any_call_breaks_no_rule(lanes: list[Lane], name: str, matrix: ModuleType) -> None:
+@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.claim("S27", "S32", "S34")
+def test_fault_at_any_call_breaks_no_rule(lanes: list[Lane], name: str) -> None:
+    matrix = MATRICES[name]
     page = documented(name, cases(matrix.CALLS))
     chosen = [case for case in page if SLOW or (case.call.is_in_sample and case[1:] in SAMPLE)]
 
     assert_documented(lanes, matrix.outcome, chosen, page)
-
-
-@pytest.mark.claim("S27")
-def test_late_release_undoes_no_later_claim(lanes: list[Lane]) -> None:
-    """A retry of the call that undoes a claim arrives while another delivery sends the code."""
-    example, _, qonto, _ = lanes[0]
-    event = granted(qonto)
-    confirmation = lambda_event(json.dumps(confirmation_of(event)))
-    context = LambdaContext("subscriber")
-    other = load(example.environment)
-    other(lambda_event(json.dumps(event)), context)
-    with FaultProxy(example.aws.endpoint_url, "") as proxy, ThreadPoolExecutor(1) as thread:
-        proxy.inject("UpdateItem", Fault.LOST, after=1, times=1)
-        proxy.inject("UpdateItem", Fault.DELAYED, times=1)
-        releasing = load(example.environment | proxy.endpoints)
-        qonto.proxy.refuse()
-        released = thread.submit(releasing, confirmation, context)
-        proxy.wait_for("UpdateItem")
-        proxy.wait_for("UpdateItem")
-
-        def retry_release() -> None:
-            proxy.released.set()
-            released.result()
-
-        qonto.proxy.accept()
-        qonto.meanwhile = retry_release
-        other(confirmation, context)
-        other(confirmation, context)
-
-    qonto.reset()
-    assert qonto.proxy.received[event["data"]["code"]] == 1

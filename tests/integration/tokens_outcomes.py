@@ -7,14 +7,13 @@ the caller asks again, unless it has its response.
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from demo import event_source
 from tests.integration.faults import Fault
 from tests.integration.matrix import Case, calls
 from tests.integration.subscriber_outcomes import Lane
-from tests.integration.subscription import confirmation_of, granted
+from tests.integration.subscription import confirmation_of, granted, later_than
 from tests.lambda_runtime import FunctionError
 
 COLUMNS = "The caller gets | After the messages | It asks again | Refreshes | Grant | The app reads"
@@ -47,7 +46,7 @@ CALLS = calls("tokens", Scenario)
 def outcome(lane: Lane, case: Case) -> str:
     """Return the cells of the outcome of *case*, with a connection of its own."""
     scenario, end = case.call.scenario, case.call.scenario.end
-    connection = _Connection(lane, scenario)
+    connection = Connection(lane, scenario)
     if case.call.operation == "GetSecretValue":
         lane.function.restart()  # it keeps the secret for a minute
     request = scenario.interrupted or scenario.at
@@ -82,11 +81,11 @@ def outcome(lane: Lane, case: Case) -> str:
     return " | ".join(each or "-" for each in (response, message, again, counts, end, end))
 
 
-class _Connection:
+class Connection:
     """A connection whose grant is as a scenario says, and its caller."""
 
     def __init__(self, lane: Lane, scenario: Scenario) -> None:
-        self._lane, self._qonto = lane, lane.qonto
+        self._lane, self._qonto, self._example = lane, lane.qonto, lane.example
         self._qonto.reset()
         self._qonto.proxy.received.clear()
         self._qonto.seconds_ahead = 0
@@ -94,31 +93,30 @@ class _Connection:
         self.subject = {"authorization_id": self._event["subject"]}
         messages = [self._event, confirmation_of(self._event)]
         if scenario.held:
-            in_a_minute = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
-            other = granted(self._qonto) | {"time": in_a_minute}
-            messages.append(other | {"subject": self._event["subject"]})
+            messages.append(later_than(self._event, self._qonto, context=None))
         assert all(lane.handle(message) for message in messages)
-        issued_at = int(time.time()) - 3600 + scenario.lives
-        self._change("issued_at", {"N": str(issued_at)})
+        now = int(time.time())
+        self._change(issued_at=now - 3600 + scenario.lives)
         if not scenario.named:
-            self._change("organization", {"NULL": True})
+            self._change(organization=None)
         if scenario.claimed:
-            self._claim("of-another-caller", int(time.time()))
+            self._change(refresh={"owner": "of-another-caller", "claimed_at": now})
         if scenario.revoked:
-            self._qonto.revoke(lane.example.tokens(self._event)["access_token"])
+            self._qonto.revoke(self._grant["tokens"]["access_token"])
 
-    def _change(self, name: str, value: dict[str, Any]) -> None:
-        self._lane.example.change_grant(self._event, name, value)
+    @property
+    def _grant(self) -> dict[str, Any]:
+        return self._example.grant(self._event)
 
-    def _claim(self, owner: str, claimed_at: int) -> None:
-        claim = {"owner": {"S": owner}, "claimed_at": {"N": str(claimed_at)}}
-        self._change("refresh", {"M": claim})
+    def _change(self, **attributes: Any) -> None:  # noqa: ANN401 - DynamoDB's types
+        self._example.change(self._event, **attributes)
 
-    def age(self) -> None:
-        """Let time pass, until the first message has arrived."""
-        self._qonto.seconds_ahead += REMINDED
-        if claim := self._lane.example.grant(self._event).get("refresh"):
-            self._claim(claim["owner"]["S"], int(time.time()) - REMINDED)
+    def age(self, seconds: int = REMINDED) -> None:
+        """Let time pass, for example until the first message has arrived."""
+        self._qonto.seconds_ahead += seconds
+        self._change(issued_at=self._grant["issued_at"] - seconds)
+        if claim := self._grant.get("refresh"):
+            self._change(refresh=claim | {"claimed_at": int(time.time()) - seconds})
 
     def ask(self, name: str) -> str:
         """Send a request, and return the status of the response; or deliver a message."""
@@ -143,7 +141,7 @@ class _Connection:
             results.append(self._lane.function(event))
             return results[0]
 
-        queue = self._lane.example.aws.sqs, self._lane.queue_url
+        queue = self._example.aws.sqs, self._lane.queue_url
         event_source.poll(*queue, handle, batch_size=1, retry_seconds=0)
         if not results:
             return NOTHING
@@ -157,7 +155,6 @@ class _Connection:
         """Return the uses of each refresh token, the grant's status and tokens, and the app's."""
         received = self._qonto.proxy.received.items()
         refreshes = tuple(number for name, number in received if name.startswith("ory_rt_"))
-        grant = self._lane.example.grant(self._event)
+        grant, app = self._grant, self._example.connection(self._event)
         status = grant["status"] + (", unfinished" if "refresh" in grant else "")
-        app = self._lane.example.status(self._event)
-        return refreshes, status, "tokens" in grant, app
+        return refreshes, status, "tokens" in grant, app.get("status")
