@@ -18,7 +18,7 @@ NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "t
 SOURCES = {"functions": "functions", "subscriber": "examples/subscriber"}
 INTEGRATION = {
     "functions": ["start", "callback", "state_store", "telemetry", "any_bytes", "faults"],
-    "subscriber": ["subscriber", "tokens", "at_most_once", "repudiation", "attacks"],
+    "subscriber": ["subscriber", "tokens", "at_most_once", "attacks"],
 }
 
 

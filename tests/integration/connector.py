@@ -78,10 +78,13 @@ def callback_app(
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
     """Import *module* in *environment*, as Lambda does at a cold start, and return its handler.
 
-    Modules of *code_root* that were imported before are imported again.
+    Modules of *code_root* and of the handler's package are imported again. In a mutation test, the
+    package is elsewhere.
     """
+    package = module.partition(".")[0]
     for name, imported in list(sys.modules.items()):
-        if Path(getattr(imported, "__file__", None) or "").is_relative_to(code_root):
+        file = Path(getattr(imported, "__file__", None) or "")
+        if file.is_relative_to(code_root) or name.partition(".")[0] == package:
             del sys.modules[name]
     with _environment(environment):
         handler: Handler = importlib.import_module(module).handler
