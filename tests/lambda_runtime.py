@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
@@ -47,46 +48,36 @@ class InitError(FunctionError):
     """The handler could not be imported; the process has ended or is about to."""
 
 
-class _Request(BaseHTTPRequestHandler):
-    """A request of the process to the Runtime API."""
+class _RuntimeApi(BaseHTTPRequestHandler):
+    """A request of the process; the environment reads these, with their times."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: "_RuntimeApi"
+    requests: SimpleQueue[tuple[str, bytes, int]]
+    payloads: SimpleQueue[tuple[dict[str, str], bytes]]
 
     def do_GET(self) -> None:
         """Respond with the next payload."""
-        self.server.requests.put((_NEXT, b"", time.monotonic_ns()))
-        self._respond(200, *self.server.payloads.get())
+        self.requests.put((_NEXT, b"", time.monotonic_ns()))
+        self._respond(200, *self.payloads.get())
 
     def do_POST(self) -> None:
         """Take a response or an error."""
         received = time.monotonic_ns()
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.put((self.path, body, received))
+        self.requests.put((self.path, body, received))
         self._respond(202, {}, b"")
 
-    def _respond(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    def _respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # the process was killed
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
-
-
-class _RuntimeApi(ThreadingHTTPServer):
-    """Keeps the requests, with their times, until the environment reads them."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Request)
-        self.requests: SimpleQueue[tuple[str, bytes, int]] = SimpleQueue()
-        self.payloads: SimpleQueue[tuple[dict[str, str], bytes]] = SimpleQueue()
-
-    def handle_error(self, *_: object) -> None:
-        """Print nothing: a killed process closes its connections."""
 
 
 class ExecutionEnvironment:
@@ -116,7 +107,10 @@ class ExecutionEnvironment:
         self._timeout = timeout
         self._arn = f"arn:aws:lambda:{REGION}:000000000000:function:{name}"
         self._is_idle = False
-        self._api = _RuntimeApi()
+        self._requests: SimpleQueue[tuple[str, bytes, int]] = SimpleQueue()
+        self._payloads: SimpleQueue[tuple[dict[str, str], bytes]] = SimpleQueue()
+        queues = {"requests": self._requests, "payloads": self._payloads}
+        self._api = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (_RuntimeApi,), queues))
         Thread(target=self._api.serve_forever, args=[0.05], daemon=True).start()
         self._directory = TemporaryDirectory()
         runtime = Path(self._directory.name, "runtime")
@@ -129,7 +123,6 @@ class ExecutionEnvironment:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
             "AWS_LAMBDA_FUNCTION_NAME": name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_size),
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_port}",
@@ -165,7 +158,7 @@ class ExecutionEnvironment:
 
     def _report_exit(self) -> None:
         how = f"Runtime exited: {self._process.wait()}"
-        self._api.requests.put((_EXIT, how.encode(), time.monotonic_ns()))
+        self._requests.put((_EXIT, how.encode(), time.monotonic_ns()))
 
     def __enter__(self) -> Self:
         """Return this environment; the end of the block stops it."""
@@ -208,7 +201,7 @@ class ExecutionEnvironment:
             "Lambda-Runtime-Invoked-Function-Arn": self._arn,
             "Lambda-Runtime-Trace-Id": f"Root=1-00000000-{uuid4().hex[:24]};Sampled=0",
         }
-        self._api.payloads.put((headers, json.dumps(payload).encode()))
+        self._payloads.put((headers, json.dumps(payload).encode()))
         path, body, received = self._request(self._timeout)
         self.responded_at.append(received)
         if path.endswith("/response"):
@@ -223,14 +216,14 @@ class ExecutionEnvironment:
         """Kill the process, as Lambda does with an idle one, and return when it is gone."""
         self.kill()
         self._waiter.join()
-        self._api.payloads.put(({}, b""))  # ends the thread that waits for a payload
+        self._payloads.put(({}, b""))  # ends the thread that waits for a payload
         self._api.shutdown()
         self._api.server_close()
         self._directory.cleanup()
 
     def _request(self, seconds: float) -> tuple[str, bytes, int]:
         try:
-            path, body, received = self._api.requests.get(timeout=seconds)
+            path, body, received = self._requests.get(timeout=seconds)
         except Empty:
             self.kill()
             self._waiter.join()
@@ -245,8 +238,7 @@ def start_function(
 ) -> ExecutionEnvironment:
     """Start the function of infra/template.yaml that has *logical_id*, packed in *package*.
 
-    The template gives the handler, timeout and memory. *environment* gives all variables, because
-    only a stack has their values.
+    The template gives the handler, timeout and memory; *environment* gives all variables.
     """
     properties = infra.function(infra.load(), logical_id)
     return ExecutionEnvironment(

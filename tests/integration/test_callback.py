@@ -83,10 +83,8 @@ def test_unknown_or_altered_state_is_refused(browser: Browser, subscriber: Subsc
     state = browser.started()
     altered = state[:-1] + ("A" if state[-1] != "A" else "B")
 
-    for unknown in (browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)):
-        assert unknown.location == "/callback/used#_"
-    receipt = f"used.{state}"
-    for malformed in ("", state[:-1], state + "A", state[:-1] + "é", receipt, receipt[:43]):
+    assert browser.granted(altered).location == "/callback/used#_"
+    for malformed in ("", state[:-1], state + "A", f"used.{state}", f"used.{state}"[:43]):
         assert browser.granted(malformed).location == "/callback/invalid-request#_"
     assert browser.connector.item(state) is not None
     assert subscriber.messages() == []
@@ -126,11 +124,9 @@ def test_two_tabs_both_finish_in_reverse_order(browser: Browser, subscriber: Sub
     states = [browser.started(context=f"tab-{tab}") for tab in (0, 1)]
 
     for tab in (1, 0):
-        response = browser.granted(states[tab], code=f"code-{tab}")
-        assert response.parameters["outcome"] == "granted"
+        assert browser.granted(states[tab]).parameters["context"] == f"tab-{tab}"
 
-    found = [(each["data"]["context"], each["data"]["code"]) for each in subscriber.messages()]
-    assert found == [("tab-1", "code-1"), ("tab-0", "code-0")]
+    assert [each["data"]["context"] for each in subscriber.messages()] == ["tab-1", "tab-0"]
 
 
 @pytest.mark.claim("S7", "S9", "S18", "T8")

@@ -1,4 +1,4 @@
-"""The local AWS says what it does not hold, and no setting of the developer leads past it."""
+"""No setting of the developer leads past the local AWS."""
 
 import subprocess
 import sys
@@ -6,30 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import template as infra
-from demo.local_aws import LocalAws, ParameterError, free_port
-from tests.integration.connector import PARAMETERS
-
-
-def test_properties_that_are_not_held_are_named(aws: LocalAws) -> None:
-    template = infra.load()
-    properties = template["Resources"]["StateTable"]["Properties"]
-    properties["PointInTimeRecoverySpecification"] = {"PointInTimeRecoveryEnabled": True}
-
-    not_honoured = aws.deploy(PARAMETERS, template).not_honoured
-
-    held = {"StateTable.KeySchema", "StateTable.TimeToLiveSpecification"}
-    assert "StateTable.PointInTimeRecoverySpecification" in not_honoured
-    assert not held.intersection(not_honoured)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("QontoEnvironment", "staging"), ("ClientId", ""), ("AppName", "a" * 65)],
-)
-def test_invalid_parameter_is_refused(aws: LocalAws, name: str, value: str) -> None:
-    with pytest.raises(ParameterError, match=name):
-        aws.deploy(PARAMETERS | {name: value})
+from demo.local_aws import LocalAws, free_port
 
 
 def test_settings_of_the_shell_reach_no_client(

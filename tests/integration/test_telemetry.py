@@ -1,7 +1,6 @@
 """Each outcome and each fault writes one log line and its metrics, and no secret."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ import pytest
 from callback.events import AuthorizationEvent
 from callback.publisher import Publisher
 from demo import template as infra
-from demo.local_aws import LocalAws, Stack
 from state_store import StateStore
 from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
 from tests.infra.resolution import Resolution
@@ -33,6 +31,12 @@ def counts(printed: str) -> list[tuple[str, str | None]]:
         for directive in blob["_aws"]["CloudWatchMetrics"]
         for metric in directive["Metrics"]
     ]
+
+
+def error_in(printed: str) -> dict[str, Any]:
+    """Return the only log line of level ERROR in *printed*."""
+    [error] = [line for line in lines(printed) if line["level"] == "ERROR"]
+    return error
 
 
 def lines(printed: str) -> list[dict[str, Any]]:
@@ -135,13 +139,6 @@ def test_equal_callbacks_at_once_count_one_authorization(
     assert sorted(counts(capsys.readouterr().out)) == counted
 
 
-@pytest.fixture
-def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
-    """A proxy in which calls succeed until a test injects a fault."""
-    with FaultProxy(aws.endpoint_url, microburst) as running:
-        yield running
-
-
 @pytest.mark.parametrize(
     ("call", "message", "metrics"),
     [
@@ -153,24 +150,25 @@ def proxy(aws: LocalAws, microburst: str) -> Iterator[FaultProxy]:
     ],
 )
 def test_failed_call_is_logged_and_counted(  # noqa: PLR0913, PLR0917 - fixtures
-    aws: LocalAws,
-    stack: Stack,
-    proxy: FaultProxy,
+    connector: Connector,
+    microburst: str,
     capsys: pytest.CaptureFixture[str],
     call: str,
     message: str,
     metrics: list[str],
 ) -> None:
-    browser = Browser(Connector(aws, stack, **proxy.endpoints).restarted())
-    state = browser.started()
-    capsys.readouterr()
-    proxy.inject(call.partition(" ")[0], Fault.DENIED)
+    with FaultProxy(connector.aws.endpoint_url, microburst) as proxy:
+        behind_proxy = Connector(connector.aws, connector.stack, **proxy.endpoints)
+        browser = Browser(behind_proxy.restarted())
+        state = browser.started()
+        capsys.readouterr()
+        proxy.inject(call.partition(" ")[0], Fault.DENIED)
 
-    response = browser.start() if call.endswith("start") else browser.granted(state)
+        response = browser.start() if call.endswith("start") else browser.granted(state)
 
     assert seen(response) == (RECEIVED if metrics is GRANTED else TRY_AGAIN)
     printed = capsys.readouterr().out
-    [error] = [line for line in lines(printed) if line["level"] == "ERROR"]
+    error = error_in(printed)
     assert (error["message"], error["error"]) == (message, "AccessDeniedException")
     # Without a response to the claim, callback does not know the authorization.
     assert ("reference" in error) == (call != "UpdateItem")
@@ -218,7 +216,7 @@ def test_own_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, P
     assert seen(response) == (RECEIVED if metrics is GRANTED else TRY_AGAIN)
     printed = capsys.readouterr().out
     assert counts(printed) == [(metric, None) for metric in metrics]
-    [error] = [line for line in lines(printed) if line["level"] == "ERROR"]
+    error = error_in(printed)
     first, *_, last = [place.rpartition(":") for place in error["place"].split()]
     module = "start.app" if method == "issue" else "callback.app"
     assert (first[0], last[0], error["error"]) == (module, __name__, "RuntimeError")
