@@ -1,7 +1,4 @@
-"""DynamoDB and SNS in memory, which evaluate the conditions that the state store really sends.
-
-They support only the connector's calls. Without a network, a model can make very many of them.
-"""
+"""DynamoDB and SNS in memory, which evaluate the conditions that the state store really sends."""
 
 import json
 import re

@@ -17,7 +17,7 @@ from demo.template import ROOT
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
 SOURCES = {"functions": "functions", "subscriber": "examples/subscriber"}
 INTEGRATION = {
-    "functions": ["start", "callback", "state_store", "telemetry", "any_bytes", "faults"],
+    "functions": ["start", "callback", "state_store", "telemetry", "any_bytes"],
     "subscriber": ["subscriber", "tokens", "attacks"],
 }
 

@@ -25,8 +25,7 @@ VARIABLES = {
     "TABLE_NAME": "states",
     "TOPIC_ARN": "arn:aws:sns:eu-west-3:000000000000:authorizations",
 }
-# This machine's processor, as Lambda calls it.
-ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")
+ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "")  # to Lambda
 
 
 def make(*arguments: str, folder: Path = MAKEFILE_FOLDER) -> subprocess.CompletedProcess[str]:

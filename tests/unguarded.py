@@ -1,4 +1,4 @@
-"""ministack without the demo's guard, for tests to see that what the guard stops would be done."""
+"""ministack without the demo's guard: what the guard stops would be done there."""
 
 import os
 from collections.abc import Iterator

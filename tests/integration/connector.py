@@ -22,7 +22,7 @@ from callback.app import CallbackApp
 from callback.publisher import Publisher
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack, ministack
-from demo.template import Template
+from demo.template import Json, Template
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
@@ -78,10 +78,13 @@ def callback_app(
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
     """Import *module* in *environment*, as Lambda does at a cold start, and return its handler.
 
-    Modules of *code_root* that were imported before are imported again.
+    Modules of *code_root* and of the handler's package are imported again. In a mutation test, the
+    package is elsewhere.
     """
+    package = module.partition(".")[0]
     for name, imported in list(sys.modules.items()):
-        if Path(getattr(imported, "__file__", None) or "").is_relative_to(code_root):
+        file = Path(getattr(imported, "__file__", None) or "")
+        if file.is_relative_to(code_root) or name.partition(".")[0] == package:
             del sys.modules[name]
     with _environment(environment):
         handler: Handler = importlib.import_module(module).handler
@@ -143,13 +146,6 @@ class Connector:
         restarted._build(states, publisher)  # noqa: SLF001 - of the same class
         return restarted
 
-    def cold_started(self) -> "Connector":
-        """Return this connector, restarted, with the handlers that Lambda calls."""
-        started = self.restarted()
-        started.start = cold_start("start.handler", started.start_environment)
-        started.callback = cold_start("callback.handler", started.callback_environment)
-        return started
-
     def item(self, state: str) -> dict[str, Any] | None:
         """Return the item of *state* with each attribute as text, or None if it is missing."""
         response = self.aws.dynamodb.get_item(
@@ -180,8 +176,7 @@ class Browser:
         return self.request("start", urlencode(query), at=at).parameters["state"]
 
     def granted(self, state: str, *, code: str = CODE, at: int = NOW) -> Response:
-        response = {"code": code, "scope": "offline_access organization.read"}
-        return self.returned(state, response, at=at)
+        return self.returned(state, {"code": code, "scope": PARAMETERS["Scope"]}, at=at)
 
     def failed(self, state: str, *, at: int = NOW, **response: str) -> Response:
         return self.returned(state, {"error": "access_denied", **response}, at=at)
@@ -223,7 +218,7 @@ class Subscriber:
 
     def __init__(self, aws: LocalAws, stack: Stack) -> None:
         self._aws, self._topic_arn = aws, stack.topic_arn
-        self._queue_url = aws.subscribe_queue(stack.topic_arn)
+        self._queue: Json = {"QueueUrl": aws.subscribe_queue(stack.topic_arn)}
 
     def messages(self) -> list[dict[str, Any]]:
         """Return the events that were published and not yet read."""
@@ -237,17 +232,13 @@ class Subscriber:
         marker = f"read up to here: {uuid4()}"
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
+        every: Json = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"]}
         while marker not in bodies:
             response = self._aws.sqs.receive_message(
-                QueueUrl=self._queue_url,
-                MaxNumberOfMessages=10,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=["All"],
-                WaitTimeSeconds=5,
+                **self._queue, **every, MaxNumberOfMessages=10, WaitTimeSeconds=5
             )
             for message in response["Messages"]:
-                receipt = message["ReceiptHandle"]
-                self._aws.sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=receipt)
+                self._aws.sqs.delete_message(**self._queue, ReceiptHandle=message["ReceiptHandle"])
                 bodies.append(message["Body"])
                 if message["Body"].startswith("{"):
                     delivered.check(message)

@@ -1,7 +1,6 @@
 """A proxy before the local AWS in which calls fail as AWS or a network fails.
 
-The error responses of AWS come from microburst, which knows the format of each service. The proxy
-itself makes connections fail. Each attempt of a call can have a fault of its own.
+The error responses of AWS come from microburst, which knows the format of each service.
 """
 
 import json
@@ -15,12 +14,12 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from tempfile import NamedTemporaryFile
-from typing import Any, override
+from typing import Any
 
 import urllib3
 
@@ -52,7 +51,6 @@ class Fault(StrEnum):
     THEN_REFUSED = "a response, after which AWS refuses connections"
 
 
-_FROM_INTERMEDIARY = {Fault.FAILED_LATE, Fault.MALFORMED}
 # Microburst's settings. If SHORTENED kept DynamoDB's checksum, botocore would see the damage.
 _BY_MICROBURST: dict[Fault | None, dict[str, object]] = {
     Fault.DENIED: {"error": {"code": "AccessDeniedException", "status": 403}},
@@ -76,18 +74,11 @@ class Attempt(BaseHTTPRequestHandler):
         self.body = self.rfile.read(length)
         action = re.search(rb"(?:^|&)Action=(\w+)", self.body)  # SNS; DynamoDB uses a header
         target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        # Other requests than AWS's are known by their method.
-        self.operation = action[1].decode() if action else target or self.command
+        self.operation = action[1].decode() if action else target or self.command  # of Qonto
         if len(self.body) == length:  # else the client has closed the connection
             self.server.serve(self)
 
     do_GET = do_DELETE = do_POST  # noqa: N815
-
-    def abort(self) -> None:
-        """Reset the connection, so that the client gets an error instead of a response."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.rfile.close()
-        self.connection.close()
 
 
 class FaultProxy(ThreadingTCPServer):
@@ -119,15 +110,15 @@ class FaultProxy(ThreadingTCPServer):
         services = ("DYNAMODB", "SNS", "SECRETS_MANAGER", "SQS")
         self.endpoints = {f"AWS_ENDPOINT_URL_{service}": self.url for service in services}
 
-    @override
     def server_close(self) -> None:
+        """Refuse connections, and give up the port."""
         self.refuse()
         self.socket.close()
         self._holder.close()
 
-    @override
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # the client may close its connection
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - Python's
+        """Print an error, unless the client closed its connection."""
+        if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
     def refuse(self) -> None:
@@ -187,7 +178,11 @@ class FaultProxy(ThreadingTCPServer):
             # Reported before the client goes on, so that `clear` removes all reports of its past.
             self._reached.put(attempt.operation)
         if fault in {Fault.RESET, Fault.LOST}:
-            attempt.abort()
+            # Closed with unsent data discarded, the connection is reset.
+            linger = struct.pack("ii", 1, 0)
+            attempt.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            attempt.rfile.close()
+            attempt.connection.close()
         elif fault in {Fault.HANGING, Fault.SILENT}:
             attempt.connection.recv(1)  # until the client closes the connection
         elif response:
@@ -222,15 +217,13 @@ class FaultProxy(ThreadingTCPServer):
     def _respond(self, attempt: Attempt, fault: Fault | None, response: Response) -> None:
         status, headers, body = response
         dropped = {"connection", "content-length", "transfer-encoding"}
-        if fault in _FROM_INTERMEDIARY:
+        if fault in {Fault.FAILED_LATE, Fault.MALFORMED}:
             body = b"<html><body>a page of something in between</body></html>"
             dropped.add("x-amz-crc32")
         headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
         headers |= {"Content-Length": str(len(body)), "Connection": "close"}
-        if fault:
-            headers |= self._retry_after
-        if fault is Fault.FAILED_LATE:
-            status = 502
+        headers |= self._retry_after if fault else {}
+        status = 502 if fault is Fault.FAILED_LATE else status
         if fault is Fault.CUT_OFF:
             body = body[: len(body) // 2]
         lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items())]
@@ -276,15 +269,3 @@ def microburst(aws: LocalAws) -> Iterator[str]:
             # Its first response takes seconds, because it reads the models of all services.
             child.wait_until_ready(120)
             yield f"http://{_LOCALHOST}:{port}"
-
-
-@contextmanager
-def fault_proxies(
-    aws: LocalAws, microburst: str, number: int, *, retry_after: bool = True
-) -> Iterator[list[FaultProxy]]:
-    """Run *number* proxies before *aws* and *microburst* inside the block."""
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(FaultProxy(aws.endpoint_url, microburst, retry_after=retry_after))
-            for _ in range(number)
-        ]

@@ -12,7 +12,8 @@ from demo.local_aws import LocalAws, ministack
 from tests.integration import outcomes, subscriber_outcomes, tokens_outcomes
 from tests.integration.connector import PARAMETERS
 from tests.integration.faults import microburst
-from tests.integration.matrix import PAGE, cases, run, section, tables
+from tests.integration.matrix import PAGE, run, section, tables
+from tests.integration.matrix import cases as all_cases
 from tests.packages import FOLDERS, packed
 
 
@@ -25,16 +26,14 @@ def _write_connector(aws: LocalAws, url: str) -> None:
     with outcomes.lanes(aws, url) as lanes:
         _write("singles", tables(outcomes.COLUMNS, run(lanes, outcomes.failing, outcomes.SINGLES)))
         _write("pairs", outcomes.pair_tables(run(lanes, outcomes.pair_code, outcomes.PAIRS)))
-        killed = run(lanes[:4], ended, outcomes.KILLS)
-        _write("kills", outcomes.list_table("Killed in", killed))
-        dripping = run(lanes[:4], ended, outcomes.TIMEOUTS)
-        _write("time-outs", outcomes.list_table("The response that drips", dripping))
+        for name, cases in ("kills", outcomes.KILLS), ("time-outs", outcomes.TIMEOUTS):
+            _write(name, outcomes.list_table(outcomes.ENDINGS[name], run(lanes[:4], ended, cases)))
 
 
 def _write_subscriber(aws: LocalAws, url: str) -> None:
     with subscriber_outcomes.lanes(aws, url, aws.deploy(PARAMETERS).topic_arn) as lanes:
         for name, matrix in ("subscriber", subscriber_outcomes), ("tokens", tokens_outcomes):
-            found = run(lanes, matrix.outcome, cases(matrix.CALLS))
+            found = run(lanes, matrix.outcome, all_cases(matrix.CALLS))
             _write(name, tables(matrix.COLUMNS, found))
 
 

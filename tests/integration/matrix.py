@@ -1,8 +1,6 @@
 """The engine of docs/fault-matrix.md: each fault, and each kill, at each call of a function.
 
-A matrix gives its calls and a function that runs one case: it leads to the call, lets it fail,
-repeats what a user, a queue or a caller repeats, asserts the rules that hold for each fault, and
-returns the cells of the outcome.
+A matrix gives its calls, and a function that runs one case and returns the cells of its outcome.
 """
 
 import re

@@ -9,32 +9,26 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import batched, combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
-from demo.local_aws import LocalAws
-from tests.integration.connector import CODE, PARAMETERS, Browser, Connector, Response, Subscriber
-from tests.integration.faults import Fault, FaultProxy, fault_proxies
-from tests.integration.kills import Deployed, variables
-from tests.integration.matrix import (
-    APPLIED,
-    BEFORE,
-    EVERY,
-    FAULTS,
-    FIRST,
-    KILL,
-    LANES,
-    RESPONDED,
-    Call,
-    Case,
-    inject,
-    meanwhile,
-    section,
-    table,
+from demo.gateway import Handler
+from demo.local_aws import LocalAws, Stack
+from tests.integration import matrix
+from tests.integration.connector import (
+    CODE,
+    PARAMETERS,
+    REDIRECT_URI,
+    Browser,
+    Connector,
+    Response,
+    Subscriber,
 )
-from tests.lambda_runtime import start_function
+from tests.integration.faults import Fault, FaultProxy
+from tests.integration.matrix import EVERY, FAULTS, FIRST, KILL, Call, Case
+from tests.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
 REFUSED = "connection refused"
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
@@ -62,9 +56,12 @@ PAIRS = [
     for one, other in [*zip(CALLS, CALLS, strict=True), *combinations(CALLBACK, 2)]
     for fault, other_fault in product(FAULTS, FAULTS)
 ]
+MOMENTS = matrix.BEFORE, matrix.APPLIED, matrix.RESPONDED
 # The outcome of a kill depends on the last call that was applied: the process stores nothing.
-KILLS = [Case(call, KILL, moment) for call in CALLS for moment in (BEFORE, APPLIED, RESPONDED)]
+KILLS = [Case(call, KILL, moment) for call in CALLS for moment in MOMENTS]
 TIMEOUTS = [Case(call, EVERY, Fault.DRIPPING) for call in CALLS]
+
+ENDINGS = {"kills": "Killed in", "time-outs": "The response that drips"}  # of their tables
 
 type Pair = tuple[Case, Case]
 
@@ -78,14 +75,16 @@ class Lane(NamedTuple):
 
 
 @contextmanager
-def lanes(aws: LocalAws, microburst: str, number: int = LANES) -> Iterator[list[Lane]]:
+def lanes(aws: LocalAws, microburst: str) -> Iterator[list[Lane]]:
     """Run proxies inside the block, each before a stack of its own."""
-    with fault_proxies(aws, microburst, number) as proxies:
-        yield [
-            Lane(proxy, Connector(aws, stack, **proxy.endpoints), Subscriber(aws, stack))
-            for proxy in proxies
-            for stack in [aws.deploy(PARAMETERS)]
-        ]
+    with ExitStack() as block:
+        found = []
+        for _ in range(matrix.LANES):
+            proxy = block.enter_context(FaultProxy(aws.endpoint_url, microburst))
+            stack = aws.deploy(PARAMETERS)
+            connector = Connector(aws, stack, **proxy.endpoints)
+            found.append(Lane(proxy, connector, Subscriber(aws, stack)))
+        yield found
 
 
 def failing(lane: Lane, *faults: Case) -> str:
@@ -99,7 +98,7 @@ def failing(lane: Lane, *faults: Case) -> str:
 def _with_faults(lane: Lane, faults: tuple[Case, ...]) -> Iterator[Connector]:
     for case in faults:
         if case.fault != REFUSED:
-            inject(lane.proxy, case)
+            matrix.inject(lane.proxy, case)
         elif before := CALL_BEFORE.get(case.call):
             lane.proxy.inject(before.operation, Fault.THEN_REFUSED, times=1)
         else:
@@ -115,6 +114,35 @@ def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
     return cells
 
 
+class Deployed(Connector):
+    """The built packages, run as Lambda runs them, and called as API Gateway calls them."""
+
+    def __init__(
+        self, aws: LocalAws, stack: Stack, processes: Mapping[str, ExecutionEnvironment]
+    ) -> None:
+        """Use *processes*, by the functions' logical ids."""
+        self.aws, self.stack = aws, stack
+        self.start, self.callback = (
+            _invoked(processes.get(name)) for name in ("StartFunction", "CallbackFunction")
+        )
+
+
+def _invoked(process: ExecutionEnvironment | None) -> Handler:
+    def handler(request: dict[str, object], _context: object) -> object:
+        assert process
+        try:
+            return process.invoke(request)
+        except FunctionError:
+            return {"statusCode": 500, "headers": {}, "body": '{"message":"Internal Server Error"}'}
+
+    return handler
+
+
+def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
+    """Return the environment of a deployed *function*."""
+    return stack.environment[function] | aws.client_variables | {"REDIRECT_URI": REDIRECT_URI}
+
+
 @contextmanager
 def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Connector]:
     aws, stack, proxy = lane.connector.aws, lane.connector.stack, lane.proxy
@@ -123,7 +151,7 @@ def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Co
 
     def kill() -> None:
         proxy.wait_for(case.call.operation)
-        if case.fault == RESPONDED:
+        if case.fault == matrix.RESPONDED:
             # The stopped process receives the response, but cannot continue before it is killed.
             os.kill(process.pid, signal.SIGSTOP)
             proxy.released.set()
@@ -132,8 +160,8 @@ def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Co
 
     with start_function(function, packages[function], environment) as process:
         process.wait_until_initialised()
-        inject(proxy, case)
-        with meanwhile(kill) if case.attempts == KILL else nullcontext():
+        matrix.inject(proxy, case)
+        with matrix.meanwhile(kill) if case.attempts == KILL else nullcontext():
             yield Deployed(aws, stack, {function: process})
     proxy.clear()
 
@@ -191,7 +219,7 @@ def list_table(first: str, found: Mapping[Case, str]) -> str:
         (f"{call.name}, {fault}" if attempts == KILL else call.name, cells)
         for (call, attempts, fault), cells in found.items()
     )
-    return table(first, COLUMNS, rows)
+    return matrix.table(first, COLUMNS, rows)
 
 
 def pair_code(lane: Lane, pair: Pair) -> str:
@@ -212,10 +240,11 @@ def pair_tables(found: Mapping[Pair, str]) -> str:
     for name, codes in codes_of_table.items():
         rows = enumerate(batched(codes, len(FAULTS), strict=True), 1)
         named = ((f"**{number}**", " | ".join(row)) for number, row in rows)
-        lines += ["", f"### {name}", "", table("", columns, named).strip().replace("|  |", "| |")]
+        table = matrix.table("", columns, named).strip().replace("|  |", "| |")
+        lines += ["", f"### {name}", "", table]
     return "\n".join([*lines, ""])
 
 
 def documented_pairs() -> dict[Pair, str]:
     """Return the codes in the tables of `pair_tables`."""
-    return dict(zip(PAIRS, re.findall(r"[A-Z]\d", section("pairs")), strict=True))
+    return dict(zip(PAIRS, re.findall(r"[A-Z]\d", matrix.section("pairs")), strict=True))

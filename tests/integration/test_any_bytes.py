@@ -13,23 +13,17 @@ from tests.slow import SLOW
 
 # An HTTP API passes on undecodable bytes unchanged, so a query or a cookie can be any text.
 ANYTHING = st.text(alphabet=st.characters(codec=None, categories=None), max_size=400)
-NAMES = st.sampled_from(
-    ["state", "code", "error", "error_description", "scope", "context", "return_to", "reference"]
-)
+NAMES = ["state", "code", "error", "error_description", "scope", "context", "return_to"]
 # Blank values, and characters that SQS does not take
 VALUES = ANYTHING | st.sampled_from(["", "\ufffe", "%EF%BF%BF", "\ud800"])
-PAIRS = st.lists(st.tuples(NAMES, VALUES))
-QUERIES = ANYTHING | PAIRS.map(lambda pairs: "&".join(f"{name}={value}" for name, value in pairs))
+QUERIES = st.lists(st.tuples(st.sampled_from([*NAMES, "reference"]), VALUES)).map(
+    lambda pairs: "&".join(f"{name}={value}" for name, value in pairs)
+)
 # Cookies that a proxy joined with the browser's
 JOINED = st.sampled_from(["", "a=1, ", "a=1,", "a=1; ", "__Host-qonto-connect=b,"]) | ANYTHING
-HEADERS = st.fixed_dictionaries(
-    {},
-    optional={
-        "accept-language": st.sampled_from(["fr;q=.8", "de_DE,*;q=0,8", "it ; q = 1.5"]) | ANYTHING,
-        "sec-purpose": st.sampled_from(["prefetch", "prefetch;prerender", ""]) | ANYTHING,
-        "sec-fetch-dest": st.sampled_from(["document", "empty", "image", ""]) | ANYTHING,
-        "sec-fetch-mode": st.sampled_from(["navigate", "same-origin", "cors", ""]) | ANYTHING,
-    },
+HEADERS = st.dictionaries(
+    st.sampled_from(["accept-language", "sec-purpose", "sec-fetch-dest", "sec-fetch-mode"]),
+    st.sampled_from(["fr;q=.8", "de_DE,*;q=0,8", "prefetch", "document", "navigate"]) | ANYTHING,
 )
 STATUSES = {
     "start": {302, 400, 425},
@@ -44,7 +38,6 @@ SAMPLES = [
     *("x" * 5000, "\x01" * 5000, "🏦" * 5000),
 ]
 TEXTS = st.text(min_size=1, max_size=1500) | st.sampled_from(SAMPLES)
-ENCODERS = st.sampled_from([quote, quote_plus])
 fuzzed = settings(
     max_examples=1000 if SLOW else 100,
     deadline=None,
@@ -62,7 +55,7 @@ def visitor(connector: Connector) -> Browser:
 @given(
     name=st.sampled_from(list(STATUSES)),
     outcome=st.sampled_from(["granted", "used"]) | ANYTHING,
-    query=QUERIES,
+    query=QUERIES | ANYTHING,
     cookie=st.tuples(JOINED, ANYTHING | st.just("a" * 43)),
     headers=HEADERS,
 )
@@ -88,14 +81,11 @@ def test_any_request_gets_a_designed_response(  # noqa: PLR0913, PLR0917 - the p
 
 
 @fuzzed
-@given(pairs=PAIRS)
+@given(query=QUERIES.filter(lambda query: "state=" not in query))
 @pytest.mark.claim("S16", "T8")
-def test_any_authorization_response_returns_a_redirect(
-    visitor: Browser, pairs: list[tuple[str, str]]
-) -> None:
+def test_any_authorization_response_returns_a_redirect(visitor: Browser, query: str) -> None:
     visitor.cookies = {}
     state = visitor.started()
-    query = "&".join(f"{name}={value}" for name, value in pairs if name != "state")
 
     first, repeat = (visitor.request("callback", f"state={state}&{query}") for _ in range(2))
 
@@ -116,7 +106,7 @@ def is_beginning(text: str, sent: str, characters: int) -> bool:
 
 
 @settings(fuzzed, max_examples=60 if SLOW else 30)  # a whole flow takes longer
-@given(error=TEXTS, description=TEXTS, encoder=ENCODERS)
+@given(error=TEXTS, description=TEXTS, encoder=st.sampled_from([quote, quote_plus]))
 @pytest.mark.claim("S10", "T8")
 def test_subscribers_receive_the_error_that_qonto_sent(
     visitor: Browser,

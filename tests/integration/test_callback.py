@@ -16,16 +16,7 @@ from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from demo.qonto import SCOPES
 from outcomes import Outcome
-from tests.integration.connector import (
-    CODE,
-    NOW,
-    REQUESTS,
-    RETURN_URL,
-    Browser,
-    Connector,
-    Subscriber,
-)
-from tests.integration.test_faults import counts
+from tests.integration.connector import CODE, NOW, RETURN_URL, Browser, Connector, Subscriber
 
 GRANTED = {"code": CODE, "scope": "organization.read"}
 DENIED = {"error": "access_denied"}
@@ -92,31 +83,27 @@ def test_unknown_or_altered_state_is_refused(browser: Browser, subscriber: Subsc
     state = browser.started()
     altered = state[:-1] + ("A" if state[-1] != "A" else "B")
 
-    for unknown in (browser.granted("x" * 43), browser.granted(altered), browser.failed(altered)):
-        assert unknown.location == "/callback/used#_"
-    receipt = f"used.{state}"
-    for malformed in ("", state[:-1], state + "A", state[:-1] + "é", receipt, receipt[:43]):
+    assert browser.granted(altered).location == "/callback/used#_"
+    for malformed in ("", state[:-1], state + "A", f"used.{state}", f"used.{state}"[:43]):
         assert browser.granted(malformed).location == "/callback/invalid-request#_"
     assert browser.connector.item(state) is not None
     assert subscriber.messages() == []
 
 
-@pytest.mark.parametrize("response", [GRANTED, DENIED])
 @pytest.mark.claim("S5", "S11", "S18", "T2", "T11")
 def test_other_browser_is_refused_and_own_can_finish(
-    browser: Browser, subscriber: Subscriber, response: dict[str, str]
+    browser: Browser, subscriber: Subscriber
 ) -> None:
     state = browser.started(context="ctx-1")
     stranger, cookieless = Browser(browser.connector), Browser(browser.connector)
     stranger.start()
 
     for other in (stranger, cookieless):
-        refusal = other.returned(state, response)
-        assert (refusal.status, refusal.location) == (303, "/callback/other-browser#_")
-        assert refusal.cookies == []
+        refusal = other.granted(state)
+        assert (refusal.location, refusal.cookies) == ("/callback/other-browser#_", [])
     assert subscriber.messages() == []
     assert browser.granted(state).parameters["outcome"] == "granted"
-    assert stranger.returned(state, response).location == "/callback/used#_"
+    assert stranger.granted(state).location == "/callback/used#_"
     assert subscriber.message()["data"]["context"] == "ctx-1"
 
 
@@ -137,33 +124,17 @@ def test_two_tabs_both_finish_in_reverse_order(browser: Browser, subscriber: Sub
     states = [browser.started(context=f"tab-{tab}") for tab in (0, 1)]
 
     for tab in (1, 0):
-        response = browser.granted(states[tab], code=f"code-{tab}")
-        assert response.parameters["outcome"] == "granted"
+        assert browser.granted(states[tab]).parameters["context"] == f"tab-{tab}"
 
-    found = [(each["data"]["context"], each["data"]["code"]) for each in subscriber.messages()]
-    assert found == [("tab-1", "code-1"), ("tab-0", "code-0")]
+    assert [each["data"]["context"] for each in subscriber.messages()] == ["tab-1", "tab-0"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "code=x&error=y&state={state}",
-        "state={state}",
-        "code=x&code=x&state={state}",
-        "code=x&state={state}&state={state}",
-        "error=x&error=x&state={state}",
-        "error=x&error_description=a&error_description=b&state={state}",
-        "code=x&scope=a&scope=a&state={state}",
-    ],
-)
 @pytest.mark.claim("S7", "S9", "S18", "T8")
-def test_invalid_query_or_cookie_makes_no_aws_call(
-    browser: Browser, cut_off: Connector, query: str
-) -> None:
+def test_invalid_query_or_cookie_makes_no_aws_call(browser: Browser, cut_off: Connector) -> None:
     state = browser.started()
     browser.connector = cut_off
 
-    response = browser.request("callback", query.format(state=state))
+    response = browser.request("callback", f"code=x&code=x&state={state}")
 
     assert (response.status, response.location) == (303, "/callback/invalid-request#_")
     assert browser.granted(state).status == 503  # for an AWS call
@@ -194,22 +165,21 @@ def test_every_response_has_the_security_headers(browser: Browser) -> None:
     responses = [browser.start(), browser.granted(state), page, browser.start(headers=ahead)]
 
     assert [response.status for response in responses] == [302, 303, 404, 425]
-    for response in responses:
-        assert response.headers["Cache-Control"] == "no-store"  # for a CDN too
-        assert response.headers["Referrer-Policy"] == "no-referrer"
-        assert response.headers["Strict-Transport-Security"] == "max-age=63072000"
-        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    expected = {
+        "Cache-Control": "no-store",  # for a CDN too
+        "Referrer-Policy": "no-referrer",
+        "Strict-Transport-Security": "max-age=63072000",
+        "X-Content-Type-Options": "nosniff",
+    }
+    assert all(response.headers.items() >= expected.items() for response in responses)
 
 
 @pytest.mark.parametrize(
     ("query", "reference"),
     [
-        ("", ""),
-        ("reference=", ""),
-        ("reference=1a2b3c4d", "Reference: 1a2b3c4d"),
         ("context=ctx-1&utm=x&utm=y", ""),
-        *[(f"reference={wrong}", None) for wrong in ("1234567", "123456789", "GGGGGGGG")],
-        ("reference=1234567%0A", None),
+        ("reference=1a2b3c4d", "Reference: 1a2b3c4d"),
+        *((f"reference={wrong}", None) for wrong in ("1234567", "GGGGGGGG", "1234567%0A")),
         ("reference=12345678&reference=12345678", None),
     ],
 )
@@ -225,34 +195,7 @@ def test_outcome_page_shows_a_valid_reference(
         assert f"<small>{reference if is_found else ''}</small>" in page.body
 
 
-@pytest.mark.claim("S8", "T12")
-def test_equal_callbacks_at_once_count_one_authorization(
-    browser: Browser, subscriber: Subscriber, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state = browser.started()
-    own = browser.connector.restarted()
-    during = []
-
-    class InterruptedPublisher(Publisher):
-        def publish(self, event: AuthorizationEvent) -> None:
-            browser.connector = own
-            during.append(browser.granted(state))
-            super().publish(event)
-
-    browser.connector = own.restarted(publisher=InterruptedPublisher)
-    capsys.readouterr()
-
-    assert [browser.granted(state)] == during
-
-    assert during[0].parameters["outcome"] == "granted"
-    assert len({message["id"] for message in subscriber.messages()}) == 1
-    counted = [("AuthorizationGranted", None), ("CallbackRepeated", None)]
-    assert sorted(counts(capsys.readouterr().out)) == counted
-
-
-@pytest.mark.parametrize(
-    ("first", "other"), [(GRANTED, DENIED), (GRANTED, {"code": "x"}), (DENIED, GRANTED)]
-)
+@pytest.mark.parametrize(("first", "other"), [(GRANTED, {"code": "x"}), (DENIED, GRANTED)])
 @pytest.mark.claim("S3", "T5")
 def test_other_response_in_flight_gets_a_409(
     browser: Browser, subscriber: Subscriber, first: dict[str, str], other: dict[str, str]
@@ -278,13 +221,11 @@ def test_longest_flow_stays_within_the_limits(aws: LocalAws, stack: Stack) -> No
     return_url = "https://app.example.com/".ljust(512, "x")
     asked = {"context": "~" * 256, "organization_id": "o" * 128, "registration_id": "r" * 128}
     longest = {"SCOPE": "s" * 1024, "CLIENT_ID": "c" * 128, "RETURN_URLS": return_url}
-    redirect_uri = "https://" + "h" * 495 + "/callback"
-    connector = Connector(aws, stack, PKCE="S256", REDIRECT_URI=redirect_uri, **longest)
+    longest["REDIRECT_URI"] = "https://" + "h" * 495 + "/callback"
+    connector = Connector(aws, stack, PKCE="S256", **longest)
     handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
     application = gateway.application(gateway.routes(infra.load()), handlers)
-    headers = {name: x for name, x in REQUESTS["callback"]["headers"].items() if name != "host"}
-    origin = "https://connect.example.com"
-    browser = TestClient(application, origin, headers=headers, follow_redirects=False)
+    browser = TestClient(application, "https://connect.example.com", follow_redirects=False)
 
     start = browser.get("/start", params=asked).headers["Location"]
     [state] = parse_qs(urlsplit(start).query)["state"]

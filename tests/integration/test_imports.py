@@ -1,16 +1,16 @@
-"""Only a response with a page imports ``pages.rendering``; a redirect does not."""
+"""The handlers that Lambda calls; only a response with a page imports ``pages.rendering``."""
 
 import sys
 
-from tests.integration.connector import Browser, Connector
+from tests.integration.connector import Browser, Connector, cold_start
 
 
 def test_only_a_page_loads_the_pages(connector: Connector) -> None:
-    browser = Browser(connector.cold_started())
+    browser = Browser(connector.restarted())
+    browser.connector.start = cold_start("start.handler", connector.start_environment)
+    browser.connector.callback = cold_start("callback.handler", connector.callback_environment)
 
-    state = browser.started()
-    browser.granted(state)
-    browser.granted(state)
+    browser.granted(browser.started())
     browser.request("callback", "")
     browser.request("start", headers={"sec-purpose": "prefetch"})
     assert "pages.rendering" not in sys.modules

@@ -15,21 +15,23 @@ import pytest
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
 from tests.integration.connector import PARAMETERS, REQUESTS, Browser
-from tests.integration.faults import Fault, fault_proxies
-from tests.integration.kills import FUNCTIONS, Deployed, variables
+from tests.integration.faults import Fault, FaultProxy
+from tests.integration.outcomes import Deployed, variables
 from tests.lambda_runtime import InitError, start_function
+from tests.packages import VARIABLES
 
-MOST_VERBOSE = {
-    "AWS_LAMBDA_LOG_LEVEL": "DEBUG",
-    "LOG_LEVEL": "DEBUG",
-    "POWERTOOLS_DEBUG": "true",
-    "POWERTOOLS_DEV": "true",
-    "POWERTOOLS_LOGGER_LOG_EVENT": "true",
-    "POWERTOOLS_LOGGER_SAMPLE_RATE": "1",
-    "POWERTOOLS_LOG_LEVEL": "DEBUG",
-    "POWERTOOLS_TRACER_CAPTURE_ERROR": "true",
-    "POWERTOOLS_TRACER_CAPTURE_RESPONSE": "true",
-}
+MOST_VERBOSE = dict.fromkeys(
+    ("AWS_LAMBDA_LOG_LEVEL", "LOG_LEVEL", "POWERTOOLS_LOG_LEVEL"), "DEBUG"
+) | dict.fromkeys(
+    (
+        "POWERTOOLS_DEBUG",
+        "POWERTOOLS_DEV",
+        "POWERTOOLS_LOGGER_LOG_EVENT",
+        "POWERTOOLS_TRACER_CAPTURE_ERROR",
+        "POWERTOOLS_TRACER_CAPTURE_RESPONSE",
+    ),
+    "true",
+)
 NOW = int(time())  # the local AWS removes expired items every minute
 
 
@@ -94,10 +96,8 @@ class Visits:
         self.granted(state, self.code(), browser=self.other)  # without a cookie
         self.other.start(at=NOW)
         self.granted(state, self.code(), browser=self.other)
-        for query in (f"state={state}&code={quote(self.code())}&error=x", f"state={state}&" * 2):
-            self.browser.request("callback", query, at=NOW)
-        for name in ("context", "return_to"):
-            self.browser.request("start", f"{name}={quote(self.code())}", at=NOW)
+        self.browser.request("callback", f"state={state}&code={quote(self.code())}&error=x", at=NOW)
+        self.browser.request("start", f"context={quote(self.code())}", at=NOW)
         # API Gateway always sends timeEpoch; without it, the function raises a KeyError.
         request = copy.deepcopy(REQUESTS["callback"])
         request["rawQueryString"] = f"state={self.started()}&code={quote(self.code())}"
@@ -105,31 +105,34 @@ class Visits:
         del request["requestContext"]["timeEpoch"]
         self.browser.connector.callback(request, LambdaContext("callback"))
 
+    def every_fault(self, proxy: FaultProxy) -> None:
+        """Let each call fail in ways of AWS, of the network and of what is between."""
+        for call in ("PutItem", "UpdateItem", "GetItem", "Publish", "DeleteItem"):
+            for fault in (Fault.DENIED, Fault.LOST, Fault.SHORTENED, Fault.MALFORMED):
+                state, code = self.started(), self.code()
+                if call == "GetItem":
+                    self.granted(state, code)
+                proxy.inject(call, fault)
+                if call == "PutItem":
+                    self.browser.start(at=NOW)
+                self.granted(state, code)
+                proxy.clear()
+                self.granted(state, self.code())  # repeated or in flight
+
 
 @pytest.mark.claim("S24", "T1", "T9")
 def test_output_of_every_outcome_contains_no_secret(
     aws: LocalAws, microburst: str, packages: dict[str, Path]
 ) -> None:
     stack = aws.deploy({**PARAMETERS, "Pkce": "S256"})
-    with fault_proxies(aws, microburst, 1) as [proxy], ExitStack() as block:
+    with FaultProxy(aws.endpoint_url, microburst) as proxy, ExitStack() as block:
         processes = {}
-        for each in FUNCTIONS.values():
-            environment = variables(aws, stack, each) | proxy.endpoints | MOST_VERBOSE
-            process = start_function(each, packages[each], environment)
-            processes[each] = block.enter_context(process)
+        for name, package in packages.items():
+            environment = variables(aws, stack, name) | proxy.endpoints | MOST_VERBOSE
+            processes[name] = block.enter_context(start_function(name, package, environment))
         visits = Visits(Deployed(aws, stack, processes))
         visits.every_outcome()
-        for call in ("PutItem", "UpdateItem", "GetItem", "Publish", "DeleteItem"):
-            for fault in (Fault.DENIED, Fault.LOST, Fault.SHORTENED, Fault.MALFORMED):
-                state, code = visits.started(), visits.code()
-                if call == "GetItem":
-                    visits.granted(state, code)
-                proxy.inject(call, fault)
-                if call == "PutItem":
-                    visits.browser.start(at=NOW)
-                visits.granted(state, code)
-                proxy.clear()
-                visits.granted(state, visits.code())  # repeated or in flight
+        visits.every_fault(proxy)
         written = "\n".join(each.stdout + each.stderr for each in processes.values())
 
     assert visits.statuses == {303, 409, 503}
@@ -140,12 +143,9 @@ def test_output_of_every_outcome_contains_no_secret(
 
 
 @pytest.mark.claim("S24")
-def test_invalid_setting_is_named_without_its_value(
-    aws: LocalAws, packages: dict[str, Path]
-) -> None:
+def test_invalid_setting_is_named_without_its_value(packages: dict[str, Path]) -> None:
     secret = f"https://user:{token_urlsafe(32)}@app.example/"
-    environment = variables(aws, aws.deploy(PARAMETERS), "StartFunction") | MOST_VERBOSE
-    environment |= {"RETURN_URLS": secret}
+    environment = VARIABLES | MOST_VERBOSE | {"RETURN_URLS": secret}
 
     with start_function("StartFunction", packages["StartFunction"], environment) as process:
         with pytest.raises(InitError) as refused:

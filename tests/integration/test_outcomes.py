@@ -9,7 +9,7 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration import outcomes
-from tests.integration.matrix import assert_documented, documented, run, section
+from tests.integration.matrix import Case, assert_documented, documented, run, section
 from tests.integration.outcomes import KILLS, PAIRS, SINGLES, TIMEOUTS, Lane
 from tests.slow import SEED, SLOW, slow
 
@@ -37,14 +37,10 @@ def test_two_faults_lose_nothing(lanes: list[Lane]) -> None:
 
 
 @slow
-def test_kill_in_any_call_loses_nothing(lanes: list[Lane], packages: dict[str, Path]) -> None:
-    found = run(lanes[:4], partial(outcomes.ended, packages), KILLS)
+@pytest.mark.parametrize(("name", "cases"), [("kills", KILLS), ("time-outs", TIMEOUTS)])
+def test_kill_or_timeout_in_any_call_loses_nothing(
+    lanes: list[Lane], packages: dict[str, Path], name: str, cases: list[Case]
+) -> None:
+    found = run(lanes[:4], partial(outcomes.ended, packages), cases)
 
-    assert outcomes.list_table("Killed in", found) == section("kills")
-
-
-@slow
-def test_timeout_in_any_call_loses_nothing(lanes: list[Lane], packages: dict[str, Path]) -> None:
-    found = run(lanes[:4], partial(outcomes.ended, packages), TIMEOUTS)
-
-    assert outcomes.list_table("The response that drips", found) == section("time-outs")
+    assert outcomes.list_table(outcomes.ENDINGS[name], found) == section(name)

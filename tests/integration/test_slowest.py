@@ -22,10 +22,7 @@ SHAKE, RESPOND = (vars(CALL_CONFIG)[name] - MARGIN for name in ("connect_timeout
 
 
 class SlowServer(ThreadingHTTPServer):
-    """A TLS server before the local AWS that is almost too late with each part of a response.
-
-    The first attempt of each call gets a 500.
-    """
+    """A TLS server before the local AWS, almost too late; each call's first attempt gets a 500."""
 
     def __init__(self, context: ssl.SSLContext, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _SlowHandler)

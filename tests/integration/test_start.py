@@ -11,7 +11,7 @@ from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack
 from tests.integration.connector import NOW, REQUESTS, RETURN_URL, Browser, Connector, cold_start
 from tests.integration.forks import Fork, in_forks
-from tests.navigations import AHEAD_OF_USER, BY_USER
+from tests.navigations import AHEAD_OF_USER
 from tests.slow import SLOW
 
 PROCESSES = 2
@@ -36,8 +36,7 @@ def test_start_stores_authorization_and_redirects_to_qonto(aws: LocalAws, stack:
     assert UUID(item["authorization_id"]).version == 4
     assert (item["context"], item["return_to"]) == ("ctx-1", RETURN_URL)
     assert (item["started_at"], item["expires_at"]) == ("2023-11-14T22:13:20Z", str(NOW + 3600))
-    [cookie] = browser.cookies.values()
-    assert cookie not in item.values()
+    assert not {*browser.cookies.values()} & {*item.values()}
     assert item["code_verifier"] not in sent.values()
 
 
@@ -67,11 +66,10 @@ def start(fork: Fork, request: dict[str, Any]) -> list[dict[str, Any]]:
 def test_start_replaces_only_a_malformed_cookie(browser: Browser) -> None:
     browser.cookies["__Host-qonto-connect"] = "x" * 44
 
-    lines = {line for _ in range(50) for line in browser.start().cookies}
+    [cookie], again = browser.start().cookies, browser.start().cookies
 
-    assert len(lines) == 1
-    [cookie] = browser.cookies.values()
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", cookie)
+    assert again == [cookie]
+    assert re.match(r"__Host-qonto-connect=[A-Za-z0-9_-]{43};", cookie)
 
 
 @pytest.mark.claim("S12", "T7")
@@ -96,8 +94,6 @@ def test_query_and_headers_cannot_override_the_settings(browser: Browser) -> Non
     ("query", "names"),
     [
         ("context=two+words&organization_id=%20", "context, organization_id"),
-        ("context=a&context=a", "context"),
-        ("return_to=https://evil.example", "return_to"),
         (f"return_to={quote(RETURN_URL)}%0D%0ALocation:%20https://evil.example", "return_to"),
     ],
 )
@@ -126,13 +122,3 @@ def test_request_ahead_of_the_user_returns_425_without_an_aws_call(
         response = browser.request(name, query, headers=headers)
         assert (response.status, response.body, response.cookies) == (425, "", [])
         assert "Retry-After" not in response.headers
-
-
-@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
-@pytest.mark.claim("S15")
-def test_request_of_the_user_is_served(browser: Browser, headers: dict[str, str]) -> None:
-    start = browser.start(headers=headers)
-    query = f"code=x&state={start.parameters['state']}"
-
-    assert start.status == 302
-    assert browser.request("callback", query, headers=headers).parameters["outcome"] == "granted"
