@@ -5,32 +5,50 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from botocore.config import Config
 
+from authorization import PendingAuthorization, to_item
 from aws import CALL_CONFIG
 from demo.gateway import Handler, LambdaContext
+from state_store import ResponseInFlightError, StateStore
 from tests.integration.connector import (
     CODE,
+    NOW,
     REQUESTS,
     RETURN_URL,
     Browser,
     Subscriber,
     callback_app,
 )
-from tests.integration.forks import Fork, in_forks
+from tests.integration.forks import Fork, Load, in_forks
 
 THREADS = 10  # of each process, because botocore keeps as many connections
 
 
-def load(environment: dict[str, str]) -> Handler:
-    """Return the handler of callback with time for 200 calls at once."""
+class ReadThenWrite(StateStore):
+    """A wrong state store, which reads the item and claims it in a second call."""
+
+    def claim(self, state: str, _hash: str, response_hash: str, _now: int) -> PendingAuthorization:
+        table, key = self._table_name, to_item({"state": state})
+        item = self._dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
+        authorization = PendingAuthorization.from_item(item)
+        if authorization.response_hash not in {None, response_hash}:
+            raise ResponseInFlightError(authorization.reference)
+        claim = to_item({"response_hash": response_hash, "claimed_at": NOW})
+        self._dynamodb.put_item(TableName=table, Item=item | claim)
+        return authorization
+
+
+def load(environment: dict[str, str], states: type[StateStore] = StateStore) -> Handler:
+    """Return the handler of callback with *states*, and with time for 200 calls at once."""
     patient = CALL_CONFIG.merge(Config(connect_timeout=60, read_timeout=60))
     with patch("tests.integration.connector.CALL_CONFIG", patient):
-        app = callback_app(environment)
+        app = callback_app(environment, states)
     return lambda request, _context: app.handle(request)
 
 
@@ -56,6 +74,15 @@ def call_back(fork: Fork, request: dict[str, Any]) -> list[dict[str, Any]]:
         return list(threads.map(call, range(THREADS)))
 
 
+def race(browser: Browser, code: str, processes: int, loaded: Load) -> list[dict[str, Any]]:
+    """Return the responses to callbacks with *code*; THREADS of each of *processes* send one."""
+    request = copy.deepcopy(REQUESTS["callback"])
+    request["rawQueryString"] = f"code={code}&state={browser.started()}"
+    request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
+    environment = browser.connector.callback_environment
+    return in_forks(processes, loaded, environment, call_back, request)
+
+
 @pytest.mark.parametrize(
     ("code", "number"), [(CODE, 200), ("code-{}", 100)], ids=["equal", "different"]
 )
@@ -63,12 +90,7 @@ def call_back(fork: Fork, request: dict[str, Any]) -> list[dict[str, Any]]:
 def test_simultaneous_callbacks_have_one_outcome(
     browser: Browser, subscriber: Subscriber, code: str, number: int
 ) -> None:
-    request = copy.deepcopy(REQUESTS["callback"])
-    request["rawQueryString"] = f"code={code}&state={browser.started()}"
-    request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
-    environment = browser.connector.callback_environment
-
-    responses = in_forks(number // THREADS, load, environment, call_back, request)
+    responses = race(browser, code, number // THREADS, load)
 
     ended = Counter((each["statusCode"], each["headers"].get("Location")) for each in responses)
     assert ended.total() == number
@@ -77,3 +99,12 @@ def test_simultaneous_callbacks_have_one_outcome(
     assert status == 303
     assert location.startswith(f"{RETURN_URL}?authorization_id=")
     assert len({message["id"] for message in subscriber.messages()}) == 1
+
+
+@pytest.mark.claim("S3")
+def test_read_then_write_store_publishes_several_responses(
+    browser: Browser, subscriber: Subscriber
+) -> None:
+    race(browser, "code-{}", 10, partial(load, states=ReadThenWrite))
+
+    assert len({message["id"] for message in subscriber.messages()}) > 1
