@@ -34,9 +34,9 @@ from demo.template import ROOT
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
-from tests.integration.connector import REQUESTS
-from tests.packages import VARIABLES
-from tests.unit.flow import pending
+from tests.support.connector import REQUESTS
+from tests.support.flow import pending
+from tests.support.packages import VARIABLES
 
 ROUNDS = int(os.environ.get("ROUNDS", "40"))
 INVOCATIONS = int(os.environ.get("INVOCATIONS", "1000"))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.rivals import Rival
-from tests.integration.connector import REQUESTS
-from tests.lambda_runtime import ExecutionEnvironment
+from tests.support.connector import REQUESTS
+from tests.support.lambda_runtime import ExecutionEnvironment
 
 
 class Cold(NamedTuple):

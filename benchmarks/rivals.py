@@ -19,7 +19,7 @@ from py_compile import PycInvalidationMode
 
 from demo import template as infra
 from demo.template import ROOT
-from tests.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, pack
+from tests.support.packages import ARCHITECTURE, FOLDERS, MAKEFILE_FOLDER, pack
 
 VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
 
@@ -28,7 +28,7 @@ VERSION_1 = "eb80155ce6bdef2652226f88f1c59c554dcfe6f2"
 class Rival:
     """A function to be measured: its package and its configuration.
 
-    *request* is a request in tests/requests, and the AWS calls that a bare rival makes.
+    *request* is a request in tests/support/requests, and the AWS calls that a bare rival makes.
     """
 
     package: Path

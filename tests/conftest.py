@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages import FOLDERS, packed
-from tests.slow import SLOW
+from tests.support.packages import FOLDERS, packed
+from tests.support.slow import SLOW
 
 LONGEST = {
     "test_any_bytes",

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.browsers import NewUser, firefox, tab_of, webkit
 from tests.browser.site import Site, serve_example_app, serve_site
-from tests.integration.connector import watched_aws
-from tests.slow import slow
+from tests.support.connector import watched_aws
+from tests.support.slow import slow
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -25,9 +25,9 @@ from demo.local_aws import LocalAws, Stack, free_port
 from demo.template import Json
 from examples.app.app import Ledgerly, create_app
 from examples.app.subscriber import Subscriber as SubscriberStack
-from tests.example_app import without_tokens
-from tests.http_server import serving
-from tests.integration.connector import PARAMETERS, Connector, Subscriber
+from tests.support.connector import PARAMETERS, Connector, Subscriber
+from tests.support.example_app import without_tokens
+from tests.support.http_server import serving
 
 # A page and a service worker on the connector's own host, where an app may have both.
 WORKER = """<!doctype html><title>App</title><script>

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from examples.app.app import Ledgerly
-from tests import careless
 from tests.browser.site import Site, serve_example_app
+from tests.support import careless
 
 FORM = '<form method="post" action="%s"></form><script>document.forms[0].submit()</script>'
 

@@ -9,8 +9,8 @@ from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from tests.browser.site import Site
 from tests.browser.test_pages import expect_accessible, screenshot
-from tests.demo_process import running
-from tests.slow import SLOW, slow
+from tests.support.demo_process import running
+from tests.support.slow import SLOW, slow
 
 
 def connect(page: Page, decision: str = "Allow") -> None:

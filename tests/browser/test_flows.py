@@ -14,7 +14,7 @@ from demo.gateway import LambdaContext
 from demo.template import Json
 from tests.browser.browsers import NewUser, Tab, tab_of
 from tests.browser.site import Site, wait_until
-from tests.integration.connector import Subscriber
+from tests.support.connector import Subscriber
 
 # Milliseconds between two navigations. Sooner, Firefox may cancel a request that is not sent.
 PAUSES = {"chromium": (1, 5, 15, 40), "firefox": (1000,), "webkit": (1000,)}

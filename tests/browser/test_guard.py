@@ -9,7 +9,7 @@ import pytest
 from demo.local_aws import LocalAws, ministack
 from tests.browser.browsers import NewUser
 from tests.browser.site import Site
-from tests.unguarded import ministack_without_a_guard
+from tests.support.unguarded import ministack_without_a_guard
 
 # Each of the first two requests makes a queue of its own name; the last one reads a secret.
 ATTACK = """(async aws => {

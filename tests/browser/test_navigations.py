@@ -5,7 +5,7 @@ import pytest
 from tests.browser.browsers import NewUser
 from tests.browser.site import Site, wait_until
 from tests.browser.test_flows import go_to_qonto
-from tests.navigations import AHEAD_OF_USER, BY_USER
+from tests.support.navigations import AHEAD_OF_USER, BY_USER
 
 RULES = '<script type="speculationrules">{"%s": [{"urls": ["URL"]}]}</script>'
 FRAME = {'<iframe src="URL"></iframe>': "a frame"}

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 import pages
 from demo.template import ROOT
 from settings import Settings
-from tests.packages import VARIABLES
-from tests.slow import SLOW
+from tests.support.packages import VARIABLES
+from tests.support.slow import SLOW
 
 TEXTS = tomllib.loads(Path(pages.__file__).with_name("catalogue.toml").read_text("utf-8"))
 WORDS = TEXTS.pop("words")

@@ -1,4 +1,7 @@
-"""Makes the JSON Schemas of the events from the models and the descriptions in docs/events.md."""
+"""Makes the JSON Schemas of the events from the models and the descriptions in docs/events.md.
+
+``PYTHONPATH=functions python -m tests.contract.schemas`` writes them into docs/schemas/.
+"""
 
 import json
 import re
@@ -84,3 +87,8 @@ def _schema(model: type[AuthorizationEvent]) -> Json:
     for name, (member, _) in members(message).items():
         member["description"] = documented()[name].meaning
     return {"$schema": GenerateJsonSchema.schema_dialect, "$id": f"{urn}:message"} | message
+
+
+if __name__ == "__main__":
+    for name, schema in schemas().items():
+        (FOLDER / name).write_text(text(schema), "utf-8")

@@ -35,7 +35,7 @@ from demo.local_aws import ministack
 from demo.template import Json
 from tests.e2e import report, sam
 from tests.e2e.deployed_stack import Deployed, Stack, environment_of, observed
-from tests.slow import slow
+from tests.support.slow import slow
 
 STACK_NAME = os.environ.get("STACK_NAME")
 LOCAL_STACK = "qonto-connect-e2e"

@@ -15,7 +15,7 @@ from demo import qonto
 from demo.local_aws import LocalAws, subscribe_queue
 from demo.template import Json
 from tests.contract import delivered
-from tests.lambda_runtime import ExecutionEnvironment
+from tests.support.lambda_runtime import ExecutionEnvironment
 
 
 class Stack:

@@ -14,7 +14,9 @@ from demo.local_aws import ministack
 from demo.template import EXAMPLE, Json
 from tests.e2e import sam
 from tests.e2e.deployed_stack import Stack, environment_of
-from tests.integration.subscription import (
+from tests.support.packages import ARCHITECTURE
+from tests.support.slow import slow
+from tests.support.subscription import (
     CLIENT_ID,
     SECRET,
     MockQonto,
@@ -22,8 +24,6 @@ from tests.integration.subscription import (
     granted,
     publish,
 )
-from tests.packages import ARCHITECTURE
-from tests.slow import slow
 
 STACK = "qonto-subscriber"
 ROLE = "arn:aws:iam::000000000000:role"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from demo.template import ROOT, Json
 from tests.infra.golden import STACKS
-from tests.infra.resolution import PSEUDO, Resolution
+from tests.support.resolution import PSEUDO, Resolution
 
 HERE = Path(__file__).parent
 PAGE = ROOT / "docs" / "security.md"

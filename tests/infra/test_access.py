@@ -7,7 +7,7 @@ import pytest
 from demo.template import ROOT
 from tests.infra.access import PAGE, ROWS, differences, page, statements
 from tests.infra.golden import STACKS
-from tests.slow import slow
+from tests.support.slow import slow
 
 evaluated = pytest.mark.skipif(
     not (shutil.which("node") and (ROOT / ".node" / ".ready").exists()),

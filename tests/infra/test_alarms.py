@@ -11,8 +11,8 @@ from aws import CALL_CONFIG
 from demo.template import EXAMPLE
 from tests.infra.alarms import READINGS, Reading, rings
 from tests.infra.golden import STACKS
-from tests.infra.monitoring import alarm_metrics, alarms, widgets
-from tests.infra.resolution import Resolution
+from tests.support.monitoring import alarm_metrics, alarms, widgets
+from tests.support.resolution import Resolution
 
 DATA = tomllib.loads(Path(__file__).with_name("alarms.toml").read_text("utf-8"))
 CONNECTOR, SUBSCRIBER = map(Resolution, STACKS.values())

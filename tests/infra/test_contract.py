@@ -8,12 +8,12 @@ import pytest
 
 from demo.template import ROOT, Json
 from tests.contract import delivered, schemas
-from tests.contract.examples import FOLDER as EXAMPLES
-from tests.integration.connector import CODE
+from tests.support.connector import CODE
 
 SCHEMAS = schemas.schemas()
 GRANTED, FAILED = (
-    json.loads((EXAMPLES / f"{kind}.json").read_text("utf-8")) for kind in ("granted", "failed")
+    json.loads((ROOT / "docs" / "examples" / f"{kind}.json").read_text("utf-8"))
+    for kind in ("granted", "failed")
 )
 EXAMPLE_OF = dict(zip(SCHEMAS, (GRANTED, FAILED), strict=True))
 KINDS = {

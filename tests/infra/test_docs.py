@@ -10,8 +10,8 @@ from botocore import xform_name
 
 from demo.template import EXAMPLE, ROOT, load
 from tests.infra.golden import STACKS
-from tests.infra.monitoring import alarm_metrics, alarms, dashboard_metrics
-from tests.infra.resolution import Resolution
+from tests.support.monitoring import alarm_metrics, alarms, dashboard_metrics
+from tests.support.resolution import Resolution
 
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text("utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lambda_runtime import ExecutionEnvironment
+from tests.support.lambda_runtime import ExecutionEnvironment
 
 HANDLER = """
 import os, sys

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from demo.template import Json
-from tests.lambda_runtime import start_function
-from tests.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES, make
+from tests.support.lambda_runtime import start_function
+from tests.support.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES, make
 
 # Sources, compiled sources, libraries, botocore's data, certificates and our pages.
 SUFFIXES = {".css", ".gz", ".html", ".json", ".pem", ".py", ".pyc", ".so", ".toml"}

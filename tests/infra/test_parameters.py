@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from settings import StartSettings
 from tests.infra.golden import STACKS
-from tests.packages import VARIABLES
+from tests.support.packages import VARIABLES
 
 VALUES = tomllib.loads(Path(__file__).with_name("parameters.toml").read_text("utf-8"))
 # Lambda may run older code with the environment of the next release.

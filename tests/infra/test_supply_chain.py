@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from demo.template import ROOT
-from tests.packages import MAKEFILE_FOLDER, make
+from tests.support.packages import MAKEFILE_FOLDER, make
 
 SBOM = Path(".aws-sam", "sbom.cdx.json")
 # Some packages declare a classifier and not an SPDX identifier.

@@ -19,8 +19,8 @@ from state_store import CLAIM_LIFETIME
 from subscriber.grants import LONGEST_RUN
 from subscriber.settings import Settings as SubscriberSettings
 from tests.infra.golden import PATHS, STACKS, translated
-from tests.infra.resolution import Resolution
-from tests.slow import slow
+from tests.support.resolution import Resolution
+from tests.support.slow import slow
 
 CONNECTOR, SUBSCRIBER = map(Resolution, STACKS.values())
 CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"

@@ -14,10 +14,10 @@ import pytest
 import trustme
 
 from benchmarks.aws_stub import aws_stub
-from tests.integration.connector import REQUESTS
-from tests.lambda_runtime import start_function
-from tests.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES
-from tests.unit.flow import pending
+from tests.support.connector import REQUESTS
+from tests.support.flow import pending
+from tests.support.lambda_runtime import start_function
+from tests.support.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES
 
 BUNDLE = Path(botocore.__file__).with_name("cacert.pem")
 ROOTS = tomllib.loads(Path(__file__).with_name("amazon-roots.toml").read_text("utf-8"))

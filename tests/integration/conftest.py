@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from demo.local_aws import LocalAws, Stack, free_port
-from tests.integration import faults
-from tests.integration.connector import PARAMETERS, Browser, Connector, Subscriber, watched_aws
-from tests.integration.subscription import Example, MockQonto
+from tests.support import faults
+from tests.support.connector import PARAMETERS, Browser, Connector, Subscriber, watched_aws
+from tests.support.subscription import Example, MockQonto
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from functools import partial
 
 from demo.local_aws import LocalAws, ministack
 from tests.integration import outcomes, subscriber_outcomes, tokens_outcomes
-from tests.integration.connector import PARAMETERS
-from tests.integration.faults import microburst
 from tests.integration.matrix import PAGE, run, section, tables
 from tests.integration.matrix import cases as all_cases
-from tests.packages import FOLDERS, packed
+from tests.support.connector import PARAMETERS
+from tests.support.faults import microburst
+from tests.support.packages import FOLDERS, packed
 
 
 def _write(name: str, text: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from tests.integration.connector import ROOT
-from tests.integration.faults import Fault, FaultProxy
+from tests.support.connector import ROOT
+from tests.support.faults import Fault, FaultProxy
 
 PAGE = ROOT / "docs" / "fault-matrix.md"
 FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from demo.gateway import Handler
 from demo.local_aws import LocalAws, Stack
 from tests.integration import matrix
-from tests.integration.connector import (
+from tests.integration.matrix import EVERY, FAULTS, FIRST, KILL, Call, Case
+from tests.support.connector import (
     CODE,
     PARAMETERS,
     REDIRECT_URI,
@@ -26,9 +27,8 @@ from tests.integration.connector import (
     Response,
     Subscriber,
 )
-from tests.integration.faults import Fault, FaultProxy
-from tests.integration.matrix import EVERY, FAULTS, FIRST, KILL, Call, Case
-from tests.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
+from tests.support.faults import Fault, FaultProxy
+from tests.support.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
 REFUSED = "connection refused"
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"

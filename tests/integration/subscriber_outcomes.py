@@ -20,9 +20,10 @@ from uuid import uuid4
 
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
-from tests.integration.faults import Attempt, Fault, FaultProxy, Hurry, Response
 from tests.integration.matrix import KILL, LANES, Case, calls, inject, meanwhile
-from tests.integration.subscription import (
+from tests.support.faults import Attempt, Fault, FaultProxy, Hurry, Response
+from tests.support.lambda_runtime import FunctionError
+from tests.support.subscription import (
     TOKENS,
     Example,
     MockQonto,
@@ -31,11 +32,10 @@ from tests.integration.subscription import (
     later_than,
     load,
 )
-from tests.lambda_runtime import FunctionError
 
 COLUMNS = "Comes again | Exchanges | Grant | The app reads"
 _FORKSERVER = get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["tests.integration.subscription"])
+_FORKSERVER.set_forkserver_preload(["tests.support.subscription"])
 _STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}
 
 

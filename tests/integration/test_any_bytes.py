@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.connector import Browser, Connector, Subscriber
-from tests.slow import SLOW
+from tests.support.connector import Browser, Connector, Subscriber
+from tests.support.slow import SLOW
 
 # An HTTP API passes on undecodable bytes unchanged, so a query or a cookie can be any text.
 ANYTHING = st.text(alphabet=st.characters(codec=None, categories=None), max_size=400)

@@ -19,10 +19,10 @@ from demo import template as infra
 from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
 from examples.app.subscriber import Subscriber as SubscriberStack
-from tests.careless import ConfirmsEveryReturn, forgetting_used_codes
-from tests.example_app import without_tokens
-from tests.integration.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
-from tests.integration.subscription import Example, MockQonto
+from tests.support.careless import ConfirmsEveryReturn, forgetting_used_codes
+from tests.support.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
+from tests.support.example_app import without_tokens
+from tests.support.subscription import Example, MockQonto
 
 APP_URL = RETURN_URL.removesuffix("/connected")
 CONNECTOR_URL = REDIRECT_URI.removesuffix("/callback")

@@ -16,7 +16,7 @@ from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from demo.qonto import SCOPES
 from outcomes import Outcome
-from tests.integration.connector import CODE, NOW, RETURN_URL, Browser, Connector, Subscriber
+from tests.support.connector import CODE, NOW, RETURN_URL, Browser, Connector, Subscriber
 
 GRANTED = {"code": CODE, "scope": "organization.read"}
 DENIED = {"error": "access_denied"}

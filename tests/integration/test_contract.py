@@ -1,7 +1,7 @@
 """The published example messages match a real run."""
 
 from demo.local_aws import LocalAws, Stack
-from tests.contract.examples import FOLDER, examples
+from tests.integration.examples import FOLDER, examples
 
 
 def test_published_examples_match_delivered_messages(aws: LocalAws, stack: Stack) -> None:

@@ -10,7 +10,7 @@ import pytest
 from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from demo.template import ROOT
-from tests.demo_process import DEMO, SHELL, VARIABLES, running
+from tests.support.demo_process import DEMO, SHELL, VARIABLES, running
 
 SANDBOX = {"QONTO_ENVIRONMENT": "sandbox", "CLIENT_ID": "client-1"}
 

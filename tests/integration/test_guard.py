@@ -17,8 +17,8 @@ import pytest
 from demo.__main__ import HOSTS, MOCK_CLIENT
 from demo.local_aws import LocalAws, free_port, ministack
 from demo.template import Json
-from tests.demo_process import VARIABLES, local_aws, running
-from tests.unguarded import ministack_without_a_guard
+from tests.support.demo_process import VARIABLES, local_aws, running
+from tests.support.unguarded import ministack_without_a_guard
 
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential={access_key}/20261126/any/any/aws4_request"}
 INVOCATIONS = "/2015-03-31/functions/TokensFunction/invocations"

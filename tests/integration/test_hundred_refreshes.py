@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from demo.local_aws import LocalAws, Stack
-from tests.integration.faults import Fault
 from tests.integration.matrix import EVERY, cases
 from tests.integration.subscriber_outcomes import Function, Lane, lanes
 from tests.integration.tokens_outcomes import CALLS, REMINDED, Connection, Scenario
-from tests.slow import SEED, slow
+from tests.support.faults import Fault
+from tests.support.slow import SEED, slow
 
 ROUNDS, CALLERS = 100, 3
 HOUR = 3600

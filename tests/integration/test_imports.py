@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.integration.connector import Browser, Connector, cold_start
+from tests.support.connector import Browser, Connector, cold_start
 
 
 def test_only_a_page_loads_the_pages(connector: Connector) -> None:

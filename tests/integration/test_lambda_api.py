@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from demo import lambda_api
 from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
-from tests.http_server import serving
+from tests.support.http_server import serving
 
 SESSION = boto3.Session("local", "local", region_name="eu-west-3")
 REFUSED, NEXT = "ory_at_refused", "ory_at_next"

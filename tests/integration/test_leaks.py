@@ -14,11 +14,11 @@ import pytest
 
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
-from tests.integration.connector import PARAMETERS, REQUESTS, Browser
-from tests.integration.faults import Fault, FaultProxy
 from tests.integration.outcomes import Deployed, variables
-from tests.lambda_runtime import InitError, start_function
-from tests.packages import VARIABLES
+from tests.support.connector import PARAMETERS, REQUESTS, Browser
+from tests.support.faults import Fault, FaultProxy
+from tests.support.lambda_runtime import InitError, start_function
+from tests.support.packages import VARIABLES
 
 MOST_VERBOSE = dict.fromkeys(
     ("AWS_LAMBDA_LOG_LEVEL", "LOG_LEVEL", "POWERTOOLS_LOG_LEVEL"), "DEBUG"

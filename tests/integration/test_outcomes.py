@@ -11,7 +11,7 @@ from demo.local_aws import LocalAws
 from tests.integration import outcomes
 from tests.integration.matrix import Case, assert_documented, documented, run, section
 from tests.integration.outcomes import KILLS, PAIRS, SINGLES, TIMEOUTS, Lane
-from tests.slow import SEED, SLOW, slow
+from tests.support.slow import SEED, SLOW, slow
 
 SAMPLE = 36  # pairs of faults in a fast run; a slow run tests all of them
 

@@ -16,7 +16,7 @@ from authorization import PendingAuthorization, to_item
 from aws import CALL_CONFIG
 from demo.gateway import Handler, LambdaContext
 from state_store import ResponseInFlightError, StateStore
-from tests.integration.connector import (
+from tests.support.connector import (
     CODE,
     NOW,
     REQUESTS,
@@ -25,7 +25,7 @@ from tests.integration.connector import (
     Subscriber,
     callback_app,
 )
-from tests.integration.forks import Fork, Load, in_forks
+from tests.support.forks import Fork, Load, in_forks
 
 THREADS = 10  # of each process, because botocore keeps as many connections
 
@@ -47,7 +47,7 @@ class ReadThenWrite(StateStore):
 def load(environment: dict[str, str], states: type[StateStore] = StateStore) -> Handler:
     """Return the handler of callback with *states*, and with time for 200 calls at once."""
     patient = CALL_CONFIG.merge(Config(connect_timeout=60, read_timeout=60))
-    with patch("tests.integration.connector.CALL_CONFIG", patient):
+    with patch("tests.support.connector.CALL_CONFIG", patient):
         app = callback_app(environment, states)
     return lambda request, _context: app.handle(request)
 

@@ -14,8 +14,8 @@ import trustme
 from aws import CALL_CONFIG
 from demo import template as infra
 from demo.local_aws import LocalAws, Stack
-from tests.integration.connector import Browser, Connector
-from tests.slow import slow
+from tests.support.connector import Browser, Connector
+from tests.support.slow import slow
 
 MARGIN = 0.1  # seconds; more would be a timeout
 SHAKE, RESPOND = (vars(CALL_CONFIG)[name] - MARGIN for name in ("connect_timeout", "read_timeout"))

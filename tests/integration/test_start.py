@@ -9,10 +9,10 @@ import pytest
 
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack
-from tests.integration.connector import NOW, REQUESTS, RETURN_URL, Browser, Connector, cold_start
-from tests.integration.forks import Fork, in_forks
-from tests.navigations import AHEAD_OF_USER
-from tests.slow import SLOW
+from tests.support.connector import NOW, REQUESTS, RETURN_URL, Browser, Connector, cold_start
+from tests.support.forks import Fork, in_forks
+from tests.support.navigations import AHEAD_OF_USER
+from tests.support.slow import SLOW
 
 PROCESSES = 2
 STARTS = 10_000 if SLOW else 500

@@ -20,9 +20,9 @@ from demo.local_aws import LocalAws, free_port
 from outcomes import Outcome
 from settings import Settings
 from state_store import ResponseInFlightError, StateRefusedError, StateStore
-from tests.integration.faults import Fault, FaultProxy
-from tests.unit.flow import STARTED_AT as NOW
-from tests.unit.flow import pending
+from tests.support.faults import Fault, FaultProxy
+from tests.support.flow import STARTED_AT as NOW
+from tests.support.flow import pending
 
 BROWSER = pending().browser_hash
 ONE, OTHER = "1" * 64, "2" * 64  # the hashes of two authorization responses

@@ -16,8 +16,8 @@ from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, Stack, free_port
 from demo.qonto import ORGANIZATIONS
 from demo.template import ROOT
-from tests.integration.forks import Fork, in_forks
-from tests.integration.subscription import (
+from tests.support.forks import Fork, in_forks
+from tests.support.subscription import (
     CLIENT_SECRET,
     SCOPE,
     SECRET,

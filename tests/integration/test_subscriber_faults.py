@@ -7,7 +7,6 @@ import pytest
 
 from demo.local_aws import LocalAws, Stack
 from tests.integration import subscriber_outcomes, tokens_outcomes
-from tests.integration.faults import Fault
 from tests.integration.matrix import (
     APPLIED,
     FIRST,
@@ -18,7 +17,8 @@ from tests.integration.matrix import (
     documented,
 )
 from tests.integration.subscriber_outcomes import Lane
-from tests.slow import SLOW
+from tests.support.faults import Fault
+from tests.support.slow import SLOW
 
 MATRICES: dict[str, ModuleType] = {"subscriber": subscriber_outcomes, "tokens": tokens_outcomes}
 # The cases of a short run, at some of the calls: a lost response or process.

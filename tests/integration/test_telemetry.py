@@ -9,12 +9,12 @@ from callback.events import AuthorizationEvent
 from callback.publisher import Publisher
 from demo import template as infra
 from state_store import StateStore
-from tests.infra.monitoring import alarm_metrics, counted, dashboard_metrics
-from tests.infra.resolution import Resolution
-from tests.integration.connector import NOW, Browser, Connector, Subscriber
-from tests.integration.faults import Fault, FaultProxy
 from tests.integration.outcomes import RECEIVED, TRY_AGAIN, seen
 from tests.integration.test_callback import claim
+from tests.support.connector import NOW, Browser, Connector, Subscriber
+from tests.support.faults import Fault, FaultProxy
+from tests.support.monitoring import alarm_metrics, counted, dashboard_metrics
+from tests.support.resolution import Resolution
 
 SECRET = "a text with a code"
 GRANTED = ["StateNotDeleted", "AuthorizationGranted"]

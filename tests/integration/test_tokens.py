@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from demo.gateway import LambdaContext
 from demo.local_aws import free_port
 from demo.qonto import ORGANIZATIONS, ShownError
-from tests.integration.faults import Fault, FaultProxy, Hurry
-from tests.integration.subscription import (
+from tests.support.faults import Fault, FaultProxy, Hurry
+from tests.support.subscription import (
     SCOPE,
     TOKENS,
     Capture,

@@ -1,7 +1,7 @@
 """Flows that are under way while their stack is updated or rolled back."""
 
 from demo.local_aws import LocalAws, Stack
-from tests.integration.connector import REDIRECT_URI, Browser, Connector, Subscriber
+from tests.support.connector import REDIRECT_URI, Browser, Connector, Subscriber
 
 
 def test_flow_keeps_the_settings_of_its_start(

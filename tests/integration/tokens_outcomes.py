@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from demo import event_source
-from tests.integration.faults import Fault
 from tests.integration.matrix import Case, calls
 from tests.integration.subscriber_outcomes import Lane
-from tests.integration.subscription import confirmation_of, granted, later_than
-from tests.lambda_runtime import FunctionError
+from tests.support.faults import Fault
+from tests.support.lambda_runtime import FunctionError
+from tests.support.subscription import confirmation_of, granted, later_than
 
 COLUMNS = "The caller gets | After the messages | It asks again | Refreshes | Grant | The app reads"
 NOTHING = "an empty queue"

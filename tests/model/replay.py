@@ -32,8 +32,6 @@ from http_api import Request, Response
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
-from tests.fake_aws import ConditionFailedError, FakeAws, plain
-from tests.integration.connector import NOW, REQUESTS, RETURN_URL
 from tests.model.callback_flow import (
     OTHER,
     OWN,
@@ -45,6 +43,8 @@ from tests.model.callback_flow import (
     Receipt,
 )
 from tests.model.exploration import lines, path_to
+from tests.support.connector import NOW, REQUESTS, RETURN_URL
+from tests.support.fake_aws import ConditionFailedError, FakeAws, plain
 
 # As texts, because each run needs a copy of its own. `NOW` is 0 seconds in the model.
 TEXTS = {name: json.dumps(request) for name, request in REQUESTS.items()}

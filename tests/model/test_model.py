@@ -6,7 +6,7 @@ import pytest
 
 from tests.model.callback_flow import OTHER, OWN, Excuse, Model, Problem, Rules
 from tests.model.exploration import lines
-from tests.slow import slow
+from tests.support.slow import slow
 
 # Callbacks: a response, another one of the same browser, and one of another browser.
 ONE, TWO, STRANGER = (OWN, 1), (OWN, 2), (OTHER, 1)

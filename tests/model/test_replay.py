@@ -11,7 +11,7 @@ import pytest
 from state_store import StateStore
 from tests.model.callback_flow import OTHER, OWN, Model
 from tests.model.replay import random_walk, replay, walks
-from tests.slow import SEED, SLOW, slow
+from tests.support.slow import SEED, SLOW, slow
 
 ONE, TWO, STRANGER = (OWN, 1), (OWN, 2), (OTHER, 1)
 # The apps take every move of these.

@@ -8,7 +8,7 @@ from tests.model.exploration import lines
 from tests.model.steps import Arrival, Kind, edited
 from tests.model.subscriber_code import handle
 from tests.model.subscriber_flow import EXPIRED, HOUR_OVER, Model, Problem
-from tests.slow import slow
+from tests.support.slow import slow
 
 # Two codes of the authorization A; and the first of them in another authorization, B, of another
 # context or of the same one.

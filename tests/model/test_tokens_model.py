@@ -8,7 +8,7 @@ from tests.model.exploration import lines
 from tests.model.steps import Arrival, Kind, edited
 from tests.model.subscriber_code import NEAR, handle
 from tests.model.tokens_flow import Problem, TokensModel
-from tests.slow import slow
+from tests.support.slow import slow
 
 LATER = Arrival(Kind.EVENT, "A", "X", "2", "2")  # a second code of the connected authorization
 REPUDIATED, ASKS, ASKS_AGAIN, ENDS, WITHDRAWS = (

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from authorization import PendingAuthorization
-from tests.unit.flow import pending
+from tests.support.flow import pending
 
 OPTIONAL = {
     "context": "ctx.1",

@@ -9,7 +9,7 @@ import pytest
 from http_api import InvalidQueryError
 from settings import StartSettings
 from start import authorization_request
-from tests.unit.flow import STATE, pending
+from tests.support.flow import STATE, pending
 
 RETURN_URLS = ("https://app.example.com/connected", "http://localhost:3000/back?tab=bank")
 NAMES = ["context", "return_to", "organization_id", "registration_id"]

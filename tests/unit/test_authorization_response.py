@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from callback.authorization_response import AuthorizationResponse, parse
 from http_api import InvalidQueryError
 from outcomes import Outcome
-from tests.unit.flow import CODE, STATE
+from tests.support.flow import CODE, STATE
 
 
 def parsed(**parameters: str) -> AuthorizationResponse:

@@ -8,7 +8,7 @@ import pytest
 
 from authorization import PendingAuthorization
 from callback import authorization_response, events
-from tests.unit.flow import CODE, STARTED_AT, STATE, pending
+from tests.support.flow import CODE, STARTED_AT, STATE, pending
 
 ARRIVED_AT = STARTED_AT + 90
 TOKEN_ENDPOINT = "https://oauth-sandbox.staging.qonto.co/oauth2/token"

@@ -24,7 +24,7 @@ from examples.app.sessions import LIFETIME, Sessions
 from examples.app.subscriber import Subscriber
 from examples.app.tokens import CLIENT_CONFIG, Tokens
 from examples.app.web import cookie
-from tests.navigations import AHEAD_OF_USER, BY_USER
+from tests.support.navigations import AHEAD_OF_USER, BY_USER
 
 APP_URL, CONNECTOR_URL = "http://localhost:8000", "http://localhost:8001"
 ID, OTHER_ID = (f"5b0f5a0e-0000-4000-8000-00000000000{number}" for number in (1, 2))

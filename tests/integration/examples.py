@@ -1,11 +1,14 @@
-"""Makes the example messages from a real run of the connector."""
+"""Makes the example messages from a real run of the connector.
+
+``PYTHONPATH=functions python -m tests.integration.examples`` writes them into docs/examples/.
+"""
 
 import json
 from urllib.parse import urlencode
 
-from demo.local_aws import LocalAws, Stack
+from demo.local_aws import LocalAws, Stack, ministack
 from demo.template import ROOT
-from tests.integration.connector import CODE, Browser, Connector
+from tests.support.connector import CODE, PARAMETERS, Browser, Connector
 
 FOLDER = ROOT / "docs" / "examples"
 STARTED_AT = 1_795_496_090  # 2026-11-24T04:54:50Z
@@ -55,3 +58,9 @@ def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
             body |= {member: value for member, value in SNS_MEMBERS.items() if member in body}
             files[f"{name}{suffix}.json"] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return files
+
+
+if __name__ == "__main__":
+    with ministack() as aws:
+        for name, example in examples(aws, aws.deploy(PARAMETERS)).items():
+            (FOLDER / name).write_text(example, "utf-8")

@@ -19,9 +19,9 @@ from demo import event_source, qonto
 from demo import template as infra
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, free_port
-from tests.http_server import serving
-from tests.integration.connector import cold_start
-from tests.integration.faults import Fault, FaultProxy
+from tests.support.connector import cold_start
+from tests.support.faults import Fault, FaultProxy
+from tests.support.http_server import serving
 
 TEMPLATE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
 CLIENT_ID = "client-1"

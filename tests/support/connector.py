@@ -30,11 +30,12 @@ from state_store import StateStore
 ROOT = Path(__file__).parents[2]
 CODE_ROOT = Path(observability.__file__).parent  # of both functions
 REQUESTS = {
-    path.stem: json.loads(path.read_text("utf-8")) for path in ROOT.glob("tests/requests/*.json")
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in ROOT.glob("tests/support/requests/*.json")
 }
 REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
 RETURN_URL = "https://app.example.com/connected"
-NOW = 1_700_000_000  # the time of the requests in tests/requests/
+NOW = 1_700_000_000  # the time of the requests in tests/support/requests/
 CODE = "ory_ac_" + "c" * 87
 PARAMETERS = {
     "QontoEnvironment": "sandbox",
@@ -193,7 +194,7 @@ class Browser:
         outcome: str | None = None,
         headers: Mapping[str, str] = {},
     ) -> Response:
-        """Send tests/requests/*name*.json with another query, time and cookies."""
+        """Send tests/support/requests/*name*.json with another query, time and cookies."""
         request = copy.deepcopy(REQUESTS[name])
         request["rawQueryString"] = raw_query
         request["requestContext"]["timeEpoch"] = at * 1000

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tests.infra.resolution import Resolution
+from tests.support.resolution import Resolution
 
 
 class Metric(NamedTuple):
