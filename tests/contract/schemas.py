@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
 
 from callback.events import AuthorizationEvent, AuthorizationFailed, AuthorizationGranted
 from demo.template import ROOT, Json
@@ -40,10 +39,10 @@ def documented() -> dict[str, Member]:
 def schemas() -> dict[str, Json]:
     """Return each schema by the name of its file."""
     models: list[type[AuthorizationEvent]] = [AuthorizationGranted, AuthorizationFailed]
-    schemas = {
-        model.dataschema.removeprefix("urn:qonto-connect:"): _schema(model) for model in models
+    names = [model.dataschema.removeprefix("urn:qonto-connect:") for model in models]
+    return {
+        f"{name.replace(':', '.')}.json": _schema(m) for name, m in zip(names, models, strict=True)
     }
-    return {f"{name.replace(':', '.')}.json": schema for name, schema in schemas.items()}
 
 
 def members(schema: Json) -> dict[str, tuple[Json, bool]]:
@@ -67,11 +66,10 @@ class _AsSent(GenerateJsonSchema):
     def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401, ARG002, FBT001
         return field["schema"].get("default", ...) is not None
 
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+    def nullable_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ANN401 - as above
         return self.generate_inner(schema["schema"])
 
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        return self.generate_inner(schema["schema"])
+    default_schema = nullable_schema
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - as above
         return False

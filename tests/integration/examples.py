@@ -22,16 +22,10 @@ RESPONSES = {
         "error_description": "The resource owner denied the request.",
     },
 }
-# SNS generates these members for each message, and the local AWS does not sign.
-SNS_MEMBERS = {
-    "MessageId": "5c0f2e81-9d7a-5b46-8e13-7f4a6b2c9d05",
-    "TopicArn": "arn:aws:sns:eu-west-3:123456789012:qonto-connect-AuthorizationTopic-1A2B3C4D5E6F",
-    "Timestamp": "2026-11-24T04:54:51.347Z",
-    "SignatureVersion": "2",
-    "Signature": "EXAMPLEw6JRN…",
-    "SigningCertURL": "https://sns.eu-west-3.amazonaws.com/SimpleNotificationService-example.pem",
-    "UnsubscribeURL": "https://sns.eu-west-3.amazonaws.com/?Action=Unsubscribe&SubscriptionArn=…",
-}
+# SNS generates these members for each message, and the local AWS does not sign: they stay as they
+# are in the published examples.
+FROM_SNS = {"MessageId", "TopicArn", "Timestamp", "SigningCertURL", "UnsubscribeURL"}
+FROM_SNS |= {"SignatureVersion", "Signature"}
 
 
 def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
@@ -54,9 +48,10 @@ def examples(aws: LocalAws, stack: Stack) -> dict[str, str]:
         for suffix, queue in queues.items():
             [message] = aws.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=10)["Messages"]
             aws.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-            body = json.loads(message["Body"])
-            body |= {member: value for member, value in SNS_MEMBERS.items() if member in body}
-            files[f"{name}{suffix}.json"] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+            file, body = f"{name}{suffix}.json", json.loads(message["Body"])
+            published = json.loads((FOLDER / file).read_text("utf-8"))
+            body |= {member: published[member] for member in body.keys() & FROM_SNS}
+            files[file] = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return files
 
 

@@ -1,48 +1,34 @@
 """The query of /start, and the authorization request to Qonto."""
 
-from base64 import urlsafe_b64encode
-from hashlib import sha256
 from urllib.parse import quote
 
 import pytest
 
 from http_api import InvalidQueryError
 from settings import StartSettings
-from start import authorization_request
+from start.authorization_request import parse, url
 from tests.support.flow import STATE, pending
+from tests.support.packages import VARIABLES
 
 RETURN_URLS = ("https://app.example.com/connected", "http://localhost:3000/back?tab=bank")
-NAMES = ["context", "return_to", "organization_id", "registration_id"]
-ENVIRONMENT = {
-    "QONTO_ENVIRONMENT": "production",
-    "CLIENT_ID": "client-1",
-    "SCOPE": "organization.read",
-    "REDIRECT_URI": "https://connect.example.com/callback",
-    "TABLE_NAME": "states",
-}
-CHALLENGE = urlsafe_b64encode(sha256(b"v" * 43).digest()).decode().rstrip("=")
+NAMES = ["context", "organization_id", "registration_id"]
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"  # RFC 7636, appendix B
+S256 = "code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256"
 
 
-def test_empty_query_returns_to_first_return_url() -> None:
-    query = authorization_request.parse("", RETURN_URLS)
+def test_all_app_parameters_are_accepted_and_optional() -> None:
+    given = dict(zip(NAMES, ("aZ0._~-", "org_1-A", "reg"), strict=True))
+    query = "&".join(f"{name}={value}" for name, value in given.items())
+    full = parse(f"{query}&return_to={quote(RETURN_URLS[1])}", RETURN_URLS)
+    assert full.model_dump() == given | {"return_to": RETURN_URLS[1]}
 
-    assert query.return_to == RETURN_URLS[0]
-    assert query.context is query.organization_id is query.registration_id is None
-    assert authorization_request.parse("", ()).return_to is None
-
-
-def test_all_app_parameters_are_accepted() -> None:
-    query = authorization_request.parse(
-        f"context=aZ0._~-&organization_id=org_1-A&registration_id=reg&return_to={quote(RETURN_URLS[1])}",
-        RETURN_URLS,
-    )
-
-    assert query.model_dump() == {
-        "context": "aZ0._~-",
-        "organization_id": "org_1-A",
-        "registration_id": "reg",
-        "return_to": RETURN_URLS[1],
-    }
+    first = dict.fromkeys(NAMES) | {"return_to": RETURN_URLS[0]}
+    for name in [*NAMES, "return_to"]:
+        for blank in "", name, f"{name}=", f"{name}=&{name}=":
+            assert parse(blank, RETURN_URLS).model_dump() == first
+        with pytest.raises(InvalidQueryError):
+            parse(f"{name}=a&{name}=a", RETURN_URLS)
+    assert parse("", ()).return_to is None
 
 
 OUTSIDE = r"""//evil.example /\evil.example https:evil.example javascript:alert(1)
@@ -58,55 +44,38 @@ OUTSIDE = r"""//evil.example /\evil.example https:evil.example javascript:alert(
 @pytest.mark.claim("S13")
 def test_return_to_outside_return_urls_is_refused(return_to: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
-        authorization_request.parse(f"return_to={quote(return_to, safe='')}", RETURN_URLS)
-
+        parse(f"return_to={quote(return_to, safe='')}", RETURN_URLS)
     assert failure.value.parameters == ("return_to",)
 
 
-@pytest.mark.parametrize("name", ["context", "organization_id", "registration_id"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [" ", "two words", "a/b", "é", "a" * 257, "a\n"])
 def test_malformed_parameter_is_refused_by_name_without_value(name: str, value: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
-        authorization_request.parse(f"{name}={quote(value)}", RETURN_URLS)
-
+        parse(f"{name}={quote(value)}", RETURN_URLS)
     assert failure.value.parameters == (name,)
     assert failure.value.__cause__ is None
     assert len(value) < 2 or value not in str(failure.value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_blank_is_omitted_and_repeat_refused(name: str) -> None:
-    for blank in (f"{name}=", name, f"{name}=&{name}="):
-        query = authorization_request.parse(blank, RETURN_URLS)
-        assert query == authorization_request.parse("", RETURN_URLS)
-    with pytest.raises(InvalidQueryError):
-        authorization_request.parse(f"{name}=a&{name}=a", RETURN_URLS)
+IDS = {"organization_id": "org", "registration_id": "reg"}
 
 
 @pytest.mark.parametrize(
     ("changes", "identity_type", "added"),
     [
         ({}, "", ""),
-        (
-            {"organization_id": "org", "registration_id": "reg", "context": "c", "return_to": "x"},
-            "",
-            "&organization_id=org&registration_id=reg",
-        ),
+        (IDS | {"context": "c", "return_to": "x"}, "", "&organization_id=org&registration_id=reg"),
         ({}, "user", "&identity_type=user"),
-        (
-            {"code_verifier": "v" * 43},
-            "",
-            f"&code_challenge={CHALLENGE}&code_challenge_method=S256",
-        ),
+        ({"code_verifier": VERIFIER}, "", f"&{S256}"),
     ],
-    ids=["required", "ids", "identity type", "challenge, and not verifier"],
 )
 def test_request_holds_only_parameters_of_qonto(
     changes: dict[str, str], identity_type: str, added: str
 ) -> None:
-    settings = StartSettings.model_validate(ENVIRONMENT | {"IDENTITY_TYPE": identity_type})
-
-    assert authorization_request.url(pending(**changes), settings) == (
+    environment = {"QONTO_ENVIRONMENT": "production", "IDENTITY_TYPE": identity_type}
+    settings = StartSettings.model_validate(VARIABLES | environment)
+    assert url(pending(**changes), settings) == (
         "https://oauth.qonto.com/oauth2/auth?client_id=client-1"
         "&redirect_uri=https%3A%2F%2Fconnect.example.com%2Fcallback"
         "&response_type=code&scope=offline_access%20organization.read"

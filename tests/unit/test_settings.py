@@ -5,46 +5,7 @@ from pydantic import ValidationError
 
 from demo.qonto import SCOPES
 from settings import CallbackSettings, StartSettings
-
-START = {
-    "QONTO_ENVIRONMENT": "sandbox",
-    "CLIENT_ID": "5c2a7f1e-client",
-    "SCOPE": "offline_access organization.read",
-    "REDIRECT_URI": "https://abc123.execute-api.eu-west-3.amazonaws.com/callback",
-    "TABLE_NAME": "states",
-}
-CALLBACK = {
-    "QONTO_ENVIRONMENT": "sandbox",
-    "CLIENT_ID": "5c2a7f1e-client",
-    "TABLE_NAME": "states",
-    "TOPIC_ARN": "arn:aws:sns:eu-west-3:123456789012:authorizations",
-}
-LISTED_SCOPES = " ".join(SCOPES)
-
-
-def test_optional_settings_may_be_missing() -> None:
-    settings = StartSettings.model_validate(START)
-
-    assert settings.return_urls == ()
-    assert settings.pkce == "off"
-    assert settings.identity_type == ""
-    assert settings.app_name == settings.support_url == ""
-    assert settings.oauth_base_url is None
-    with pytest.raises(ValidationError, match="frozen"):
-        settings.client_id = "another"  # type: ignore[misc] # must fail
-
-
-@pytest.mark.parametrize(
-    ("model", "environment"), [(StartSettings, START), (CallbackSettings, CALLBACK)]
-)
-def test_error_names_missing_variable(
-    model: type[StartSettings | CallbackSettings], environment: dict[str, str]
-) -> None:
-    for variable in environment:
-        others = {name: value for name, value in environment.items() if name != variable}
-        with pytest.raises(ValidationError, match=rf"(?s){variable}.*Field required"):
-            model.model_validate(others)
-
+from tests.support.packages import VARIABLES
 
 # The values of each variable are between "|".
 INVALID = {
@@ -56,9 +17,7 @@ INVALID = {
     "|http://example.com/callback|https://example.com/other",
     "RETURN_URLS": "http://example.com/|https://user:password@example.com/"
     "|https://example.com/#fragment|https:example.com|//example.com|https://example.com\\evil"
-    "|javascript:alert(1)|https://example.com/ http://example.com/|https://example.com/"
-    + "x"
-    * 500,
+    f"|javascript:alert(1)|https://a.io/ http://example.com/|https://example.com/{'x' * 500}",
     "PKCE": "plain",
     "IDENTITY_TYPE": "organization",
     "APP_NAME": "line\nbreak|" + "n" * 65,
@@ -67,15 +26,33 @@ INVALID = {
     "OAUTH_BASE_URL": "https://evil.example.com|http://localhost.evil.example.com",
 }
 VALID = {
-    "SCOPE": f"{LISTED_SCOPES}|a.name.that.qonto.adds.tomorrow",
+    "SCOPE": f"{' '.join(SCOPES)}|a.name.that.qonto.adds.tomorrow",
     "REDIRECT_URI": "https://connect.example.com/callback|http://localhost:8001/callback",
-    "RETURN_URLS": "https://example.com http://localhost:3000/back?tab=bank&x=%20"
+    "RETURN_URLS": " https://example.com  http://localhost:3000/back?tab=bank&x=%20"
     "|https://example.com/@me/a:b;c=(1)*~!$',",
     "APP_NAME": "Björn & Söhne <3",
     "SUPPORT_URL": "https://example.com/help|mailto:help@example.com",
     "OAUTH_BASE_URL": "http://127.0.0.1:8002",
     "IDENTITY_TYPE": "user",
 }
+
+
+def test_optional_settings_may_be_missing_and_others_are_named() -> None:
+    settings = StartSettings.model_validate(VARIABLES)
+    assert settings.return_urls == ()
+    assert settings.pkce == "off"
+    assert settings.identity_type == settings.app_name == settings.support_url == ""
+    assert settings.oauth_base_url is None
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.client_id = "another"  # type: ignore[misc] # must fail
+
+    common = {"QONTO_ENVIRONMENT", "CLIENT_ID", "TABLE_NAME"}
+    own = (StartSettings, {"SCOPE", "REDIRECT_URI"}), (CallbackSettings, {"TOPIC_ARN"})
+    for model, variables in own:
+        with pytest.raises(ValidationError) as failure:
+            model.model_validate({})
+        errors = {(error["loc"], error["type"]) for error in failure.value.errors()}
+        assert errors == {((variable,), "missing") for variable in common | variables}
 
 
 @pytest.mark.parametrize(
@@ -85,27 +62,17 @@ VALID = {
 @pytest.mark.claim("S24")
 def test_invalid_value_is_refused_by_name_without_value(variable: str, value: str) -> None:
     with pytest.raises(ValidationError) as failure:
-        StartSettings.model_validate(START | {variable: value})
-
+        StartSettings.model_validate(VARIABLES | {variable: value})
     assert variable in str(failure.value)
     assert not value or value not in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [(name, value) for name, values in VALID.items() for value in values.split("|")],
-)
-def test_valid_value_is_accepted(variable: str, value: str) -> None:
-    StartSettings.model_validate(START | {variable: value})
-
-
-def test_urls_stay_as_they_are() -> None:
-    environment = START | {"RETURN_URLS": " https://example.com  http://localhost:3000 "}
-
-    settings = StartSettings.model_validate(environment)
-
-    assert settings.redirect_uri == START["REDIRECT_URI"]
-    assert settings.return_urls == ("https://example.com", "http://localhost:3000")
+def test_valid_value_is_accepted_as_it_is() -> None:
+    for name, values in VALID.items():
+        for value in values.split("|"):
+            settings = StartSettings.model_validate(VARIABLES | {name: value})
+            kept = getattr(settings, name.lower())
+            assert kept == (tuple(value.split()) if name == "RETURN_URLS" else value)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +85,8 @@ def test_urls_stay_as_they_are() -> None:
 )
 @pytest.mark.claim("S35")
 def test_environment_decides_every_host(variable: str, value: str, host: str) -> None:
-    start = StartSettings.model_validate(START | {variable: value})
-    callback = CallbackSettings.model_validate(CALLBACK | {variable: value})
-
+    environment = VARIABLES | {variable: value}
+    start = StartSettings.model_validate(environment)
+    callback = CallbackSettings.model_validate(environment)
     assert start.authorization_endpoint == f"{host}/oauth2/auth"
     assert callback.token_endpoint == f"{host}/oauth2/token"
