@@ -1,7 +1,8 @@
 """Mock Qonto: its authorization server and a part of its business API, in memory.
 
-Qonto runs Ory Hydra, so names, texts and order of the checks are Hydra's. The texts are in
-qonto.json, with the scopes that Qonto documents, and organisations whose IBANs are examples from
+Qonto runs Ory Hydra, so names, texts, order of the checks and rotation of refresh tokens are
+Hydra's (`flow_refresh.go`, and `gracefulRefreshRotation` in `persister_oauth2.go`). qonto.json has
+the texts, the scopes that Qonto documents, and organisations whose IBANs are examples from
 documentation. The user clicks through a sign-in and a consent, because a chain of bare redirects
 would hide cookie mistakes.
 """
@@ -15,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,10 +29,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from demo.qonto_tokens import GRACE, TokenStore, opaque
-
-CODE_LIFETIME = 600
-LOGIN_LIFETIME = 1800
+# Seconds. Qonto documents those of tokens, and the grace of a used refresh token.
+CODE_LIFETIME, LOGIN_LIFETIME = 600, 1800
+ACCESS_TOKEN_LIFETIME, REFRESH_TOKEN_LIFETIME, GRACE = 3600, 90 * 24 * 3600, 60
 MIN_STATE_LENGTH = 8
 BROWSER_COOKIE = "mock_qonto_browser"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -42,6 +43,8 @@ DATA = json.loads((FOLDER / "qonto.json").read_text("utf-8"))
 SCOPES = DATA["scopes"]  # in words
 STATUSES = {"not_found": 404, "unauthorized": 401, "invalid_client": 401, "forbidden": 403}
 ID = re.compile("[A-Za-z0-9_-]{1,128}")
+
+type TokenResponse = dict[str, str | int]  # RFC 6749, section 5.1
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class AuthorizationResponse:
 
     redirect_uri: str
     mode: str
-    parameters: Mapping[str, str]  # at first the state alone
+    parameters: dict[str, str]  # at first the state alone
 
     @property
     def location(self) -> str:
@@ -82,17 +85,14 @@ class AuthorizationResponse:
 
     def having(self, **parameters: str) -> "AuthorizationResponse":
         """Return the response with *parameters* before its own."""
-        return replace(self, parameters=parameters | dict(self.parameters))
+        return replace(self, parameters=parameters | self.parameters)
 
 
+@dataclass(eq=False)
 class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4.1.2.1)
     """An error that goes back to the client on its redirection URI."""
 
-    @property
-    def response(self) -> AuthorizationResponse:
-        """The response that the browser takes there."""
-        response: AuthorizationResponse = self.args[0]
-        return response
+    response: AuthorizationResponse
 
 
 def require(
@@ -130,6 +130,18 @@ class Grant:
     code: str
     code_expires_at: float
     is_exchanged: bool = False
+    is_revoked: bool = False
+
+
+@dataclass
+class Token:
+    """The grant that a token stands for, and the token's end in epoch seconds."""
+
+    grant: Grant
+    expires_at: float
+    # Of a refresh token: the access token of the same response, and the end of its uses.
+    access_token: str = ""
+    grace_ends_at: float = inf
 
 
 @dataclass
@@ -148,7 +160,8 @@ class AuthorizationServer:
     _logins: dict[str, LoginAndConsent] = field(default_factory=dict)
     # By the signature of the code: Hydra identifies a code by it, and so finds the used ones.
     _grants: dict[str, Grant] = field(default_factory=dict)
-    _tokens: TokenStore = field(default_factory=TokenStore)
+    _access_tokens: dict[str, Token] = field(default_factory=dict)
+    _refresh_tokens: dict[str, Token] = field(default_factory=dict)
 
     def begin(self, query: Mapping[str, str], browser: str) -> LoginAndConsent:
         """Open a login for a valid request; raise ShownError or AuthorizationErrorResponse."""
@@ -193,12 +206,12 @@ class AuthorizationServer:
         require(form.get("decision") == "allow", "declined", target)
         scopes = [scope for scope in login.scopes if scope in form.getlist("scope")]
         organization = login.organization or _organization(str(form.get("organization", "")))
-        code, expires_at = opaque("ory_ac_"), self.now() + CODE_LIFETIME
-        grant = Grant(login, scopes, organization, code, expires_at)
+        code, code_expires_at = _opaque("ory_ac_"), self.now() + CODE_LIFETIME
+        grant = Grant(login, scopes, organization, code, code_expires_at)
         self._grants[code.rpartition(".")[2]] = grant
         return target.having(code=code, scope=" ".join(scopes))
 
-    def exchange(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str | int]:
+    def exchange(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> TokenResponse:
         """Exchange a code for tokens, once; raise ShownError with the RFC 6749 error."""
         self.exchanges_attempted += 1
         self._authenticate_client(form, headers)
@@ -206,9 +219,8 @@ class AuthorizationServer:
         signature = form.get("code", "").rpartition(".")[2]
         require(signature in self._grants, "unknown_code")
         grant = self._grants[signature]
-        if grant.is_exchanged:
-            self._tokens.revoke(signature)
-            require(condition=False, cause="used_code")
+        grant.is_revoked |= grant.is_exchanged
+        require(not grant.is_exchanged, "used_code")
         require(form.get("code") == grant.code, "wrong_code")
         # From here on, a refusal leaves the code usable: the right request can still follow.
         require(self.now() < grant.code_expires_at, "expired_code")
@@ -220,36 +232,34 @@ class AuthorizationServer:
         require(given == grant.login.code_challenge, "code_verifier")
         grant.is_exchanged = True
         self.exchanges_succeeded += 1
-        return self._tokens.issue(signature, grant.scopes, self.now())
+        return self._issue(grant)
 
-    def refresh(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str | int]:
+    def refresh(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> TokenResponse:
         """Return new tokens for a refresh token; raise ShownError with the RFC 6749 error."""
         self._authenticate_client(form, headers)
-        now = self.now()
-        value = form.get("refresh_token", "")
-        require(value in self._tokens.refresh, "unknown_refresh_token")
-        refresh_token = self._tokens.refresh[value]
-        if now >= refresh_token.grace_ends_at:
-            self.reuses += 1
-            self._tokens.revoke(refresh_token.grant_id)
-            require(condition=False, cause="reused_refresh_token")
-        require(now < refresh_token.expires_at, "expired_refresh_token")
-        refresh_token.grace_ends_at = min(refresh_token.grace_ends_at, now + GRACE)
-        self._tokens.access.pop(refresh_token.access_token, None)
+        now, value = self.now(), form.get("refresh_token", "")
+        require(value in self._refresh_tokens, "unknown_refresh_token")
+        token = self._refresh_tokens[value]
+        require(not token.grant.is_revoked, "unknown_refresh_token")
+        token.grant.is_revoked = now >= token.grace_ends_at
+        self.reuses += token.grant.is_revoked
+        require(not token.grant.is_revoked, "reused_refresh_token")
+        require(now < token.expires_at, "expired_refresh_token")
+        token.grace_ends_at = min(token.grace_ends_at, now + GRACE)
+        self._access_tokens.pop(token.access_token, None)
         self.refreshes += 1
-        grant = self._grants[refresh_token.grant_id]
-        return self._tokens.issue(refresh_token.grant_id, grant.scopes, now)
+        return self._issue(token.grant)
 
     def organization(self, headers: Mapping[str, str]) -> Organization:
         """Return the organisation that a valid access token stands for."""
         require(self.staging_token in ("", headers.get("x-qonto-staging-token")), "staging_token")
         value = headers.get("authorization", "").removeprefix("Bearer ")
-        require(value in self._tokens.access, "access_token")
-        access_token = self._tokens.access[value]
-        require(self.now() < access_token.expires_at, "access_token")
-        grant = self._grants[access_token.grant_id]
-        require("organization.read" in grant.scopes, "missing_scope")
-        return grant.organization
+        require(value in self._access_tokens, "access_token")
+        token = self._access_tokens[value]
+        is_valid = self.now() < token.expires_at and not token.grant.is_revoked
+        require(is_valid, "access_token")
+        require("organization.read" in token.grant.scopes, "missing_scope")
+        return token.grant.organization
 
     def revoke_consents(self, headers: Mapping[str, str]) -> None:
         """End all grants of the membership (a user in one organisation) of a valid access token.
@@ -259,8 +269,22 @@ class AuthorizationServer:
         organization = self.organization(headers)
         for signature, grant in list(self._grants.items()):
             if grant.organization == organization:
-                self._tokens.revoke(signature)
+                grant.is_revoked = True
                 del self._grants[signature]
+
+    def _issue(self, grant: Grant) -> TokenResponse:
+        value, now = _opaque("ory_at_"), self.now()
+        self._access_tokens[value] = Token(grant, now + ACCESS_TOKEN_LIFETIME)
+        response: TokenResponse = {
+            "access_token": value,
+            "expires_in": ACCESS_TOKEN_LIFETIME,
+            "scope": " ".join(grant.scopes),
+            "token_type": "bearer",
+        }
+        if "offline_access" in grant.scopes:
+            refresh_token = response["refresh_token"] = _opaque("ory_rt_")
+            self._refresh_tokens[refresh_token] = Token(grant, now + REFRESH_TOKEN_LIFETIME, value)
+        return response
 
     def _authenticate_client(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         require(self.staging_token in ("", headers.get("x-qonto-staging-token")), "staging_token")
@@ -308,15 +332,13 @@ def _pages(server: AuthorizationServer) -> list[Route]:
 
     async def sign_in(request: Request) -> Response:
         login = await opened(request, "login_challenge")
-        page = {"challenge": login.challenge, "user": USER, "password": PASSWORD}
-        if request.method == "GET":
-            return TEMPLATES.TemplateResponse(request, "sign_in.html", page)
         form = await request.form()
-        if (form.get("user"), form.get("password")) != (USER, PASSWORD):
-            page["wrong"] = "true"
-            return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401)
-        login.is_signed_in = True
-        return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
+        if (form.get("user"), form.get("password")) == (USER, PASSWORD):
+            login.is_signed_in = True
+            return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
+        wrong = request.method == "POST"
+        page = {"challenge": login.challenge, "user": USER, "password": PASSWORD, "wrong": wrong}
+        return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401 if wrong else 200)
 
     async def consent(request: Request) -> Response:
         login = await opened(request, "consent_challenge")
@@ -341,15 +363,20 @@ def _to_sign_in(login: LoginAndConsent) -> Response:
 def _organization(organization_id: str) -> Organization:
     """Return an organisation; an unknown id gets a new one."""
     name = f"Organisation {organization_id}"
-    known = {organization.id: organization for organization in ORGANIZATIONS}
-    return known.get(organization_id) or Organization(organization_id, name, name, organization_id)
+    new = Organization(organization_id, name, name, organization_id)
+    return next((known for known in ORGANIZATIONS if known.id == organization_id), new)
+
+
+def _opaque(prefix: str) -> str:
+    """Return a code or token in Hydra's form: with its prefix, 94 characters."""
+    return f"{prefix}{secrets.token_urlsafe(32)}.{secrets.token_urlsafe(32)}"
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    [shown] = error.args
-    if isinstance(shown, AuthorizationResponse):
-        return _to_client(request, shown)
-    return JSONResponse(shown, STATUSES.get(shown["error"], 400), NO_STORE)
+    if isinstance(error, AuthorizationErrorResponse):
+        return _to_client(request, error.response)
+    [body] = error.args
+    return JSONResponse(body, STATUSES.get(body["error"], 400), NO_STORE)
 
 
 def _to_client(request: Request, response: AuthorizationResponse) -> Response:
@@ -359,8 +386,6 @@ def _to_client(request: Request, response: AuthorizationResponse) -> Response:
 
 
 def create() -> Starlette:
-    """Return the server that the environment describes (a factory for uvicorn)."""
+    """Return the server for the client that the environment names (a factory for uvicorn)."""
     client = os.environ["CLIENT_ID"], os.environ["CLIENT_SECRET"], [os.environ["REDIRECT_URI"]]
-    is_sandbox = os.environ["QONTO_ENVIRONMENT"] == "sandbox"
-    staging_token = os.environ["STAGING_TOKEN"] if is_sandbox else ""
-    return create_app(AuthorizationServer(*client, staging_token))
+    return create_app(AuthorizationServer(*client, os.environ["STAGING_TOKEN"]))
