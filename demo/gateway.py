@@ -1,7 +1,8 @@
-"""API Gateway's HTTP API on a laptop: requests become payload 2.0 events for the real handlers.
+"""API Gateway's HTTP API on a laptop, and Lambda's Invoke API: both call the real handlers.
 
-AWS documents the events in *Create AWS Lambda proxy integrations for HTTP APIs*. The decoding of
-paths was captured from live APIs (hotsock/voker, ``vokerhttp/testdata``).
+The first turns requests into payload 2.0 events. AWS documents these in *Create AWS Lambda
+proxy integrations for HTTP APIs*. The decoding of paths was captured from live APIs (hotsock/voker,
+``vokerhttp/testdata``).
 """
 
 import importlib
@@ -18,11 +19,12 @@ from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import compile_path, request_response
+from starlette.routing import Route, compile_path, request_response
 from starlette.types import ASGIApp
 
 from demo import template as infra
@@ -61,10 +63,10 @@ def routes(template: Template) -> dict[str, str]:
     return found
 
 
-def load_handler(template: Template, name: str, folder: Path = infra.TEMPLATE.parent) -> Handler:
-    """Import a function's handler as Lambda does; its code root is relative to *folder*."""
-    function = infra.function(template, name)
-    code_root = str((folder / function["CodeUri"]).resolve())
+def load_handler(name: str, path: Path = infra.TEMPLATE) -> Handler:
+    """Import the handler of a function of the template at *path*, as Lambda does."""
+    function = infra.function(infra.load(path), name)
+    code_root = str((path.parent / function["CodeUri"]).resolve())
     if code_root not in sys.path:
         sys.path.insert(0, code_root)
     module, _, attribute = function["Handler"].rpartition(".")
@@ -171,9 +173,28 @@ def application(functions: Mapping[str, str], handlers: Mapping[str, Handler]) -
     return request_response(respond)
 
 
+def invoke_api(name: str, handler: Handler) -> Starlette:
+    """Return Lambda's Invoke API for one function."""
+
+    async def invoke(request: Request) -> Response:
+        event = await request.json()
+        try:
+            return JSONResponse(await run_in_threadpool(handler, event, LambdaContext(name)))
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything, as in Lambda
+            traceback.print_exc()
+            body = {"errorMessage": str(error), "errorType": type(error).__name__}
+            return JSONResponse(body, headers={"X-Amz-Function-Error": "Unhandled"})
+
+    path = f"/2015-03-31/functions/{name}/invocations"
+    return Starlette(routes=[Route(path, invoke, methods=["POST"])])
+
+
 def create() -> ASGIApp:
     """Return infra/template.yaml's HTTP API with its real handlers (a factory for uvicorn)."""
-    template = infra.load()
-    functions = routes(template)
-    handlers = {name: load_handler(template, name) for name in functions.values()}
-    return application(functions, handlers)
+    functions = routes(infra.load())
+    return application(functions, {name: load_handler(name) for name in functions.values()})
+
+
+def create_tokens() -> ASGIApp:
+    """Return the Invoke API of the example's function `tokens` (a factory for uvicorn)."""
+    return invoke_api("TokensFunction", load_handler("TokensFunction", infra.EXAMPLE))

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -95,31 +94,29 @@ class Live:
         if self.find_grant:
             for name in {"code", "code_verifier"} & message["data"].keys():
                 message["data"][name] = shortened(message["data"][name])
-        status = "held" if self.find_grant else "by-hand"
-        if not event.data.code_expires_at:
-            status = "not-granted"
+        granted = "held" if self.find_grant else "by-hand"
+        status = granted if event.data.code_expires_at else "not-granted"
         text = json.dumps(message, indent=2, ensure_ascii=False)
         self.entries.append(Entry(status, event, text))
 
     def look(self) -> None:
         """Read the grant of each event that may still change."""
         for entry in self.entries:
-            if not entry.event or entry.status not in OPEN:
-                continue
-            entry.grant = self.find_grant(entry.event) if self.find_grant else {}
-            status = entry.grant.get("status", entry.status)
-            end = entry.event.data.code_expires_at
-            dead = end is not None and self.now() >= end.timestamp()
-            entry.status = "expired" if dead and status in {"held", "by-hand"} else status
+            if entry.event and entry.status in OPEN:
+                entry.grant = self.find_grant(entry.event) if self.find_grant else {}
+                status = entry.grant.get("status", entry.status)
+                end = entry.event.data.code_expires_at
+                is_dead = end and self.now() >= end.timestamp() and status in {"held", "by-hand"}
+                entry.status = "expired" if is_dead else status
 
-    async def cards(self, render: Callable[[int, Entry], str]) -> AsyncIterator[dict[str, str]]:
+    async def cards(self, render: Callable[..., str]) -> AsyncIterator[dict[str, str]]:
         """Yield the card of every entry, oldest first, then each one that changes."""
         sent: dict[int, str] = {}
         while True:
             with suppress(BotoCoreError, ClientError):  # the next look is soon
                 await run_in_threadpool(self.look)
             for number, entry in enumerate(self.entries):
-                card = render(number, entry)
+                card = render(number=number, entry=entry)
                 if sent.get(number) != card:
                     sent[number] = card
                     yield {"data": card}
@@ -131,7 +128,7 @@ def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
     templates = Jinja2Templates(FOLDER / "templates")
     templates.env.filters["shortened"] = shortened
     templates.env.filters["as_time"] = lambda seconds: datetime.fromtimestamp(int(seconds), UTC)
-    template = templates.get_template("event.html")
+    render = templates.get_template("event.html").render
 
     def page(request: Request) -> Response:
         context = {"entries": live.entries, "clock": demo_clock, "jumps": JUMPS}
@@ -140,25 +137,22 @@ def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
     async def put_clock_forward(request: Request) -> Response:
         # The guard lets no other host through, and browsers name the page that sends a form.
         if request.headers.get("origin") != f"http://{request.headers['host']}":
-            return PlainTextResponse("Only the live page does that.\n", HTTPStatus.FORBIDDEN)
-        async with request.form() as form:
-            jump = JUMPS.get(str(form.get("jump")), 0)
+            return PlainTextResponse("Only the live page does that.\n", 403)
+        form = await request.form()
         if demo_clock:
-            demo_clock.put_forward(jump)
-        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+            demo_clock.put_forward(JUMPS.get(str(form.get("jump")), 0))
+        return RedirectResponse("/", 303)
 
     async def events(_request: Request) -> Response:
-        cards = live.cards(lambda number, entry: template.render(number=number, entry=entry))
-        return EventSourceResponse(cards)
+        return EventSourceResponse(live.cards(render))
 
-    return Starlette(
-        routes=[
-            Route("/", page),
-            Route("/events", events),
-            Route("/clock", put_clock_forward, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=FOLDER / "static")),
-        ],
-    )
+    routes = [
+        Route("/", page),
+        Route("/events", events),
+        Route("/clock", put_clock_forward, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=FOLDER / "static")),
+    ]
+    return Starlette(routes=routes)
 
 
 def shortened(secret: str) -> str:
@@ -200,8 +194,7 @@ def create() -> Starlette:
             return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
 
         live.find_grant = find_grant
-        example, folder = infra.load(infra.EXAMPLE), infra.EXAMPLE.parent
-        subscriber = gateway.load_handler(example, "SubscriberFunction", folder)
+        subscriber = gateway.load_handler("SubscriberFunction", infra.EXAMPLE)
         handlers[os.environ["QUEUE_URL"]] = subscriber
     for polled in handlers.items():
         threading.Thread(target=keep_polling, args=polled, daemon=True).start()

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from demo import lambda_api
+from demo import gateway
 from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
 from tests.http_server import serving
 
@@ -31,7 +31,7 @@ def test_response_and_error_come_back_without_token_in_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with serving(lambda_api.application("function", lambda: function)) as port:
+    with serving(gateway.invoke_api("function", function)) as port:
         assert tokens(port).access("known", REFUSED) == Access("connected", NEXT)
         assert tokens(port).access("unknown") == Access("unavailable")
         with pytest.raises(ClientError):
