@@ -31,11 +31,6 @@ ACCESS_KEY, APPLICATION, URL = "GUARDED_ACCESS_KEY", "GUARDED_APPLICATION", "GUA
 NEW_PROCESS = re.compile(r"os\.(exec|fork|posix_spawn|spawn|system)|pty\.|subprocess\.")
 
 
-def new_access_key() -> str:
-    """Return a random AWS access key ID; ministack reads twelve digits as an account's number."""
-    return f"local-{secrets.token_hex(20)}"
-
-
 def serve(service: str, environment: dict[str, str], names: Mapping[str, str]) -> Child:
     """Start *service*, as servers.toml says with its *names*, behind its guard."""
     server, url = SERVERS[service], names[service]
@@ -60,36 +55,31 @@ def create() -> ASGIApp:
     clock.install()  # before an import that keeps time.time in a variable
     application: ASGIApp = resolve_name(os.environ[APPLICATION])()
     url, access_key = os.environ[URL], os.environ[ACCESS_KEY]
-    guard = partial(this_run_alone, access_key=access_key) if access_key else own_address
-    refusal = partial(guard, url=url)
+    refusal = partial(this_run_alone, access_key) if access_key else own_address
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        response = None if scope["type"] == "lifespan" else refusal(Request(scope))
+        response = None if scope["type"] == "lifespan" else refusal(url, Request(scope))
         await (response or application)(scope, receive, send)
 
     return guarded
 
 
-def this_run_alone(request: Request, url: str, access_key: str) -> Response | None:
+def this_run_alone(access_key: str, url: str, request: Request) -> Response | None:
     """Return a 403 unless an AWS client of this run sends the *request*.
 
     Its requests name the host of *url*, are signed with *access_key*, and have none of the headers
     that a browser adds by itself.
     """
-    headers = request.headers
-    signed = "AWS4-HMAC-SHA256 Credential=([^/]+)/"
-    credential = re.match(signed, ",".join(headers.getlist("authorization")))
-    if (
-        headers.getlist("host") == [urlsplit(url).netloc]
-        and not any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
-        and credential
-        and secrets.compare_digest(credential[1].encode(), access_key.encode())
-    ):
+    headers, signed = request.headers, f"AWS4-HMAC-SHA256 Credential={access_key}/".encode()
+    given = ",".join(headers.getlist("authorization")).encode()[: len(signed)]
+    is_own_host = headers.getlist("host") == [urlsplit(url).netloc]
+    is_of_browser = any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
+    if is_own_host and not is_of_browser and secrets.compare_digest(given, signed):
         return None
     return PlainTextResponse("The local AWS serves the AWS clients of its own run alone.\n", 403)
 
 
-def own_address(request: Request, url: str) -> Response | None:
+def own_address(url: str, request: Request) -> Response | None:
     """Return a response to a *request* to any other address than *url*.
 
     A request to another name of the loopback is sent to *url*, where the cookies are. A request to

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,33 +22,30 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from demo import drift, guard
+from demo import guard
 from demo import template as infra
-from demo.child import Child
 from demo.template import Json, Template
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-REGION = "eu-west-3"
+REGION: str = guard.SERVERS["aws"]["environment"]["MINISTACK_REGION"]
 # Without AWS::SecretsManager::ResourcePolicy, which ministack's CloudFormation does not have.
 _DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::Secret", "AWS::SNS::", "AWS::SQS::")
 _NO_VALUE = "AWS::NoValue"
 _NO_FILE = (None, None, os.devnull, None)  # botocore: no setting, no variable, a default
 
 
+@dataclass(eq=False)
 class ParameterError(ValueError):
     """The parameter *name* breaks the template's *constraint*: CloudFormation would refuse it."""
 
-    def __init__(self, name: str, constraint: str) -> None:
-        """Keep both."""
-        super().__init__(f"{name}: {constraint}")
-        self.name, self.constraint = name, constraint
+    name: str
+    constraint: str
 
 
 @dataclass(frozen=True)
@@ -90,32 +88,28 @@ def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
     Of the developer's own environment they have only those that lead to no other server.
     """
     kept = "HOME|LANG|LC_.*|PATH|PYTHON.*|SSL_CERT_(DIR|FILE)|TERM|TMPDIR|TZ"
-    return {name: value for name, value in os.environ.items() if re.fullmatch(kept, name)} | {
+    environment = {name: value for name, value in os.environ.items() if re.fullmatch(kept, name)}
+    environment |= dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), REGION)
+    environment |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+    return environment | {
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "localhost,127.0.0.1",  # macOS has proxies outside the environment
     }
 
 
-def start_ministack(names: Mapping[str, str]) -> Child:
-    """Start ministack with the *names* of its table in servers.toml."""
-    own = {"PATH": os.environ.get("PATH", os.defpath), "MINISTACK_REGION": REGION}
-    return guard.serve("aws", own, names)
-
-
 @contextmanager
-def ministack() -> Iterator["LocalAws"]:
-    """Run ministack on a free port for as long as the block runs."""
-    names = {"aws": f"http://127.0.0.1:{free_port()}", "access_key": guard.new_access_key()}
-    with TemporaryDirectory() as directory, start_ministack(names | {"directory": directory}) as it:
-        it.wait_until_ready()
-        yield LocalAws(names["aws"], names["access_key"])
+def ministack(url: str = "", directory: str = "") -> Iterator["LocalAws"]:
+    """Run ministack at *url*, or on a free port, for as long as the block runs."""
+    url = url or f"http://127.0.0.1:{free_port()}"
+    access_key = f"local-{secrets.token_hex(20)}"  # ministack reads twelve digits as an account's
+    with TemporaryDirectory() as own:
+        names = {"aws": url, "access_key": access_key, "directory": directory or own}
+        with guard.serve("aws", {}, names) as process:
+            process.wait_until_ready()
+            yield LocalAws(url, access_key)
 
 
 def _client(service: str) -> Any:  # noqa: ANN401 - of the type that the attribute has
@@ -127,7 +121,7 @@ class LocalAws:
     """Clients of the AWS at one address of this machine, and the connector's stacks there."""
 
     awslambda: "LambdaClient" = _client("lambda")
-    cloudformation: "CloudFormationClient" = _client("cloudformation")
+    cloudformation: Json = _client("cloudformation")
     dynamodb: "DynamoDBClient" = _client("dynamodb")
     kms: Json = _client("kms")
     secrets: "SecretsManagerClient" = _client("secretsmanager")
@@ -159,9 +153,8 @@ class LocalAws:
         template = template or infra.load()
         _check(parameters, template)
         data = infra.resources(template, *_DATA)
-        part = {name: template.get(name, {}) for name in ("Parameters", "Mappings", "Conditions")}
-        part["Resources"] = infra.resources(template, *_DATA, "AWS::IAM::Role")  # in policies
-        known = part["Resources"].keys() | template["Parameters"].keys()
+        roles = infra.resources(template, "AWS::IAM::Role")  # in policies
+        known = {**data, **roles, **template["Parameters"]}
         variables = {
             f"{function}.{variable}": {"Value": value}
             for function in infra.resources(template, "AWS::Serverless::Function")
@@ -170,27 +163,53 @@ class LocalAws:
         }
         # An output cannot have AWS::NoValue as a variable can.
         outputs = json.dumps(variables).replace(json.dumps({"Ref": _NO_VALUE}), f'"{_NO_VALUE}"')
+        part = {name: template.get(name, {}) for name in ("Parameters", "Mappings", "Conditions")}
+        part |= {"Resources": data | roles, "Outputs": json.loads(outputs)}
         given = [{"ParameterKey": name, "ParameterValue": it} for name, it in parameters.items()]
-        stack = f"qonto-connect-{uuid4().hex[:8]}"
-        body = json.dumps(part | {"Outputs": json.loads(outputs)})
-        cloudformation: Json = self.cloudformation
-        cloudformation.create_stack(StackName=stack, TemplateBody=body, Parameters=given)
-        cloudformation.get_waiter("stack_create_complete").wait(
-            StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 1000}
-        )
-        created = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+        stack = {"StackName": f"qonto-connect-{uuid4().hex[:8]}"}
+        aws = self.cloudformation
+        aws.create_stack(**stack, TemplateBody=json.dumps(part), Parameters=given)
+        often = {"Delay": 0, "MaxAttempts": 1000}
+        aws.get_waiter("stack_create_complete").wait(**stack, WaiterConfig=often)
+        created = aws.describe_stack_resources(**stack)["StackResources"]
         resources = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
-        for name in infra.resources(template, "AWS::DynamoDB::Table"):
-            self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
-                TableName=resources[name],
-                TimeToLiveSpecification=data[name]["Properties"]["TimeToLiveSpecification"],
+        for name, table in infra.resources(template, "AWS::DynamoDB::Table").items():
+            # ministack's CloudFormation leaves it out.
+            ttl = table["Properties"]["TimeToLiveSpecification"]
+            self.dynamodb.update_time_to_live(
+                TableName=resources[name], TimeToLiveSpecification=ttl
             )
         environment: dict[str, dict[str, str]] = {}
-        for output in cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]:
+        for output in aws.describe_stacks(**stack)["Stacks"][0]["Outputs"]:
             function, _, variable = output["OutputKey"].partition(".")
             if output["OutputValue"] != _NO_VALUE:
                 environment.setdefault(function, {})[variable] = output["OutputValue"]
-        return Stack(resources, environment, drift.not_honoured(self, created, data))
+        return Stack(resources, environment, self._not_honoured(created, data))
+
+    def _not_honoured(self, created: Json, data: dict[str, dict[str, Json]]) -> list[str]:
+        """Return the properties of *data* that the *created* lack, as ``Id.Property``."""
+        properties = []
+        for deployed in created:
+            logical_id = deployed["LogicalResourceId"]
+            held = self._held(deployed["ResourceType"], deployed["PhysicalResourceId"])
+            for name, wanted in data[logical_id]["Properties"].items() if held else ():
+                # A property that refers to other resources must only be there.
+                if not held.get(name) if infra.references(wanted) else held.get(name) != wanted:
+                    properties.append(f"{logical_id}.{name}")
+        return properties
+
+    def _held(self, resource_type: str, name: str) -> Json:
+        """Return the properties of a table or a topic as this AWS holds them."""
+        if resource_type == "AWS::SNS::Topic":
+            return self.sns.get_topic_attributes(TopicArn=name)["Attributes"]
+        if resource_type != "AWS::DynamoDB::Table":
+            return None
+        table: Json = self.dynamodb.describe_table(TableName=name)["Table"]
+        ttl: Json = self.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        ttl["Enabled"] = ttl.pop("TimeToLiveStatus") == "ENABLED"
+        encryption = "SSEDescription" in table and {"SSEEnabled": True}
+        added = {"TimeToLiveSpecification": ttl, "SSESpecification": encryption}
+        return {**table, **table["BillingModeSummary"], **added}
 
     def subscribe_queue(self, topic_arn: str, *, raw: bool = True) -> str:
         """Return the URL of a new queue that receives what is published to *topic_arn*."""
