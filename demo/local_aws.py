@@ -172,19 +172,16 @@ class LocalAws:
         often = {"Delay": 0, "MaxAttempts": 1000}
         aws.get_waiter("stack_create_complete").wait(**stack, WaiterConfig=often)
         created = aws.describe_stack_resources(**stack)["StackResources"]
-        resources = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
+        ids = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
         for name, table in infra.resources(template, "AWS::DynamoDB::Table").items():
-            # ministack's CloudFormation leaves it out.
-            ttl = table["Properties"]["TimeToLiveSpecification"]
-            self.dynamodb.update_time_to_live(
-                TableName=resources[name], TimeToLiveSpecification=ttl
-            )
+            ttl = table["Properties"]["TimeToLiveSpecification"]  # ministack leaves it out
+            self.dynamodb.update_time_to_live(TableName=ids[name], TimeToLiveSpecification=ttl)
         environment: dict[str, dict[str, str]] = {}
         for output in aws.describe_stacks(**stack)["Stacks"][0]["Outputs"]:
             function, _, variable = output["OutputKey"].partition(".")
             if output["OutputValue"] != _NO_VALUE:
                 environment.setdefault(function, {})[variable] = output["OutputValue"]
-        return Stack(resources, environment, self._not_honoured(created, data))
+        return Stack(ids, environment, self._not_honoured(created, data))
 
     def _not_honoured(self, created: Json, data: dict[str, dict[str, Json]]) -> list[str]:
         """Return the properties of *data* that the *created* lack, as ``Id.Property``."""

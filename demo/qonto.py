@@ -206,9 +206,8 @@ class AuthorizationServer:
         require(form.get("decision") == "allow", "declined", target)
         scopes = [scope for scope in login.scopes if scope in form.getlist("scope")]
         organization = login.organization or _organization(str(form.get("organization", "")))
-        code, code_expires_at = _opaque("ory_ac_"), self.now() + CODE_LIFETIME
-        grant = Grant(login, scopes, organization, code, code_expires_at)
-        self._grants[code.rpartition(".")[2]] = grant
+        code, end = _opaque("ory_ac_"), self.now() + CODE_LIFETIME
+        self._grants[code.rpartition(".")[2]] = Grant(login, scopes, organization, code, end)
         return target.having(code=code, scope=" ".join(scopes))
 
     def exchange(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> TokenResponse:
@@ -224,8 +223,8 @@ class AuthorizationServer:
         require(form.get("code") == grant.code, "wrong_code")
         # From here on, a refusal leaves the code usable: the right request can still follow.
         require(self.now() < grant.code_expires_at, "expired_code")
-        redirect_uri = grant.login.target.redirect_uri
-        require(form.get("redirect_uri") == redirect_uri, "other_redirect_uri")
+        target = grant.login.target
+        require(form.get("redirect_uri") == target.redirect_uri, "other_redirect_uri")
         verifier = form.get("code_verifier", "")
         digest = hashlib.sha256(verifier.encode()).digest()  # RFC 7636, section 4.2
         given = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() if verifier else ""
@@ -256,8 +255,7 @@ class AuthorizationServer:
         value = headers.get("authorization", "").removeprefix("Bearer ")
         require(value in self._access_tokens, "access_token")
         token = self._access_tokens[value]
-        is_valid = self.now() < token.expires_at and not token.grant.is_revoked
-        require(is_valid, "access_token")
+        require(self.now() < token.expires_at and not token.grant.is_revoked, "access_token")
         require("organization.read" in token.grant.scopes, "missing_scope")
         return token.grant.organization
 
@@ -295,6 +293,32 @@ class AuthorizationServer:
 def create_app(server: AuthorizationServer) -> Starlette:
     """Put the server behind its routes and pages."""
 
+    async def authorize(request: Request) -> Response:
+        browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
+        login = server.begin(request.query_params, browser)
+        response = _to_sign_in(login)
+        response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
+        return response
+
+    async def sign_in(request: Request) -> Response:
+        login = await _opened(server, request, "login_challenge")
+        form = await request.form()
+        if (form.get("user"), form.get("password")) == (USER, PASSWORD):
+            login.is_signed_in = True
+            return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
+        wrong = request.method == "POST"
+        page = {"challenge": login.challenge, "user": USER, "password": PASSWORD, "wrong": wrong}
+        return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401 if wrong else 200)
+
+    async def consent(request: Request) -> Response:
+        login = await _opened(server, request, "consent_challenge")
+        if not login.is_signed_in:
+            return _to_sign_in(login)
+        if request.method == "GET":
+            page = {"login": login, "organizations": ORGANIZATIONS, "in_words": SCOPES.get}
+            return TEMPLATES.TemplateResponse(request, "consent.html", page)
+        return _to_client(request, server.decide(login, await request.form()))
+
     async def token(request: Request) -> Response:
         form = await request.form()
         respond = server.refresh if form.get("grant_type") == "refresh_token" else server.exchange
@@ -307,53 +331,22 @@ def create_app(server: AuthorizationServer) -> Starlette:
         server.revoke_consents(request.headers)
         return Response(status_code=204)  # assumed: a success is some 2xx
 
-    api = [
+    routes = [
+        Route("/oauth2/auth", authorize),
+        Route("/sign-in", sign_in, methods=["GET", "POST"]),
+        Route("/consent", consent, methods=["GET", "POST"]),
         Route("/oauth2/token", token, methods=["POST"]),
         Route("/v2/organization", organization),
         Route("/v2/oauth2/consents", consents, methods=["DELETE"]),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
     failed = dict.fromkeys((ShownError, AuthorizationErrorResponse), _failed)
-    return Starlette(routes=[*_pages(server), *api], exception_handlers=failed)
+    return Starlette(routes=routes, exception_handlers=failed)
 
 
-def _pages(server: AuthorizationServer) -> list[Route]:
-    async def opened(request: Request, challenge: str) -> LoginAndConsent:
-        given = request.query_params if request.method == "GET" else await request.form()
-        browser = request.cookies.get(BROWSER_COOKIE, "")
-        return server.login(str(given.get(challenge, "")), browser)
-
-    async def authorize(request: Request) -> Response:
-        browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
-        login = server.begin(request.query_params, browser)
-        response = _to_sign_in(login)
-        response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
-        return response
-
-    async def sign_in(request: Request) -> Response:
-        login = await opened(request, "login_challenge")
-        form = await request.form()
-        if (form.get("user"), form.get("password")) == (USER, PASSWORD):
-            login.is_signed_in = True
-            return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
-        wrong = request.method == "POST"
-        page = {"challenge": login.challenge, "user": USER, "password": PASSWORD, "wrong": wrong}
-        return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401 if wrong else 200)
-
-    async def consent(request: Request) -> Response:
-        login = await opened(request, "consent_challenge")
-        if not login.is_signed_in:
-            return _to_sign_in(login)
-        if request.method == "GET":
-            page = {"login": login, "organizations": ORGANIZATIONS, "in_words": SCOPES.get}
-            return TEMPLATES.TemplateResponse(request, "consent.html", page)
-        return _to_client(request, server.decide(login, await request.form()))
-
-    return [
-        Route("/oauth2/auth", authorize),
-        Route("/sign-in", sign_in, methods=["GET", "POST"]),
-        Route("/consent", consent, methods=["GET", "POST"]),
-    ]
+async def _opened(server: AuthorizationServer, request: Request, name: str) -> LoginAndConsent:
+    given = request.query_params if request.method == "GET" else await request.form()
+    return server.login(str(given.get(name, "")), request.cookies.get(BROWSER_COOKIE, ""))
 
 
 def _to_sign_in(login: LoginAndConsent) -> Response:
