@@ -1,6 +1,4 @@
-"""Runs the connector for real on this machine: ``make demo``.
-
-It starts the six servers of servers.toml, which stop together.
+"""Runs the connector for real on this machine, ``make demo``: the six servers of servers.toml.
 
 Variables, all optional: ``PORT`` is the first of the six ports. ``QONTO_ENVIRONMENT`` and
 ``CLIENT_ID`` (and ``SCOPE``) lead to Qonto itself instead of mock Qonto. With ``CLIENT_SECRET``, in

@@ -1,7 +1,4 @@
-"""A process of the demo that says when it is ready and never outlives its parent.
-
-Run as a program, it is the child: it runs a module until its parent is gone.
-"""
+"""A process of the demo. As a program, this runs a module until the parent is gone."""
 
 import os
 import runpy
@@ -22,10 +19,7 @@ class ChildError(Exception):
 
 
 class Child(subprocess.Popen[bytes]):
-    """A Python module that runs as a server on a port of 127.0.0.1, from construction on.
-
-    It has its own process group: Ctrl-C reaches only the parent, which then kills the group.
-    """
+    """A Python module that runs as a server on a port of 127.0.0.1, from construction on."""
 
     def __init__(self, name: str, port: int, *module: str, environment: dict[str, str]) -> None:
         """Start *module* (its name, then its arguments) in *environment* and nothing else."""
@@ -35,7 +29,7 @@ class Child(subprocess.Popen[bytes]):
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,  # its end tells the child that this process is gone
-            process_group=0,
+            process_group=0,  # Ctrl-C reaches only the parent, which then kills the group
         )
 
     def __exit__(self, *raised: object) -> None:

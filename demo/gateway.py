@@ -1,9 +1,4 @@
-"""API Gateway's HTTP API on a laptop, and Lambda's Invoke API: both call the real handlers.
-
-The first turns requests into payload 2.0 events. AWS documents these in *Create AWS Lambda
-proxy integrations for HTTP APIs*. The decoding of paths was captured from live APIs (hotsock/voker,
-``vokerhttp/testdata``).
-"""
+"""API Gateway's HTTP API on a laptop, and Lambda's Invoke API: both call the real handlers."""
 
 import importlib
 import json
@@ -53,11 +48,10 @@ class LambdaContext:
 def routes(template: Template) -> dict[str, str]:
     """Return the function behind each route key, such as ``GET /start``, by its logical id."""
     functions = infra.resources(template, "AWS::Serverless::Function")
-    integrations = infra.resources(template, "AWS::ApiGatewayV2::Integration")
     found = {}
     for route in infra.resources(template, "AWS::ApiGatewayV2::Route").values():
-        [integration] = infra.references(route["Properties"]["Target"]) & integrations.keys()
-        uri = integrations[integration]["Properties"]["IntegrationUri"]
+        [integration] = infra.references(route["Properties"]["Target"])
+        uri = template["Resources"][integration]["Properties"]["IntegrationUri"]
         [function] = infra.references(uri) & functions.keys()
         found[route["Properties"]["RouteKey"]] = function
     return found
@@ -76,6 +70,7 @@ def load_handler(name: str, path: Path = infra.TEMPLATE) -> Handler:
 
 def decoded(path: str) -> str | None:
     """Return a path decoded twice, as HTTP APIs pass it on, or None if they respond with 400."""
+    # As captured from live APIs: hotsock/voker, ``vokerhttp/testdata``.
     # The first decoding can produce a "?", which ends the path, or a stray "%", which is refused.
     once = unquote(path).partition("?")[0]
     return None if re.search("%(?![0-9A-Fa-f]{2})", once) else unquote(once)
@@ -85,6 +80,7 @@ def payload_2_0(
     request: Request, route_key: str, path: re.Match[str], body: bytes
 ) -> dict[str, Json]:
     """Return the event of a *request*; *path* is its decoded path, as the route matched it."""
+    # AWS documents it in *Create AWS Lambda proxy integrations for HTTP APIs*.
     now = time.time()
     headers = _joined(request.headers)
     headers.pop("cookie", None)

@@ -1,7 +1,6 @@
 """The live page: every message of the topic as it arrives, and the example subscriber's status.
 
-The same process passes the example's queue to its function, as AWS does. The page itself reads a
-raw queue of its own and the example's table of grants, and puts the demo's clock forward.
+The process passes the example's queue to its function, as AWS does, and a raw queue to the page.
 """
 
 import asyncio
@@ -173,11 +172,7 @@ def keep_polling(queue_url: str, handler: gateway.Handler) -> None:
 
 
 def create() -> Starlette:
-    """Return the page, with the example running beside it (a factory for uvicorn).
-
-    ``RAW_QUEUE_URL`` gets all messages. Without a client secret the example's ``QUEUE_URL`` is not
-    set, and the example does not run.
-    """
+    """Return the page, with the example running beside it (a factory for uvicorn)."""
     live = Live()
 
     def show(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -186,7 +181,7 @@ def create() -> Starlette:
         return {}
 
     handlers: dict[str, gateway.Handler] = {os.environ["RAW_QUEUE_URL"]: show}
-    if "QUEUE_URL" in os.environ:
+    if "QUEUE_URL" in os.environ:  # without a client secret, the example does not run
         table = boto3.resource("dynamodb").Table(os.environ["GRANT_TABLE_NAME"])
 
         def find_grant(event: Event) -> dict[str, Any]:
@@ -194,8 +189,8 @@ def create() -> Starlette:
             return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
 
         live.find_grant = find_grant
-        subscriber = gateway.load_handler("SubscriberFunction", infra.EXAMPLE)
-        handlers[os.environ["QUEUE_URL"]] = subscriber
+        example = gateway.load_handler("SubscriberFunction", infra.EXAMPLE)
+        handlers[os.environ["QUEUE_URL"]] = example
     for polled in handlers.items():
         threading.Thread(target=keep_polling, args=polled, daemon=True).start()
     return create_app(live, clock.shared())

@@ -1,7 +1,6 @@
-"""An AWS on this machine: DynamoDB, SNS and SQS by ministack, from the templates of this project.
+"""An AWS on this machine, by ministack, from the templates of this project.
 
-It does not read the developer's own AWS settings, and neither does a process with the variables of
-`scrubbed_environment`: demo and tests cannot reach a real account.
+Its clients do not read the developer's own AWS settings: they cannot reach a real account.
 """
 
 import json
@@ -69,12 +68,8 @@ class Stack:
 
 
 def free_port(ports: int = 1) -> int:
-    """Return the first of a number of consecutive free *ports* of 127.0.0.1.
-
-    They lie below those that the system gives to outgoing connections, which could take one of them
-    before its server does.
-    """
-    while True:
+    """Return the first of a number of consecutive free *ports* of 127.0.0.1."""
+    while True:  # below the ports that the system gives to outgoing connections
         first = random.randrange(10_000, 30_000)  # noqa: S311 - no secret
         with ExitStack() as listening, suppress(OSError):
             for port in range(first, first + ports):
@@ -83,10 +78,7 @@ def free_port(ports: int = 1) -> int:
 
 
 def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
-    """Return the variables of a process that is a client of *endpoint_url* alone.
-
-    Of the developer's own environment they have only those that lead to no other server.
-    """
+    """Return the variables of a process that is a client of *endpoint_url* alone."""
     kept = "HOME|LANG|LC_.*|PATH|PYTHON.*|SSL_CERT_(DIR|FILE)|TERM|TMPDIR|TZ"
     environment = {name: value for name, value in os.environ.items() if re.fullmatch(kept, name)}
     environment |= dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), REGION)
@@ -146,10 +138,7 @@ class LocalAws:
         return scrubbed_environment(endpoint_url or self.endpoint_url, self.access_key)
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
-        """Create the data resources of *template*, with names of their own, by CloudFormation.
-
-        The default template is infra/template.yaml. Raises `ParameterError`.
-        """
+        """Create the data resources of a template, the connector's if no other is given."""
         template = template or infra.load()
         _check(parameters, template)
         data = infra.resources(template, *_DATA)
@@ -181,26 +170,25 @@ class LocalAws:
             function, _, variable = output["OutputKey"].partition(".")
             if output["OutputValue"] != _NO_VALUE:
                 environment.setdefault(function, {})[variable] = output["OutputValue"]
-        return Stack(ids, environment, self._not_honoured(created, data))
+        return Stack(ids, environment, self._not_honoured(data, ids))
 
-    def _not_honoured(self, created: Json, data: dict[str, dict[str, Json]]) -> list[str]:
-        """Return the properties of *data* that the *created* lack, as ``Id.Property``."""
-        properties = []
-        for deployed in created:
-            logical_id = deployed["LogicalResourceId"]
-            held = self._held(deployed["ResourceType"], deployed["PhysicalResourceId"])
-            for name, wanted in data[logical_id]["Properties"].items() if held else ():
+    def _not_honoured(self, data: dict[str, dict[str, Json]], ids: dict[str, str]) -> list[str]:
+        """Return the properties of tables and topics that this AWS lacks, as ``Id.Property``."""
+        lacking = list[str]()
+        for logical_id, resource in data.items():
+            if resource["Type"] == "AWS::DynamoDB::Table":
+                held = self._held_by_table(ids[logical_id])
+            elif resource["Type"] == "AWS::SNS::Topic":
+                held = self.sns.get_topic_attributes(TopicArn=ids[logical_id])["Attributes"]
+            else:
+                continue
+            for name, wanted in resource["Properties"].items():
                 # A property that refers to other resources must only be there.
                 if not held.get(name) if infra.references(wanted) else held.get(name) != wanted:
-                    properties.append(f"{logical_id}.{name}")
-        return properties
+                    lacking.append(f"{logical_id}.{name}")
+        return lacking
 
-    def _held(self, resource_type: str, name: str) -> Json:
-        """Return the properties of a table or a topic as this AWS holds them."""
-        if resource_type == "AWS::SNS::Topic":
-            return self.sns.get_topic_attributes(TopicArn=name)["Attributes"]
-        if resource_type != "AWS::DynamoDB::Table":
-            return None
+    def _held_by_table(self, name: str) -> Json:
         table: Json = self.dynamodb.describe_table(TableName=name)["Table"]
         ttl: Json = self.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         ttl["Enabled"] = ttl.pop("TimeToLiveStatus") == "ENABLED"

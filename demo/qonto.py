@@ -67,13 +67,10 @@ class ShownError(Exception):
 
 @dataclass(frozen=True)
 class AuthorizationResponse:
-    """The parameters that the browser takes to the client, and how (``response_mode``).
-
-    Hydra lets every client have all three modes: an attacker who forwards a link can add another.
-    """
+    """The parameters that the browser takes to the client."""
 
     redirect_uri: str
-    mode: str
+    mode: str  # Hydra lets every client have all: who forwards a link can add another
     parameters: dict[str, str]  # at first the state alone
 
     @property
@@ -95,14 +92,12 @@ class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4
     response: AuthorizationResponse
 
 
-def require(
-    condition: object, cause: str, target: AuthorizationResponse | None = None, **details: str
-) -> None:
-    """Raise the error of *cause*, to the client at *target* if given, if *condition* is false."""
-    if not condition:
+def require(met: object, cause: str, to: AuthorizationResponse | None = None, **words: str) -> None:
+    """Raise the error of *cause* if its condition is not *met*, *to* the client if given."""
+    if not met:
         error = DATA["errors"][cause].items()
-        body = {name: text.format_map(details) if details else text for name, text in error}
-        raise AuthorizationErrorResponse(target.having(**body)) if target else ShownError(body)
+        body = {name: text.format_map(words) if words else text for name, text in error}
+        raise AuthorizationErrorResponse(to.having(**body)) if to else ShownError(body)
 
 
 @dataclass
@@ -260,25 +255,18 @@ class AuthorizationServer:
         return token.grant.organization
 
     def revoke_consents(self, headers: Mapping[str, str]) -> None:
-        """End all grants of the membership (a user in one organisation) of a valid access token.
-
-        As in Hydra's database, a code that was not exchanged yet is deleted with its consent.
-        """
+        """End all grants of the user and the organisation of a valid access token."""
         organization = self.organization(headers)
         for signature, grant in list(self._grants.items()):
             if grant.organization == organization:
                 grant.is_revoked = True
-                del self._grants[signature]
+                del self._grants[signature]  # as in Hydra, its code is deleted too
 
     def _issue(self, grant: Grant) -> TokenResponse:
         value, now = _opaque("ory_at_"), self.now()
         self._access_tokens[value] = Token(grant, now + ACCESS_TOKEN_LIFETIME)
-        response: TokenResponse = {
-            "access_token": value,
-            "expires_in": ACCESS_TOKEN_LIFETIME,
-            "scope": " ".join(grant.scopes),
-            "token_type": "bearer",
-        }
+        response: TokenResponse = {"access_token": value, "expires_in": ACCESS_TOKEN_LIFETIME}
+        response |= {"scope": " ".join(grant.scopes), "token_type": "bearer"}
         if "offline_access" in grant.scopes:
             refresh_token = response["refresh_token"] = _opaque("ory_rt_")
             self._refresh_tokens[refresh_token] = Token(grant, now + REFRESH_TOKEN_LIFETIME, value)
@@ -296,7 +284,7 @@ def create_app(server: AuthorizationServer) -> Starlette:
     async def authorize(request: Request) -> Response:
         browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
         login = server.begin(request.query_params, browser)
-        response = _to_sign_in(login)
+        response = RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
         response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
         return response
 
@@ -313,7 +301,7 @@ def create_app(server: AuthorizationServer) -> Starlette:
     async def consent(request: Request) -> Response:
         login = await _opened(server, request, "consent_challenge")
         if not login.is_signed_in:
-            return _to_sign_in(login)
+            return RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
         if request.method == "GET":
             page = {"login": login, "organizations": ORGANIZATIONS, "in_words": SCOPES.get}
             return TEMPLATES.TemplateResponse(request, "consent.html", page)
@@ -347,10 +335,6 @@ def create_app(server: AuthorizationServer) -> Starlette:
 async def _opened(server: AuthorizationServer, request: Request, name: str) -> LoginAndConsent:
     given = request.query_params if request.method == "GET" else await request.form()
     return server.login(str(given.get(name, "")), request.cookies.get(BROWSER_COOKIE, ""))
-
-
-def _to_sign_in(login: LoginAndConsent) -> Response:
-    return RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
 
 
 def _organization(organization_id: str) -> Organization:
