@@ -65,7 +65,6 @@ def _run(port: int, processes: ExitStack) -> str:
     say("Starting the local AWS (ministack) ...")
     aws = processes.enter_context(ministack(url["aws"], directory))
     stack, example = _deploy(aws, client, f"{url['app']}/connected")
-
     redirect_uri = f"{url['connector']}/callback"
     environment = aws.environment() | {"REDIRECT_URI": redirect_uri}
     functions = stack.environment | example.environment
@@ -138,7 +137,6 @@ def _deploy(aws: LocalAws, client: Mapping[str, str], return_url: str) -> tuple[
     stack = aws.deploy(parameters | own)
     if stack.not_honoured:
         say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
-
     say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")
     parameters.pop("Scope", None)
     # Any role will do: the local AWS enforces no policy.

@@ -151,12 +151,10 @@ def application(functions: Mapping[str, str], handlers: Mapping[str, Handler]) -
         path = decoded(raw_path.decode("latin-1"))
         if path is None:
             return JSONResponse({"message": "Bad Request"}, 400)
-        matches = {key: pattern.fullmatch(path) for key, pattern in paths.items()}
-        own = f"{request.method} "
-        found = [(key, it) for key, it in matches.items() if it and key.startswith(own)]
+        matches = [(key, pattern.fullmatch(path)) for key, pattern in paths.items()]
+        found = [(key, it) for key, it in matches if it and key.startswith(f"{request.method} ")]
         if not found:
             return JSONResponse({"message": "Not Found"}, 404)
-
         event = payload_2_0(request, *found[0], await request.body())
         name = functions[found[0][0]]
         try:  # in a thread, because handlers wait for AWS

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -33,7 +32,7 @@ from demo import template as infra
 
 logger = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parent
+FOLDER = infra.ROOT / "demo"
 OPEN = {"held", "by-hand", "exchanging", "connected", "disconnecting"}  # may change
 JUMPS = {"An hour later": 60 * 60, "91 days later": 91 * 24 * 60 * 60}  # refresh tokens: 90 days
 HEADERS = {
@@ -95,8 +94,7 @@ class Live:
                 message["data"][name] = shortened(message["data"][name])
         granted = "held" if self.find_grant else "by-hand"
         status = granted if event.data.code_expires_at else "not-granted"
-        text = json.dumps(message, indent=2, ensure_ascii=False)
-        self.entries.append(Entry(status, event, text))
+        self.entries.append(Entry(status, event, json.dumps(message, indent=2, ensure_ascii=False)))
 
     def look(self) -> None:
         """Read the grant of each event that may still change."""

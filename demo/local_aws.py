@@ -207,13 +207,9 @@ def subscribe_queue(
     """Subscribe a new queue to *topic_arn*; return its URL, and the subscription's ARN."""
     url = sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
     queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-    allow = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": queue["QueueArn"],
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
-    }
+    allow: Json = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}}
+    allow |= {"Action": "sqs:SendMessage", "Resource": queue["QueueArn"]}
+    allow["Condition"] = {"ArnEquals": {"aws:SourceArn": topic_arn}}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     subscription = sns.subscribe(

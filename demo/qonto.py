@@ -2,9 +2,8 @@
 
 Qonto runs Ory Hydra, so names, texts, order of the checks and rotation of refresh tokens are
 Hydra's (`flow_refresh.go`, and `gracefulRefreshRotation` in `persister_oauth2.go`). qonto.json has
-the texts, the scopes that Qonto documents, and organisations whose IBANs are examples from
-documentation. The user clicks through a sign-in and a consent, because a chain of bare redirects
-would hide cookie mistakes.
+the texts, the scopes that Qonto documents, and organisations with IBANs from documentation. The
+user clicks through two pages, because a chain of bare redirects would hide cookie mistakes.
 """
 
 import base64
@@ -43,8 +42,6 @@ DATA = json.loads((FOLDER / "qonto.json").read_text("utf-8"))
 SCOPES = DATA["scopes"]  # in words
 STATUSES = {"not_found": 404, "unauthorized": 401, "invalid_client": 401, "forbidden": 403}
 ID = re.compile("[A-Za-z0-9_-]{1,128}")
-
-type TokenResponse = dict[str, str | int]  # RFC 6749, section 5.1
 
 
 @dataclass(frozen=True)
@@ -164,7 +161,6 @@ class AuthorizationServer:
         require(query.get("client_id") == self.client_id, "unknown_client")
         require(mode in ("query", "fragment", "form_post"), "response_mode", mode=mode)
         require(redirect_uri in self.redirect_uris, "redirect_uri")
-
         state, scopes = query.get("state", ""), query.get("scope", "").split()
         target = AuthorizationResponse(redirect_uri, mode, {"state": state})
         unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -175,7 +171,6 @@ class AuthorizationServer:
         require(all(map(ID.fullmatch, ids)), "organization", target)
         challenge, method = query.get("code_challenge", ""), query.get("code_challenge_method")
         require(not challenge or method == "S256", "code_challenge", target)
-
         organization = _organization(ids[0]) if ids else None
         login = LoginAndConsent(target, scopes, organization, challenge, browser, self.now())
         self._logins[login.challenge] = login
@@ -205,7 +200,7 @@ class AuthorizationServer:
         self._grants[code.rpartition(".")[2]] = Grant(login, scopes, organization, code, end)
         return target.having(code=code, scope=" ".join(scopes))
 
-    def exchange(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> TokenResponse:
+    def exchange(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str | int]:
         """Exchange a code for tokens, once; raise ShownError with the RFC 6749 error."""
         self.exchanges_attempted += 1
         self._authenticate_client(form, headers)
@@ -228,7 +223,7 @@ class AuthorizationServer:
         self.exchanges_succeeded += 1
         return self._issue(grant)
 
-    def refresh(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> TokenResponse:
+    def refresh(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str | int]:
         """Return new tokens for a refresh token; raise ShownError with the RFC 6749 error."""
         self._authenticate_client(form, headers)
         now, value = self.now(), form.get("refresh_token", "")
@@ -262,11 +257,11 @@ class AuthorizationServer:
                 grant.is_revoked = True
                 del self._grants[signature]  # as in Hydra, its code is deleted too
 
-    def _issue(self, grant: Grant) -> TokenResponse:
+    def _issue(self, grant: Grant) -> dict[str, str | int]:
         value, now = _opaque("ory_at_"), self.now()
         self._access_tokens[value] = Token(grant, now + ACCESS_TOKEN_LIFETIME)
-        response: TokenResponse = {"access_token": value, "expires_in": ACCESS_TOKEN_LIFETIME}
-        response |= {"scope": " ".join(grant.scopes), "token_type": "bearer"}
+        response: dict[str, str | int] = {"access_token": value, "token_type": "bearer"}
+        response |= {"expires_in": ACCESS_TOKEN_LIFETIME, "scope": " ".join(grant.scopes)}
         if "offline_access" in grant.scopes:
             refresh_token = response["refresh_token"] = _opaque("ory_rt_")
             self._refresh_tokens[refresh_token] = Token(grant, now + REFRESH_TOKEN_LIFETIME, value)
