@@ -1,6 +1,4 @@
-"""Runs the connector for real on this machine: ``make demo``.
-
-It starts the six servers of servers.toml, which stop together.
+"""Runs the connector for real on this machine, ``make demo``: the six servers of servers.toml.
 
 Variables, all optional: ``PORT`` is the first of the six ports. ``QONTO_ENVIRONMENT`` and
 ``CLIENT_ID`` (and ``SCOPE``) lead to Qonto itself instead of mock Qonto. With ``CLIENT_SECRET``, in
@@ -21,12 +19,12 @@ from tempfile import TemporaryDirectory
 
 from demo import clock, guard
 from demo import template as infra
-from demo.child import Child, ChildError
-from demo.local_aws import LocalAws, ParameterError, Stack, start_ministack
+from demo.child import ChildError
+from demo.local_aws import LocalAws, ParameterError, Stack, ministack
 
 HOSTS = {service: server["host"] for service, server in guard.SERVERS.items()}
 FIRST_PORTS = range(1024, 65536 - len(HOSTS) + 1)
-MOCK_CLIENT: dict[str, str] = guard.SERVERS["qonto"]["client"]
+MOCK_CLIENT: dict[str, str] = guard.SERVERS["qonto"]["environment"]
 SECRETS = ("CLIENT_SECRET", "STAGING_TOKEN")
 # The variables of the user's own client, and the template's parameters.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
@@ -64,14 +62,11 @@ def _run(port: int, processes: ExitStack) -> str:
     real = bool(os.environ.get("QONTO_ENVIRONMENT"))
     client = _client_of_the_user() if real else MOCK_CLIENT
     directory = processes.enter_context(TemporaryDirectory())
-    names = url | {"directory": directory, "access_key": guard.new_access_key()}
-    aws = LocalAws(url["aws"], names["access_key"])
     say("Starting the local AWS (ministack) ...")
-    ministack = processes.enter_context(start_ministack(names))
-    ministack.wait_until_ready()
+    aws = processes.enter_context(ministack(url["aws"], directory))
     stack, example = _deploy(aws, client, f"{url['app']}/connected")
-
-    environment = aws.environment() | {"REDIRECT_URI": f"{url['connector']}/callback"}
+    redirect_uri = f"{url['connector']}/callback"
+    environment = aws.environment() | {"REDIRECT_URI": redirect_uri}
     functions = stack.environment | example.environment
     if not real:
         environment[clock.VARIABLE] = f"{directory}/clock"
@@ -80,27 +75,21 @@ def _run(port: int, processes: ExitStack) -> str:
             variables["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
     if "CLIENT_SECRET" not in client:
         del functions["SubscriberFunction"]["QUEUE_URL"]
-    names |= {"raw_queue": aws.subscribe_queue(stack.topic_arn), **example.resources}
-    names |= {"API_URL": functions["TokensFunction"]["API_URL"], "STAGING_TOKEN": "", **client}
-    children: dict[int, Child] = {ministack.pid: ministack}
-    for service, server in guard.SERVERS.items():
-        if service == "aws" or (service == "qonto" and real):
-            continue
-        variables = environment | (client if service == "qonto" else {})
-        for function in server.get("functions", ()):
+    names = {"directory": directory, "access_key": aws.access_key, "STAGING_TOKEN": ""}
+    names |= {"raw_queue": aws.subscribe_queue(stack.topic_arn)} | example.resources | client | url
+    names["API_URL"] = functions["TokensFunction"]["API_URL"]
+    children = []
+    for service in sorted(HOSTS.keys() - ({"aws", "qonto"} if real else {"aws"})):
+        variables = environment.copy()
+        for function in guard.SERVERS[service].get("functions", ()):
             variables |= functions[function]
-        child = processes.enter_context(guard.serve(service, variables, names))
-        children[child.pid] = child
-    for child in children.values():
+        children.append(processes.enter_context(guard.serve(service, variables, names)))
+    for child in children:
         child.wait_until_ready()
 
     if real:
         say(f"\nThe connector talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
-        say(
-            "Register in Qonto's Developer Portal, as redirection URI:",
-            environment["REDIRECT_URI"],
-            sep="  ",
-        )
+        say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
         if "CLIENT_SECRET" not in client:
             say("The live page shows the code, which is not exchanged: that would take")
             say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
@@ -111,7 +100,8 @@ def _run(port: int, processes: ExitStack) -> str:
     say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
     stopped = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-    return children[stopped.si_pid].name if stopped else "a process"
+    started = {child.pid: child.name for child in children}
+    return started.get(stopped.si_pid if stopped else 0, "the local AWS")
 
 
 def _first_port() -> int:
@@ -147,7 +137,6 @@ def _deploy(aws: LocalAws, client: Mapping[str, str], return_url: str) -> tuple[
     stack = aws.deploy(parameters | own)
     if stack.not_honoured:
         say(f"  ministack leaves out {', '.join(stack.not_honoured)}")
-
     say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")
     parameters.pop("Scope", None)
     # Any role will do: the local AWS enforces no policy.

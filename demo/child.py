@@ -1,7 +1,4 @@
-"""A process of the demo that says when it is ready and never outlives its parent.
-
-Run as a program, it is the child: it runs a module until its parent is gone.
-"""
+"""A process of the demo. As a program, this runs a module until the parent is gone."""
 
 import os
 import runpy
@@ -18,19 +15,11 @@ from demo.template import ROOT
 
 
 class ChildError(Exception):
-    """A child did not start: its name, and the fault."""
-
-    def __str__(self) -> str:
-        """Return the name and the fault."""
-        return " ".join(self.args)
+    """A child did not start, for the reason that the text gives."""
 
 
 class Child(subprocess.Popen[bytes]):
-    """A Python module that runs as a server on a port of 127.0.0.1, from construction on.
-
-    It has its own process group: Ctrl-C reaches only the parent, which then kills the group. The
-    child has no data to save.
-    """
+    """A Python module that runs as a server on a port of 127.0.0.1, from construction on."""
 
     def __init__(self, name: str, port: int, *module: str, environment: dict[str, str]) -> None:
         """Start *module* (its name, then its arguments) in *environment* and nothing else."""
@@ -40,7 +29,7 @@ class Child(subprocess.Popen[bytes]):
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,  # its end tells the child that this process is gone
-            process_group=0,
+            process_group=0,  # Ctrl-C reaches only the parent, which then kills the group
         )
 
     def __exit__(self, *raised: object) -> None:
@@ -51,7 +40,7 @@ class Child(subprocess.Popen[bytes]):
 
     def wait_until_ready(self, seconds: float = 60) -> None:
         """Return once it responds to HTTP; raise `ChildError` if it stops, or after *seconds*."""
-        deadline = time.monotonic() + seconds
+        deadline, fault = time.monotonic() + seconds, f"{self.name} is silent after {seconds:.0f} s"
         with httpx2.Client(timeout=5, trust_env=False) as client:
             while time.monotonic() < deadline:
                 with suppress(httpx2.HTTPError):
@@ -59,8 +48,9 @@ class Child(subprocess.Popen[bytes]):
                     return
                 with suppress(subprocess.TimeoutExpired):
                     self.wait(0.02)
-                    raise ChildError(self.name, "stopped while it was starting (see above)")
-        raise ChildError(self.name, f"is silent after {seconds:.0f} s")
+                    fault = f"{self.name} stopped while it was starting (see above)"
+                    break
+        raise ChildError(fault)
 
 
 def _stop_with_parent() -> None:

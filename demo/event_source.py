@@ -15,12 +15,9 @@ def poll(  # noqa: PLR0913 - the settings of an event source mapping
     retry_seconds: int | None = None,  # None: the queue's own visibility timeout
 ) -> int:
     """Pass a batch to *handler* and delete what succeeded; return the number of messages."""
-    messages = queue.receive_message(
-        QueueUrl=url,
-        MaxNumberOfMessages=batch_size,
-        WaitTimeSeconds=wait_seconds,
-        MessageSystemAttributeNames=["All"],
-    ).get("Messages", [])
+    asked = {"MaxNumberOfMessages": batch_size, "WaitTimeSeconds": wait_seconds}
+    response = queue.receive_message(QueueUrl=url, **asked, MessageSystemAttributeNames=["All"])
+    messages = response.get("Messages", [])
     result = handler(lambda_event(messages, url), LambdaContext("subscriber")) if messages else {}
     failed = {failure["itemIdentifier"] for failure in result.get("batchItemFailures", [])}
     for message in messages:

@@ -1,8 +1,4 @@
-"""API Gateway's HTTP API on a laptop: requests become payload 2.0 events for the real handlers.
-
-AWS documents the events in *Create AWS Lambda proxy integrations for HTTP APIs*. The decoding of
-paths was captured from live APIs (hotsock/voker, ``vokerhttp/testdata``).
-"""
+"""API Gateway's HTTP API on a laptop, and Lambda's Invoke API: both call the real handlers."""
 
 import importlib
 import json
@@ -18,11 +14,12 @@ from pathlib import Path
 from urllib.parse import unquote
 from uuid import uuid4
 
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import compile_path, request_response
+from starlette.routing import Route, compile_path, request_response
 from starlette.types import ASGIApp
 
 from demo import template as infra
@@ -51,20 +48,19 @@ class LambdaContext:
 def routes(template: Template) -> dict[str, str]:
     """Return the function behind each route key, such as ``GET /start``, by its logical id."""
     functions = infra.resources(template, "AWS::Serverless::Function")
-    integrations = infra.resources(template, "AWS::ApiGatewayV2::Integration")
     found = {}
     for route in infra.resources(template, "AWS::ApiGatewayV2::Route").values():
-        [integration] = infra.references(route["Properties"]["Target"]) & integrations.keys()
-        uri = integrations[integration]["Properties"]["IntegrationUri"]
+        [integration] = infra.references(route["Properties"]["Target"])
+        uri = template["Resources"][integration]["Properties"]["IntegrationUri"]
         [function] = infra.references(uri) & functions.keys()
         found[route["Properties"]["RouteKey"]] = function
     return found
 
 
-def load_handler(template: Template, name: str, folder: Path = infra.TEMPLATE.parent) -> Handler:
-    """Import a function's handler as Lambda does; its code root is relative to *folder*."""
-    function = infra.function(template, name)
-    code_root = str((folder / function["CodeUri"]).resolve())
+def load_handler(name: str, path: Path = infra.TEMPLATE) -> Handler:
+    """Import the handler of a function of the template at *path*, as Lambda does."""
+    function = infra.function(infra.load(path), name)
+    code_root = str((path.parent / function["CodeUri"]).resolve())
     if code_root not in sys.path:
         sys.path.insert(0, code_root)
     module, _, attribute = function["Handler"].rpartition(".")
@@ -74,6 +70,7 @@ def load_handler(template: Template, name: str, folder: Path = infra.TEMPLATE.pa
 
 def decoded(path: str) -> str | None:
     """Return a path decoded twice, as HTTP APIs pass it on, or None if they respond with 400."""
+    # As captured from live APIs: hotsock/voker, ``vokerhttp/testdata``.
     # The first decoding can produce a "?", which ends the path, or a stray "%", which is refused.
     once = unquote(path).partition("?")[0]
     return None if re.search("%(?![0-9A-Fa-f]{2})", once) else unquote(once)
@@ -83,6 +80,7 @@ def payload_2_0(
     request: Request, route_key: str, path: re.Match[str], body: bytes
 ) -> dict[str, Json]:
     """Return the event of a *request*; *path* is its decoded path, as the route matched it."""
+    # AWS documents it in *Create AWS Lambda proxy integrations for HTTP APIs*.
     now = time.time()
     headers = _joined(request.headers)
     headers.pop("cookie", None)
@@ -153,12 +151,10 @@ def application(functions: Mapping[str, str], handlers: Mapping[str, Handler]) -
         path = decoded(raw_path.decode("latin-1"))
         if path is None:
             return JSONResponse({"message": "Bad Request"}, 400)
-        matches = {key: pattern.fullmatch(path) for key, pattern in paths.items()}
-        own = f"{request.method} "
-        found = [(key, it) for key, it in matches.items() if it and key.startswith(own)]
+        matches = [(key, pattern.fullmatch(path)) for key, pattern in paths.items()]
+        found = [(key, it) for key, it in matches if it and key.startswith(f"{request.method} ")]
         if not found:
             return JSONResponse({"message": "Not Found"}, 404)
-
         event = payload_2_0(request, *found[0], await request.body())
         name = functions[found[0][0]]
         try:  # in a thread, because handlers wait for AWS
@@ -171,9 +167,28 @@ def application(functions: Mapping[str, str], handlers: Mapping[str, Handler]) -
     return request_response(respond)
 
 
+def invoke_api(name: str, handler: Handler) -> Starlette:
+    """Return Lambda's Invoke API for one function."""
+
+    async def invoke(request: Request) -> Response:
+        event = await request.json()
+        try:
+            return JSONResponse(await run_in_threadpool(handler, event, LambdaContext(name)))
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything, as in Lambda
+            traceback.print_exc()
+            body = {"errorMessage": str(error), "errorType": type(error).__name__}
+            return JSONResponse(body, headers={"X-Amz-Function-Error": "Unhandled"})
+
+    path = f"/2015-03-31/functions/{name}/invocations"
+    return Starlette(routes=[Route(path, invoke, methods=["POST"])])
+
+
 def create() -> ASGIApp:
     """Return infra/template.yaml's HTTP API with its real handlers (a factory for uvicorn)."""
-    template = infra.load()
-    functions = routes(template)
-    handlers = {name: load_handler(template, name) for name in functions.values()}
-    return application(functions, handlers)
+    functions = routes(infra.load())
+    return application(functions, {name: load_handler(name) for name in functions.values()})
+
+
+def create_tokens() -> ASGIApp:
+    """Return the Invoke API of the example's function `tokens` (a factory for uvicorn)."""
+    return invoke_api("TokensFunction", load_handler("TokensFunction", infra.EXAMPLE))

@@ -1,8 +1,7 @@
 """Guards each of the demo's servers: ASGI middleware that refuses the requests of others.
 
 Every page in the developer's browser and every user of the machine can reach a port of the
-loopback. ministack would run code for them, and the function `tokens` would give them access
-tokens, so these two have the stricter guard.
+loopback. ministack would run their code, and `tokens` give them tokens: their guard is stricter.
 """
 
 import os
@@ -31,25 +30,20 @@ ACCESS_KEY, APPLICATION, URL = "GUARDED_ACCESS_KEY", "GUARDED_APPLICATION", "GUA
 NEW_PROCESS = re.compile(r"os\.(exec|fork|posix_spawn|spawn|system)|pty\.|subprocess\.")
 
 
-def new_access_key() -> str:
-    """Return a random AWS access key ID; ministack reads twelve digits as an account's number."""
-    return f"local-{secrets.token_hex(20)}"
-
-
 def serve(service: str, environment: dict[str, str], names: Mapping[str, str]) -> Child:
     """Start *service*, as servers.toml says with its *names*, behind its guard."""
     server, url = SERVERS[service], names[service]
     port = urlsplit(url).port or 0
     access_key = names["access_key"] if server.get("this_run_alone") else ""
-    known = {**names, "port": str(port)}
-    own = {name: it.format_map(known) for name, it in server.get("environment", {}).items()}
+    variables = server.get("environment", {}).items()
+    own = {name: value.format(port=port, **names) for name, value in variables}
     own |= {APPLICATION: server["application"], URL: url, ACCESS_KEY: access_key}
     return Child(
         server["name"],
         port,
         *("uvicorn", "--factory", "demo.guard:create", "--host=127.0.0.1", f"--port={port}"),
-        *("--log-level=warning", "--no-access-log"),  # it would print codes and states
-        *("--no-proxy-headers", "--ws=none"),
+        # A log of requests would print codes and states.
+        *("--log-level=warning", "--no-access-log", "--no-proxy-headers", "--ws=none"),
         *server.get("arguments", []),
         environment=environment | own,
     )
@@ -60,57 +54,44 @@ def create() -> ASGIApp:
     clock.install()  # before an import that keeps time.time in a variable
     application: ASGIApp = resolve_name(os.environ[APPLICATION])()
     url, access_key = os.environ[URL], os.environ[ACCESS_KEY]
-    guard = partial(this_run_alone, access_key=access_key) if access_key else own_address
-    refusal = partial(guard, url=url)
+    refusal = partial(this_run_alone, access_key) if access_key else own_address
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        response = None if scope["type"] == "lifespan" else refusal(Request(scope))
+        response = None if scope["type"] == "lifespan" else refusal(url, Request(scope))
         await (response or application)(scope, receive, send)
 
     return guarded
 
 
-def this_run_alone(request: Request, url: str, access_key: str) -> Response | None:
-    """Return a 403 unless an AWS client of this run sends the *request*.
-
-    Its requests name the host of *url*, are signed with *access_key*, and have none of the headers
-    that a browser adds by itself.
-    """
-    headers = request.headers
-    signed = "AWS4-HMAC-SHA256 Credential=([^/]+)/"
-    credential = re.match(signed, ",".join(headers.getlist("authorization")))
-    if (
-        headers.getlist("host") == [urlsplit(url).netloc]
-        and not any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
-        and credential
-        and secrets.compare_digest(credential[1].encode(), access_key.encode())
-    ):
+def this_run_alone(access_key: str, url: str, request: Request) -> Response | None:
+    """Return a 403 unless an AWS client that signs with *access_key* sends the *request*."""
+    headers, signed = request.headers, f"AWS4-HMAC-SHA256 Credential={access_key}/".encode()
+    given = ",".join(headers.getlist("authorization")).encode()[: len(signed)]
+    is_own_host = headers.getlist("host") == [urlsplit(url).netloc]
+    # A browser adds such headers by itself.
+    is_of_browser = any(re.fullmatch("origin|sec-fetch-.*", name) for name in headers)
+    if is_own_host and not is_of_browser and secrets.compare_digest(given, signed):
         return None
     return PlainTextResponse("The local AWS serves the AWS clients of its own run alone.\n", 403)
 
 
-def own_address(request: Request, url: str) -> Response | None:
-    """Return a response to a *request* to any other address than *url*.
-
-    A request to another name of the loopback is sent to *url*, where the cookies are. A request to
-    any other name gets a 421: a site can let its own name resolve to this machine.
-    """
+def own_address(url: str, request: Request) -> Response | None:
+    """Return a response to a *request* to any other address than *url*."""
     own, hosts = urlsplit(url), request.headers.getlist("host")
     if hosts == [own.netloc]:
         return None
     path, query = request.scope["raw_path"], request.scope["query_string"]
     is_loopback = hosts in [[f"{name}:{own.port}"] for name in LOOPBACK]
+    # The cookies are at *url*.
     if is_loopback and request.method == "GET" and path.startswith(b"/"):
         target = (path + (b"?" + query if query else b"")).decode("latin-1")
         return PlainTextResponse(f"This is {url}.\n", 307, {"Location": url + target})
+    # A site can let its own name resolve to this machine.
     return PlainTextResponse(f"This is {url}.\n", 421)
 
 
 def ministack() -> ASGIApp:
-    """Return ministack, and forbid this process to start others.
-
-    ministack executes functions in processes, and several of its services can be made to do so.
-    """
+    """Return ministack, and forbid this process to start others: they would execute functions."""
     # It reads the environment when it is imported.
     from ministack.app import app  # type: ignore[import-untyped]  # noqa: PLC0415
 

@@ -1,7 +1,6 @@
 """The live page: every message of the topic as it arrives, and the example subscriber's status.
 
-The same process passes the example's queue to its function, as AWS does. The page itself reads a
-raw queue of its own and the example's table of grants, and puts the demo's clock forward.
+The process passes the example's queue to its function, as AWS does, and a raw queue to the page.
 """
 
 import asyncio
@@ -14,8 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -35,7 +32,7 @@ from demo import template as infra
 
 logger = logging.getLogger(__name__)
 
-FOLDER = Path(__file__).parent
+FOLDER = infra.ROOT / "demo"
 OPEN = {"held", "by-hand", "exchanging", "connected", "disconnecting"}  # may change
 JUMPS = {"An hour later": 60 * 60, "91 days later": 91 * 24 * 60 * 60}  # refresh tokens: 90 days
 HEADERS = {
@@ -95,31 +92,28 @@ class Live:
         if self.find_grant:
             for name in {"code", "code_verifier"} & message["data"].keys():
                 message["data"][name] = shortened(message["data"][name])
-        status = "held" if self.find_grant else "by-hand"
-        if not event.data.code_expires_at:
-            status = "not-granted"
-        text = json.dumps(message, indent=2, ensure_ascii=False)
-        self.entries.append(Entry(status, event, text))
+        granted = "held" if self.find_grant else "by-hand"
+        status = granted if event.data.code_expires_at else "not-granted"
+        self.entries.append(Entry(status, event, json.dumps(message, indent=2, ensure_ascii=False)))
 
     def look(self) -> None:
         """Read the grant of each event that may still change."""
         for entry in self.entries:
-            if not entry.event or entry.status not in OPEN:
-                continue
-            entry.grant = self.find_grant(entry.event) if self.find_grant else {}
-            status = entry.grant.get("status", entry.status)
-            end = entry.event.data.code_expires_at
-            dead = end is not None and self.now() >= end.timestamp()
-            entry.status = "expired" if dead and status in {"held", "by-hand"} else status
+            if entry.event and entry.status in OPEN:
+                entry.grant = self.find_grant(entry.event) if self.find_grant else {}
+                status = entry.grant.get("status", entry.status)
+                end = entry.event.data.code_expires_at
+                is_dead = end and self.now() >= end.timestamp() and status in {"held", "by-hand"}
+                entry.status = "expired" if is_dead else status
 
-    async def cards(self, render: Callable[[int, Entry], str]) -> AsyncIterator[dict[str, str]]:
+    async def cards(self, render: Callable[..., str]) -> AsyncIterator[dict[str, str]]:
         """Yield the card of every entry, oldest first, then each one that changes."""
         sent: dict[int, str] = {}
         while True:
             with suppress(BotoCoreError, ClientError):  # the next look is soon
                 await run_in_threadpool(self.look)
             for number, entry in enumerate(self.entries):
-                card = render(number, entry)
+                card = render(number=number, entry=entry)
                 if sent.get(number) != card:
                     sent[number] = card
                     yield {"data": card}
@@ -131,7 +125,7 @@ def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
     templates = Jinja2Templates(FOLDER / "templates")
     templates.env.filters["shortened"] = shortened
     templates.env.filters["as_time"] = lambda seconds: datetime.fromtimestamp(int(seconds), UTC)
-    template = templates.get_template("event.html")
+    render = templates.get_template("event.html").render
 
     def page(request: Request) -> Response:
         context = {"entries": live.entries, "clock": demo_clock, "jumps": JUMPS}
@@ -140,25 +134,22 @@ def create_app(live: Live, demo_clock: clock.Clock | None = None) -> Starlette:
     async def put_clock_forward(request: Request) -> Response:
         # The guard lets no other host through, and browsers name the page that sends a form.
         if request.headers.get("origin") != f"http://{request.headers['host']}":
-            return PlainTextResponse("Only the live page does that.\n", HTTPStatus.FORBIDDEN)
-        async with request.form() as form:
-            jump = JUMPS.get(str(form.get("jump")), 0)
+            return PlainTextResponse("Only the live page does that.\n", 403)
+        form = await request.form()
         if demo_clock:
-            demo_clock.put_forward(jump)
-        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+            demo_clock.put_forward(JUMPS.get(str(form.get("jump")), 0))
+        return RedirectResponse("/", 303)
 
     async def events(_request: Request) -> Response:
-        cards = live.cards(lambda number, entry: template.render(number=number, entry=entry))
-        return EventSourceResponse(cards)
+        return EventSourceResponse(live.cards(render))
 
-    return Starlette(
-        routes=[
-            Route("/", page),
-            Route("/events", events),
-            Route("/clock", put_clock_forward, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=FOLDER / "static")),
-        ],
-    )
+    routes = [
+        Route("/", page),
+        Route("/events", events),
+        Route("/clock", put_clock_forward, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=FOLDER / "static")),
+    ]
+    return Starlette(routes=routes)
 
 
 def shortened(secret: str) -> str:
@@ -179,11 +170,7 @@ def keep_polling(queue_url: str, handler: gateway.Handler) -> None:
 
 
 def create() -> Starlette:
-    """Return the page, with the example running beside it (a factory for uvicorn).
-
-    ``RAW_QUEUE_URL`` gets all messages. Without a client secret the example's ``QUEUE_URL`` is not
-    set, and the example does not run.
-    """
+    """Return the page, with the example running beside it (a factory for uvicorn)."""
     live = Live()
 
     def show(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -192,7 +179,7 @@ def create() -> Starlette:
         return {}
 
     handlers: dict[str, gateway.Handler] = {os.environ["RAW_QUEUE_URL"]: show}
-    if "QUEUE_URL" in os.environ:
+    if "QUEUE_URL" in os.environ:  # without a client secret, the example does not run
         table = boto3.resource("dynamodb").Table(os.environ["GRANT_TABLE_NAME"])
 
         def find_grant(event: Event) -> dict[str, Any]:
@@ -200,9 +187,8 @@ def create() -> Starlette:
             return dict(table.get_item(Key=key, ConsistentRead=True).get("Item", {}))
 
         live.find_grant = find_grant
-        example, folder = infra.load(infra.EXAMPLE), infra.EXAMPLE.parent
-        subscriber = gateway.load_handler(example, "SubscriberFunction", folder)
-        handlers[os.environ["QUEUE_URL"]] = subscriber
+        example = gateway.load_handler("SubscriberFunction", infra.EXAMPLE)
+        handlers[os.environ["QUEUE_URL"]] = example
     for polled in handlers.items():
         threading.Thread(target=keep_polling, args=polled, daemon=True).start()
     return create_app(live, clock.shared())

@@ -1,13 +1,13 @@
-"""An AWS on this machine: DynamoDB, SNS and SQS by ministack, from the templates of this project.
+"""An AWS on this machine, by ministack, from the templates of this project.
 
-It does not read the developer's own AWS settings, and neither does a process with the variables of
-`scrubbed_environment`: demo and tests cannot reach a real account.
+Its clients do not read the developer's own AWS settings: they cannot reach a real account.
 """
 
 import json
 import os
 import random
 import re
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,33 +21,30 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
-from demo import drift, guard
+from demo import guard
 from demo import template as infra
-from demo.child import Child
 from demo.template import Json, Template
 
 if TYPE_CHECKING:
-    from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-REGION = "eu-west-3"
+REGION: str = guard.SERVERS["aws"]["environment"]["MINISTACK_REGION"]
 # Without AWS::SecretsManager::ResourcePolicy, which ministack's CloudFormation does not have.
 _DATA = ("AWS::DynamoDB::", "AWS::KMS::", "AWS::SecretsManager::Secret", "AWS::SNS::", "AWS::SQS::")
 _NO_VALUE = "AWS::NoValue"
 _NO_FILE = (None, None, os.devnull, None)  # botocore: no setting, no variable, a default
 
 
+@dataclass(eq=False)
 class ParameterError(ValueError):
     """The parameter *name* breaks the template's *constraint*: CloudFormation would refuse it."""
 
-    def __init__(self, name: str, constraint: str) -> None:
-        """Keep both."""
-        super().__init__(f"{name}: {constraint}")
-        self.name, self.constraint = name, constraint
+    name: str
+    constraint: str
 
 
 @dataclass(frozen=True)
@@ -71,12 +68,8 @@ class Stack:
 
 
 def free_port(ports: int = 1) -> int:
-    """Return the first of a number of consecutive free *ports* of 127.0.0.1.
-
-    They lie below those that the system gives to outgoing connections, which could take one of them
-    before its server does.
-    """
-    while True:
+    """Return the first of a number of consecutive free *ports* of 127.0.0.1."""
+    while True:  # below the ports that the system gives to outgoing connections
         first = random.randrange(10_000, 30_000)  # noqa: S311 - no secret
         with ExitStack() as listening, suppress(OSError):
             for port in range(first, first + ports):
@@ -85,37 +78,30 @@ def free_port(ports: int = 1) -> int:
 
 
 def scrubbed_environment(endpoint_url: str, access_key: str) -> dict[str, str]:
-    """Return the variables of a process that is a client of *endpoint_url* alone.
-
-    Of the developer's own environment they have only those that lead to no other server.
-    """
+    """Return the variables of a process that is a client of *endpoint_url* alone."""
     kept = "HOME|LANG|LC_.*|PATH|PYTHON.*|SSL_CERT_(DIR|FILE)|TERM|TMPDIR|TZ"
-    return {name: value for name, value in os.environ.items() if re.fullmatch(kept, name)} | {
+    environment = {name: value for name, value in os.environ.items() if re.fullmatch(kept, name)}
+    environment |= dict.fromkeys(("AWS_REGION", "AWS_DEFAULT_REGION"), REGION)
+    environment |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+    return environment | {
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "localhost,127.0.0.1",  # macOS has proxies outside the environment
     }
 
 
-def start_ministack(names: Mapping[str, str]) -> Child:
-    """Start ministack with the *names* of its table in servers.toml."""
-    own = {"PATH": os.environ.get("PATH", os.defpath), "MINISTACK_REGION": REGION}
-    return guard.serve("aws", own, names)
-
-
 @contextmanager
-def ministack() -> Iterator["LocalAws"]:
-    """Run ministack on a free port for as long as the block runs."""
-    names = {"aws": f"http://127.0.0.1:{free_port()}", "access_key": guard.new_access_key()}
-    with TemporaryDirectory() as directory, start_ministack(names | {"directory": directory}) as it:
-        it.wait_until_ready()
-        yield LocalAws(names["aws"], names["access_key"])
+def ministack(url: str = "", directory: str = "") -> Iterator["LocalAws"]:
+    """Run ministack at *url*, or on a free port, for as long as the block runs."""
+    url = url or f"http://127.0.0.1:{free_port()}"
+    access_key = f"local-{secrets.token_hex(20)}"  # ministack reads twelve digits as an account's
+    with TemporaryDirectory() as own:
+        names = {"aws": url, "access_key": access_key, "directory": directory or own}
+        with guard.serve("aws", {}, names) as process:
+            process.wait_until_ready()
+            yield LocalAws(url, access_key)
 
 
 def _client(service: str) -> Any:  # noqa: ANN401 - of the type that the attribute has
@@ -127,7 +113,7 @@ class LocalAws:
     """Clients of the AWS at one address of this machine, and the connector's stacks there."""
 
     awslambda: "LambdaClient" = _client("lambda")
-    cloudformation: "CloudFormationClient" = _client("cloudformation")
+    cloudformation: Json = _client("cloudformation")
     dynamodb: "DynamoDBClient" = _client("dynamodb")
     kms: Json = _client("kms")
     secrets: "SecretsManagerClient" = _client("secretsmanager")
@@ -152,16 +138,12 @@ class LocalAws:
         return scrubbed_environment(endpoint_url or self.endpoint_url, self.access_key)
 
     def deploy(self, parameters: Mapping[str, str], template: Template | None = None) -> Stack:
-        """Create the data resources of *template*, with names of their own, by CloudFormation.
-
-        The default template is infra/template.yaml. Raises `ParameterError`.
-        """
+        """Create the data resources of a template, the connector's if no other is given."""
         template = template or infra.load()
         _check(parameters, template)
         data = infra.resources(template, *_DATA)
-        part = {name: template.get(name, {}) for name in ("Parameters", "Mappings", "Conditions")}
-        part["Resources"] = infra.resources(template, *_DATA, "AWS::IAM::Role")  # in policies
-        known = part["Resources"].keys() | template["Parameters"].keys()
+        roles = infra.resources(template, "AWS::IAM::Role")  # in policies
+        known = {**data, **roles, **template["Parameters"]}
         variables = {
             f"{function}.{variable}": {"Value": value}
             for function in infra.resources(template, "AWS::Serverless::Function")
@@ -170,27 +152,49 @@ class LocalAws:
         }
         # An output cannot have AWS::NoValue as a variable can.
         outputs = json.dumps(variables).replace(json.dumps({"Ref": _NO_VALUE}), f'"{_NO_VALUE}"')
+        part = {name: template.get(name, {}) for name in ("Parameters", "Mappings", "Conditions")}
+        part |= {"Resources": data | roles, "Outputs": json.loads(outputs)}
         given = [{"ParameterKey": name, "ParameterValue": it} for name, it in parameters.items()]
-        stack = f"qonto-connect-{uuid4().hex[:8]}"
-        body = json.dumps(part | {"Outputs": json.loads(outputs)})
-        cloudformation: Json = self.cloudformation
-        cloudformation.create_stack(StackName=stack, TemplateBody=body, Parameters=given)
-        cloudformation.get_waiter("stack_create_complete").wait(
-            StackName=stack, WaiterConfig={"Delay": 0, "MaxAttempts": 1000}
-        )
-        created = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
-        resources = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
-        for name in infra.resources(template, "AWS::DynamoDB::Table"):
-            self.dynamodb.update_time_to_live(  # ministack's CloudFormation leaves it out
-                TableName=resources[name],
-                TimeToLiveSpecification=data[name]["Properties"]["TimeToLiveSpecification"],
-            )
+        stack = {"StackName": f"qonto-connect-{uuid4().hex[:8]}"}
+        aws = self.cloudformation
+        aws.create_stack(**stack, TemplateBody=json.dumps(part), Parameters=given)
+        often = {"Delay": 0, "MaxAttempts": 1000}
+        aws.get_waiter("stack_create_complete").wait(**stack, WaiterConfig=often)
+        created = aws.describe_stack_resources(**stack)["StackResources"]
+        ids = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in created}
+        for name, table in infra.resources(template, "AWS::DynamoDB::Table").items():
+            ttl = table["Properties"]["TimeToLiveSpecification"]  # ministack leaves it out
+            self.dynamodb.update_time_to_live(TableName=ids[name], TimeToLiveSpecification=ttl)
         environment: dict[str, dict[str, str]] = {}
-        for output in cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]:
+        for output in aws.describe_stacks(**stack)["Stacks"][0]["Outputs"]:
             function, _, variable = output["OutputKey"].partition(".")
             if output["OutputValue"] != _NO_VALUE:
                 environment.setdefault(function, {})[variable] = output["OutputValue"]
-        return Stack(resources, environment, drift.not_honoured(self, created, data))
+        return Stack(ids, environment, self._not_honoured(data, ids))
+
+    def _not_honoured(self, data: dict[str, dict[str, Json]], ids: dict[str, str]) -> list[str]:
+        """Return the properties of tables and topics that this AWS lacks, as ``Id.Property``."""
+        lacking = list[str]()
+        for logical_id, resource in data.items():
+            if resource["Type"] == "AWS::DynamoDB::Table":
+                held = self._held_by_table(ids[logical_id])
+            elif resource["Type"] == "AWS::SNS::Topic":
+                held = self.sns.get_topic_attributes(TopicArn=ids[logical_id])["Attributes"]
+            else:
+                continue
+            for name, wanted in resource["Properties"].items():
+                # A property that refers to other resources must only be there.
+                if not held.get(name) if infra.references(wanted) else held.get(name) != wanted:
+                    lacking.append(f"{logical_id}.{name}")
+        return lacking
+
+    def _held_by_table(self, name: str) -> Json:
+        table: Json = self.dynamodb.describe_table(TableName=name)["Table"]
+        ttl: Json = self.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        ttl["Enabled"] = ttl.pop("TimeToLiveStatus") == "ENABLED"
+        encryption = "SSEDescription" in table and {"SSEEnabled": True}
+        added = {"TimeToLiveSpecification": ttl, "SSESpecification": encryption}
+        return {**table, **table["BillingModeSummary"], **added}
 
     def subscribe_queue(self, topic_arn: str, *, raw: bool = True) -> str:
         """Return the URL of a new queue that receives what is published to *topic_arn*."""
@@ -203,13 +207,9 @@ def subscribe_queue(
     """Subscribe a new queue to *topic_arn*; return its URL, and the subscription's ARN."""
     url = sqs.create_queue(QueueName=f"subscriber-{uuid4().hex[:8]}")["QueueUrl"]
     queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-    allow = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": queue["QueueArn"],
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
-    }
+    allow: Json = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}}
+    allow |= {"Action": "sqs:SendMessage", "Resource": queue["QueueArn"]}
+    allow["Condition"] = {"ArnEquals": {"aws:SourceArn": topic_arn}}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     subscription = sns.subscribe(

@@ -1,9 +1,9 @@
 """Mock Qonto: its authorization server and a part of its business API, in memory.
 
-Qonto runs Ory Hydra, so names, texts and order of the checks are Hydra's. The texts are in
-qonto.json, with the scopes that Qonto documents, and organisations whose IBANs are examples from
-documentation. The user clicks through a sign-in and a consent, because a chain of bare redirects
-would hide cookie mistakes.
+Qonto runs Ory Hydra, so names, texts, order of the checks and rotation of refresh tokens are
+Hydra's (`flow_refresh.go`, and `gracefulRefreshRotation` in `persister_oauth2.go`). qonto.json has
+the texts, the scopes that Qonto documents, and organisations with IBANs from documentation. The
+user clicks through two pages, because a chain of bare redirects would hide cookie mistakes.
 """
 
 import base64
@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,10 +28,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from demo.qonto_tokens import GRACE, TokenStore, opaque
-
-CODE_LIFETIME = 600
-LOGIN_LIFETIME = 1800
+# Seconds. Qonto documents those of tokens, and the grace of a used refresh token.
+CODE_LIFETIME, LOGIN_LIFETIME = 600, 1800
+ACCESS_TOKEN_LIFETIME, REFRESH_TOKEN_LIFETIME, GRACE = 3600, 90 * 24 * 3600, 60
 MIN_STATE_LENGTH = 8
 BROWSER_COOKIE = "mock_qonto_browser"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -64,14 +64,11 @@ class ShownError(Exception):
 
 @dataclass(frozen=True)
 class AuthorizationResponse:
-    """The parameters that the browser takes to the client, and how (``response_mode``).
-
-    Hydra lets every client have all three modes: an attacker who forwards a link can add another.
-    """
+    """The parameters that the browser takes to the client."""
 
     redirect_uri: str
-    mode: str
-    parameters: Mapping[str, str]  # at first the state alone
+    mode: str  # Hydra lets every client have all: who forwards a link can add another
+    parameters: dict[str, str]  # at first the state alone
 
     @property
     def location(self) -> str:
@@ -82,27 +79,22 @@ class AuthorizationResponse:
 
     def having(self, **parameters: str) -> "AuthorizationResponse":
         """Return the response with *parameters* before its own."""
-        return replace(self, parameters=parameters | dict(self.parameters))
+        return replace(self, parameters=parameters | self.parameters)
 
 
+@dataclass(eq=False)
 class AuthorizationErrorResponse(Exception):  # noqa: N818  (RFC 6749, section 4.1.2.1)
     """An error that goes back to the client on its redirection URI."""
 
-    @property
-    def response(self) -> AuthorizationResponse:
-        """The response that the browser takes there."""
-        response: AuthorizationResponse = self.args[0]
-        return response
+    response: AuthorizationResponse
 
 
-def require(
-    condition: object, cause: str, target: AuthorizationResponse | None = None, **details: str
-) -> None:
-    """Raise the error of *cause*, to the client at *target* if given, if *condition* is false."""
-    if not condition:
+def require(met: object, cause: str, to: AuthorizationResponse | None = None, **words: str) -> None:
+    """Raise the error of *cause* if its condition is not *met*, *to* the client if given."""
+    if not met:
         error = DATA["errors"][cause].items()
-        body = {name: text.format_map(details) if details else text for name, text in error}
-        raise AuthorizationErrorResponse(target.having(**body)) if target else ShownError(body)
+        body = {name: text.format_map(words) if words else text for name, text in error}
+        raise AuthorizationErrorResponse(to.having(**body)) if to else ShownError(body)
 
 
 @dataclass
@@ -130,6 +122,18 @@ class Grant:
     code: str
     code_expires_at: float
     is_exchanged: bool = False
+    is_revoked: bool = False
+
+
+@dataclass
+class Token:
+    """The grant that a token stands for, and the token's end in epoch seconds."""
+
+    grant: Grant
+    expires_at: float
+    # Of a refresh token: the access token of the same response, and the end of its uses.
+    access_token: str = ""
+    grace_ends_at: float = inf
 
 
 @dataclass
@@ -148,7 +152,8 @@ class AuthorizationServer:
     _logins: dict[str, LoginAndConsent] = field(default_factory=dict)
     # By the signature of the code: Hydra identifies a code by it, and so finds the used ones.
     _grants: dict[str, Grant] = field(default_factory=dict)
-    _tokens: TokenStore = field(default_factory=TokenStore)
+    _access_tokens: dict[str, Token] = field(default_factory=dict)
+    _refresh_tokens: dict[str, Token] = field(default_factory=dict)
 
     def begin(self, query: Mapping[str, str], browser: str) -> LoginAndConsent:
         """Open a login for a valid request; raise ShownError or AuthorizationErrorResponse."""
@@ -156,7 +161,6 @@ class AuthorizationServer:
         require(query.get("client_id") == self.client_id, "unknown_client")
         require(mode in ("query", "fragment", "form_post"), "response_mode", mode=mode)
         require(redirect_uri in self.redirect_uris, "redirect_uri")
-
         state, scopes = query.get("state", ""), query.get("scope", "").split()
         target = AuthorizationResponse(redirect_uri, mode, {"state": state})
         unknown = [scope for scope in scopes if scope not in SCOPES]
@@ -167,7 +171,6 @@ class AuthorizationServer:
         require(all(map(ID.fullmatch, ids)), "organization", target)
         challenge, method = query.get("code_challenge", ""), query.get("code_challenge_method")
         require(not challenge or method == "S256", "code_challenge", target)
-
         organization = _organization(ids[0]) if ids else None
         login = LoginAndConsent(target, scopes, organization, challenge, browser, self.now())
         self._logins[login.challenge] = login
@@ -193,9 +196,8 @@ class AuthorizationServer:
         require(form.get("decision") == "allow", "declined", target)
         scopes = [scope for scope in login.scopes if scope in form.getlist("scope")]
         organization = login.organization or _organization(str(form.get("organization", "")))
-        code, expires_at = opaque("ory_ac_"), self.now() + CODE_LIFETIME
-        grant = Grant(login, scopes, organization, code, expires_at)
-        self._grants[code.rpartition(".")[2]] = grant
+        code, end = _opaque("ory_ac_"), self.now() + CODE_LIFETIME
+        self._grants[code.rpartition(".")[2]] = Grant(login, scopes, organization, code, end)
         return target.having(code=code, scope=" ".join(scopes))
 
     def exchange(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str | int]:
@@ -206,61 +208,64 @@ class AuthorizationServer:
         signature = form.get("code", "").rpartition(".")[2]
         require(signature in self._grants, "unknown_code")
         grant = self._grants[signature]
-        if grant.is_exchanged:
-            self._tokens.revoke(signature)
-            require(condition=False, cause="used_code")
+        grant.is_revoked |= grant.is_exchanged
+        require(not grant.is_exchanged, "used_code")
         require(form.get("code") == grant.code, "wrong_code")
         # From here on, a refusal leaves the code usable: the right request can still follow.
         require(self.now() < grant.code_expires_at, "expired_code")
-        redirect_uri = grant.login.target.redirect_uri
-        require(form.get("redirect_uri") == redirect_uri, "other_redirect_uri")
+        target = grant.login.target
+        require(form.get("redirect_uri") == target.redirect_uri, "other_redirect_uri")
         verifier = form.get("code_verifier", "")
         digest = hashlib.sha256(verifier.encode()).digest()  # RFC 7636, section 4.2
         given = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() if verifier else ""
         require(given == grant.login.code_challenge, "code_verifier")
         grant.is_exchanged = True
         self.exchanges_succeeded += 1
-        return self._tokens.issue(signature, grant.scopes, self.now())
+        return self._issue(grant)
 
     def refresh(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str | int]:
         """Return new tokens for a refresh token; raise ShownError with the RFC 6749 error."""
         self._authenticate_client(form, headers)
-        now = self.now()
-        value = form.get("refresh_token", "")
-        require(value in self._tokens.refresh, "unknown_refresh_token")
-        refresh_token = self._tokens.refresh[value]
-        if now >= refresh_token.grace_ends_at:
-            self.reuses += 1
-            self._tokens.revoke(refresh_token.grant_id)
-            require(condition=False, cause="reused_refresh_token")
-        require(now < refresh_token.expires_at, "expired_refresh_token")
-        refresh_token.grace_ends_at = min(refresh_token.grace_ends_at, now + GRACE)
-        self._tokens.access.pop(refresh_token.access_token, None)
+        now, value = self.now(), form.get("refresh_token", "")
+        require(value in self._refresh_tokens, "unknown_refresh_token")
+        token = self._refresh_tokens[value]
+        require(not token.grant.is_revoked, "unknown_refresh_token")
+        token.grant.is_revoked = now >= token.grace_ends_at
+        self.reuses += token.grant.is_revoked
+        require(not token.grant.is_revoked, "reused_refresh_token")
+        require(now < token.expires_at, "expired_refresh_token")
+        token.grace_ends_at = min(token.grace_ends_at, now + GRACE)
+        self._access_tokens.pop(token.access_token, None)
         self.refreshes += 1
-        grant = self._grants[refresh_token.grant_id]
-        return self._tokens.issue(refresh_token.grant_id, grant.scopes, now)
+        return self._issue(token.grant)
 
     def organization(self, headers: Mapping[str, str]) -> Organization:
         """Return the organisation that a valid access token stands for."""
         require(self.staging_token in ("", headers.get("x-qonto-staging-token")), "staging_token")
         value = headers.get("authorization", "").removeprefix("Bearer ")
-        require(value in self._tokens.access, "access_token")
-        access_token = self._tokens.access[value]
-        require(self.now() < access_token.expires_at, "access_token")
-        grant = self._grants[access_token.grant_id]
-        require("organization.read" in grant.scopes, "missing_scope")
-        return grant.organization
+        require(value in self._access_tokens, "access_token")
+        token = self._access_tokens[value]
+        require(self.now() < token.expires_at and not token.grant.is_revoked, "access_token")
+        require("organization.read" in token.grant.scopes, "missing_scope")
+        return token.grant.organization
 
     def revoke_consents(self, headers: Mapping[str, str]) -> None:
-        """End all grants of the membership (a user in one organisation) of a valid access token.
-
-        As in Hydra's database, a code that was not exchanged yet is deleted with its consent.
-        """
+        """End all grants of the user and the organisation of a valid access token."""
         organization = self.organization(headers)
         for signature, grant in list(self._grants.items()):
             if grant.organization == organization:
-                self._tokens.revoke(signature)
-                del self._grants[signature]
+                grant.is_revoked = True
+                del self._grants[signature]  # as in Hydra, its code is deleted too
+
+    def _issue(self, grant: Grant) -> dict[str, str | int]:
+        value, now = _opaque("ory_at_"), self.now()
+        self._access_tokens[value] = Token(grant, now + ACCESS_TOKEN_LIFETIME)
+        response: dict[str, str | int] = {"access_token": value, "token_type": "bearer"}
+        response |= {"expires_in": ACCESS_TOKEN_LIFETIME, "scope": " ".join(grant.scopes)}
+        if "offline_access" in grant.scopes:
+            refresh_token = response["refresh_token"] = _opaque("ory_rt_")
+            self._refresh_tokens[refresh_token] = Token(grant, now + REFRESH_TOKEN_LIFETIME, value)
+        return response
 
     def _authenticate_client(self, form: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         require(self.staging_token in ("", headers.get("x-qonto-staging-token")), "staging_token")
@@ -270,6 +275,32 @@ class AuthorizationServer:
 
 def create_app(server: AuthorizationServer) -> Starlette:
     """Put the server behind its routes and pages."""
+
+    async def authorize(request: Request) -> Response:
+        browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
+        login = server.begin(request.query_params, browser)
+        response = RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
+        response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
+        return response
+
+    async def sign_in(request: Request) -> Response:
+        login = await _opened(server, request, "login_challenge")
+        form = await request.form()
+        if (form.get("user"), form.get("password")) == (USER, PASSWORD):
+            login.is_signed_in = True
+            return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
+        wrong = request.method == "POST"
+        page = {"challenge": login.challenge, "user": USER, "password": PASSWORD, "wrong": wrong}
+        return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401 if wrong else 200)
+
+    async def consent(request: Request) -> Response:
+        login = await _opened(server, request, "consent_challenge")
+        if not login.is_signed_in:
+            return RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
+        if request.method == "GET":
+            page = {"login": login, "organizations": ORGANIZATIONS, "in_words": SCOPES.get}
+            return TEMPLATES.TemplateResponse(request, "consent.html", page)
+        return _to_client(request, server.decide(login, await request.form()))
 
     async def token(request: Request) -> Response:
         form = await request.form()
@@ -283,73 +314,41 @@ def create_app(server: AuthorizationServer) -> Starlette:
         server.revoke_consents(request.headers)
         return Response(status_code=204)  # assumed: a success is some 2xx
 
-    api = [
+    routes = [
+        Route("/oauth2/auth", authorize),
+        Route("/sign-in", sign_in, methods=["GET", "POST"]),
+        Route("/consent", consent, methods=["GET", "POST"]),
         Route("/oauth2/token", token, methods=["POST"]),
         Route("/v2/organization", organization),
         Route("/v2/oauth2/consents", consents, methods=["DELETE"]),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]
     failed = dict.fromkeys((ShownError, AuthorizationErrorResponse), _failed)
-    return Starlette(routes=[*_pages(server), *api], exception_handlers=failed)
+    return Starlette(routes=routes, exception_handlers=failed)
 
 
-def _pages(server: AuthorizationServer) -> list[Route]:
-    async def opened(request: Request, challenge: str) -> LoginAndConsent:
-        given = request.query_params if request.method == "GET" else await request.form()
-        browser = request.cookies.get(BROWSER_COOKIE, "")
-        return server.login(str(given.get(challenge, "")), browser)
-
-    async def authorize(request: Request) -> Response:
-        browser = request.cookies.get(BROWSER_COOKIE) or secrets.token_urlsafe(32)
-        login = server.begin(request.query_params, browser)
-        response = _to_sign_in(login)
-        response.set_cookie(BROWSER_COOKIE, browser, httponly=True, samesite="lax")
-        return response
-
-    async def sign_in(request: Request) -> Response:
-        login = await opened(request, "login_challenge")
-        page = {"challenge": login.challenge, "user": USER, "password": PASSWORD}
-        if request.method == "GET":
-            return TEMPLATES.TemplateResponse(request, "sign_in.html", page)
-        form = await request.form()
-        if (form.get("user"), form.get("password")) != (USER, PASSWORD):
-            page["wrong"] = "true"
-            return TEMPLATES.TemplateResponse(request, "sign_in.html", page, 401)
-        login.is_signed_in = True
-        return RedirectResponse(f"/consent?consent_challenge={login.challenge}", 303)
-
-    async def consent(request: Request) -> Response:
-        login = await opened(request, "consent_challenge")
-        if not login.is_signed_in:
-            return _to_sign_in(login)
-        if request.method == "GET":
-            page = {"login": login, "organizations": ORGANIZATIONS, "in_words": SCOPES.get}
-            return TEMPLATES.TemplateResponse(request, "consent.html", page)
-        return _to_client(request, server.decide(login, await request.form()))
-
-    return [
-        Route("/oauth2/auth", authorize),
-        Route("/sign-in", sign_in, methods=["GET", "POST"]),
-        Route("/consent", consent, methods=["GET", "POST"]),
-    ]
-
-
-def _to_sign_in(login: LoginAndConsent) -> Response:
-    return RedirectResponse(f"/sign-in?login_challenge={login.challenge}", 303)
+async def _opened(server: AuthorizationServer, request: Request, name: str) -> LoginAndConsent:
+    given = request.query_params if request.method == "GET" else await request.form()
+    return server.login(str(given.get(name, "")), request.cookies.get(BROWSER_COOKIE, ""))
 
 
 def _organization(organization_id: str) -> Organization:
     """Return an organisation; an unknown id gets a new one."""
     name = f"Organisation {organization_id}"
-    known = {organization.id: organization for organization in ORGANIZATIONS}
-    return known.get(organization_id) or Organization(organization_id, name, name, organization_id)
+    new = Organization(organization_id, name, name, organization_id)
+    return next((known for known in ORGANIZATIONS if known.id == organization_id), new)
+
+
+def _opaque(prefix: str) -> str:
+    """Return a code or token in Hydra's form: with its prefix, 94 characters."""
+    return f"{prefix}{secrets.token_urlsafe(32)}.{secrets.token_urlsafe(32)}"
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    [shown] = error.args
-    if isinstance(shown, AuthorizationResponse):
-        return _to_client(request, shown)
-    return JSONResponse(shown, STATUSES.get(shown["error"], 400), NO_STORE)
+    if isinstance(error, AuthorizationErrorResponse):
+        return _to_client(request, error.response)
+    [body] = error.args
+    return JSONResponse(body, STATUSES.get(body["error"], 400), NO_STORE)
 
 
 def _to_client(request: Request, response: AuthorizationResponse) -> Response:
@@ -359,8 +358,6 @@ def _to_client(request: Request, response: AuthorizationResponse) -> Response:
 
 
 def create() -> Starlette:
-    """Return the server that the environment describes (a factory for uvicorn)."""
+    """Return the server for the client that the environment names (a factory for uvicorn)."""
     client = os.environ["CLIENT_ID"], os.environ["CLIENT_SECRET"], [os.environ["REDIRECT_URI"]]
-    is_sandbox = os.environ["QONTO_ENVIRONMENT"] == "sandbox"
-    staging_token = os.environ["STAGING_TOKEN"] if is_sandbox else ""
-    return create_app(AuthorizationServer(*client, staging_token))
+    return create_app(AuthorizationServer(*client, os.environ["STAGING_TOKEN"]))

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from samtranslator.yaml_helper import (  # type: ignore[import-untyped]
-    intrinsics_multi_constructor,
-)
+from samtranslator import yaml_helper  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
@@ -24,7 +22,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
-_Loader.add_multi_constructor("!", intrinsics_multi_constructor)
+_Loader.add_multi_constructor("!", yaml_helper.intrinsics_multi_constructor)
 
 
 def load(path: Path = TEMPLATE) -> Template:

@@ -74,9 +74,9 @@ class ProxiedQonto(MockQonto):
 
     def takes_any(self, code: str) -> bool:
         """Tell whether Qonto takes any token of the grant of *code*, one that was lost included."""
-        store = self.server._tokens  # noqa: SLF001 - nothing outside sees them all
-        tokens = [*store.access.values()], [*store.refresh.values()]
-        return code.rpartition(".")[2] in {token.grant_id for each in tokens for token in each}
+        grants = self.server._grants  # noqa: SLF001 - nothing outside sees them all
+        grant = grants.get(code.rpartition(".")[2])
+        return grant is not None and grant.is_exchanged and not grant.is_revoked
 
 
 class Function:

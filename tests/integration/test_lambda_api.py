@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from demo import lambda_api
+from demo import gateway
 from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
 from tests.support.http_server import serving
 
@@ -33,7 +33,7 @@ def test_response_and_error_come_back_without_token_in_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with serving(lambda_api.application("function", lambda: function)) as port:
+    with serving(gateway.invoke_api("function", function)) as port:
         assert tokens(port).access("known", REFUSED) == Access("connected", NEXT)
         assert tokens(port).access("unknown") == Access("unavailable")
         with pytest.raises(ClientError):
