@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Host
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from demo import gateway, qonto
 from demo import template as infra
@@ -94,7 +95,7 @@ def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
         database = tmp_path / "ledgerly.sqlite"
         ledgerly = without_tokens(APP_URL, CONNECTOR_URL, subscriber, database, ledgerly=app)
         handlers = {"StartFunction": connector.start, "CallbackFunction": connector.callback}
-        sites = {
+        sites: dict[str, ASGIApp] = {
             APP_URL: create_app(ledgerly),
             CONNECTOR_URL: gateway.application(gateway.routes(infra.load()), handlers),
             mock_qonto.url: qonto.create_app(mock_qonto.server),
