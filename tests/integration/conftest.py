@@ -25,24 +25,18 @@ def microburst(aws: LocalAws) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stack(aws: LocalAws) -> Stack:
+def stack(aws: LocalAws) -> Iterator[Stack]:
     """A stack of infra/template.yaml without TTL, which would remove items of the past `NOW`."""
     deployed = aws.deploy(PARAMETERS)
     aws.dynamodb.update_time_to_live(
         TableName=deployed.table_name,
         TimeToLiveSpecification={"Enabled": False, "AttributeName": "expires_at"},
     )
-    return deployed
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _telemetry(stack: Stack) -> Iterator[None]:
-    """Set the variables that Powertools reads at each write, and not at the cold start."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in stack.environment["CallbackFunction"].items():
-            if name.startswith("POWERTOOLS_"):
+        for name, value in deployed.environment["CallbackFunction"].items():
+            if name.startswith("POWERTOOLS_"):  # read at each write, and not at the cold start
                 monkeypatch.setenv(name, value)
-        yield
+        yield deployed
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +65,7 @@ def _subscription(aws: LocalAws, stack: Stack) -> Subscriber:
 @pytest.fixture
 def subscriber(_subscription: Subscriber) -> Subscriber:
     """A subscriber that has read all earlier messages."""
-    _subscription.bodies()
+    _subscription.messages()
     return _subscription
 
 

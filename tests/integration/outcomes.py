@@ -10,12 +10,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from itertools import batched, combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
-from demo.gateway import Handler
 from demo.local_aws import LocalAws, Stack
+from demo.template import Json
 from tests.integration import matrix
 from tests.integration.matrix import EVERY, FAULTS, FIRST, KILL, Call, Case
 from tests.support.connector import (
@@ -75,12 +76,12 @@ class Lane(NamedTuple):
 
 
 @contextmanager
-def lanes(aws: LocalAws, microburst: str) -> Iterator[list[Lane]]:
-    """Run proxies inside the block, each before a stack of its own."""
+def lanes(aws: LocalAws, url: str) -> Iterator[list[Lane]]:
+    """Run proxies, with microburst at *url*, inside the block, each before a stack of its own."""
     with ExitStack() as block:
         found = []
         for _ in range(matrix.LANES):
-            proxy = block.enter_context(FaultProxy(aws.endpoint_url, microburst))
+            proxy = block.enter_context(FaultProxy(aws.endpoint_url, url))
             stack = aws.deploy(PARAMETERS)
             connector = Connector(aws, stack, **proxy.endpoints)
             found.append(Lane(proxy, connector, Subscriber(aws, stack)))
@@ -89,13 +90,13 @@ def lanes(aws: LocalAws, microburst: str) -> Iterator[list[Lane]]:
 
 def failing(lane: Lane, *faults: Case) -> str:
     """Return the cells of the outcome of one fault or two."""
-    cells = _outcome(lane, faults[0].call, _with_faults(lane, faults))
+    cells = _outcome(lane, faults[0].call, _failing(lane, faults))
     assert not cells.startswith(KILLED)
     return cells
 
 
 @contextmanager
-def _with_faults(lane: Lane, faults: tuple[Case, ...]) -> Iterator[Connector]:
+def _failing(lane: Lane, faults: tuple[Case, ...]) -> Iterator[Connector]:
     for case in faults:
         if case.fault != REFUSED:
             matrix.inject(lane.proxy, case)
@@ -122,20 +123,16 @@ class Deployed(Connector):
     ) -> None:
         """Use *processes*, by the functions' logical ids."""
         self.aws, self.stack = aws, stack
-        self.start, self.callback = (
-            _invoked(processes.get(name)) for name in ("StartFunction", "CallbackFunction")
-        )
+        self.start = partial(_invoke, processes.get("StartFunction"))
+        self.callback = partial(_invoke, processes.get("CallbackFunction"))
 
 
-def _invoked(process: ExecutionEnvironment | None) -> Handler:
-    def handler(request: dict[str, object], _context: object) -> object:
-        assert process
-        try:
-            return process.invoke(request)
-        except FunctionError:
-            return {"statusCode": 500, "headers": {}, "body": '{"message":"Internal Server Error"}'}
-
-    return handler
+def _invoke(process: ExecutionEnvironment | None, request: Json, _context: object) -> Json:
+    assert process
+    try:
+        return process.invoke(request)
+    except FunctionError:
+        return {"statusCode": 500, "headers": {}, "body": '{"message":"Internal Server Error"}'}
 
 
 def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:

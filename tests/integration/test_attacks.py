@@ -4,13 +4,15 @@ Each attack runs with the defence that stops it, and without it, where the attac
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Host
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
@@ -29,55 +31,33 @@ CONNECTOR_URL = REDIRECT_URI.removesuffix("/callback")
 MALLORYS, ALICES = qonto.ORGANIZATIONS
 
 
-class User:
+class User(TestClient):
     """A user whose browser reaches the app, the connector and the mock Qonto."""
-
-    def __init__(self, sites: Mapping[str, ASGIApp]) -> None:
-        """Give the browser the application of each origin in *sites*."""
-        self.addresses: list[str] = []
-        self._sites = {
-            origin: TestClient(app, origin, follow_redirects=False) for origin, app in sites.items()
-        }
-
-    def visit(self, url: str) -> httpx2.Response:
-        """Open *url* without following a redirect."""
-        self.addresses.append(url)
-        return self._at(url).get(url)
-
-    def _at(self, url: str) -> TestClient:
-        return self._sites["{0.scheme}://{0.netloc}".format(urlsplit(url))]
-
-    def follow(self, url: str) -> httpx2.Response:
-        """Open *url* and follow all redirects."""
-        response = self.visit(url)
-        while response.has_redirect_location:
-            response = self.visit(str(response.url.join(response.headers["Location"])))
-        return response
 
     def link(self) -> str:
         """Click on *Connect with Qonto*; return the ``/start`` link, not yet followed."""
-        [token] = set(re.findall('name="token" value="(.+?)"', self.visit(f"{APP_URL}/").text))
-        response = self._at(APP_URL).post("/connect", data={"token": token})
-        return response.headers["Location"]
+        [token] = set(re.findall('name="token" value="(.+?)"', self.get(f"{APP_URL}/").text))
+        connect = self.post(f"{APP_URL}/connect", data={"token": token}, follow_redirects=False)
+        return connect.headers["Location"]
 
-    def allow(self, start_link: str, organization: qonto.Organization) -> str:
+    def allow(self, start_link: str, organization: qonto.Organization) -> httpx2.URL:
         """Follow *start_link* and allow; return the callback's URL, not yet followed."""
-        page = self.follow(start_link)
-        challenge = query_of(str(page.url))["login_challenge"]
-        browser = self._at(str(page.url))
+        page = self.get(start_link).url
+        challenge = page.params["login_challenge"]
         credentials = {"user": qonto.USER, "password": qonto.PASSWORD}
-        browser.post("/sign-in", data={"login_challenge": challenge, **credentials})
+        self.post(page.join("/sign-in"), data={"login_challenge": challenge, **credentials})
         consent = {
             "consent_challenge": challenge,
             "decision": "allow",
             "scope": ["offline_access", "organization.read"],
             "organization": organization.id,
         }
-        return browser.post("/consent", data=consent).headers["Location"]
+        allowed = self.post(page.join("/consent"), data=consent, follow_redirects=False)
+        return httpx2.URL(allowed.headers["Location"])
 
     def connection(self) -> str:
         """Return the app's page about this user's connection."""
-        return self.follow(f"{APP_URL}/connection").text
+        return self.get(f"{APP_URL}/connection").text
 
 
 @dataclass(frozen=True)
@@ -120,56 +100,55 @@ def make_world(aws: LocalAws, tmp_path: Path) -> Iterator[MakeWorld]:
             CONNECTOR_URL: gateway.application(gateway.routes(infra.load()), handlers),
             mock_qonto.url: qonto.create_app(mock_qonto.server),
         }
-        return World(User(sites), User(sites), mock_qonto, example, Subscriber(aws, stack))
+        web = Starlette(routes=[Host(str(urlsplit(url).hostname), sites[url]) for url in sites])
+        return World(User(web), User(web), mock_qonto, example, Subscriber(aws, stack))
 
     with mock_qonto.up():
         yield make
-
-
-# The attacker sends their own start link to the victim
 
 
 @pytest.mark.claim("S28", "T1")
 def test_forwarded_link_connects_nothing(make_world: MakeWorld) -> None:
     world = make_world()
 
-    response = world.alice.follow(world.alice.allow(world.mallory.link(), ALICES))
-    [shown] = [url for url in world.alice.addresses if url.startswith(RETURN_URL)]
-    world.mallory.follow(shown)
-    world.settle()
-    world.mallory.follow(shown)
-    world.settle()
+    response = world.alice.get(world.alice.allow(world.mallory.link(), ALICES))
+    [shown] = [each.url for each in response.history if str(each.url).startswith(RETURN_URL)]
+    for _ in range(2):
+        world.mallory.get(shown)
+        world.settle()
 
-    assert response.status_code == 403
-    assert str(response.url) == f"{APP_URL}/not-asked#_"
+    assert (response.status_code, str(response.url)) == (403, f"{APP_URL}/not-asked#_")
     assert world.example.grant(world.topic.message())["status"] == "repudiated"
     assert world.mock_qonto.exchanges == (0, 0)
     assert "Connect with Qonto" in world.mallory.connection()
 
 
-def test_forwarded_link_without_confirmation_connects_victims_bank(
-    make_world: MakeWorld,
-) -> None:
+def test_forwarded_link_without_confirmation_connects_victims_bank(make_world: MakeWorld) -> None:
     world = make_world(RequireConfirmation="false")
     link = world.mallory.link()
 
-    world.alice.visit(world.alice.allow(link, ALICES))  # the app has no time to repudiate
+    # The app has no time to repudiate.
+    world.alice.get(world.alice.allow(link, ALICES), follow_redirects=False)
     world.settle()
 
     grant = world.example.grant(world.topic.message())
-    assert (grant["status"], grant["context"]) == ("connected", query_of(link)["context"])
+    assert (grant["status"], grant["context"]) == ("connected", httpx2.URL(link).params["context"])
 
 
 def test_forwarded_link_with_careless_app_connects_victims_bank(make_world: MakeWorld) -> None:
     world = make_world(ConfirmsEveryReturn)
 
-    world.alice.follow(world.alice.allow(world.mallory.link(), ALICES))
+    world.alice.get(world.alice.allow(world.mallory.link(), ALICES))
     world.settle()
 
     assert f"Connected to {ALICES.name}" in world.mallory.connection()
 
 
-# The attacker puts the victim's code into their own flow
+def put_into_own_flow(world: World, stolen: httpx2.URL) -> None:
+    """Let Mallory finish a flow of their own with the code of *stolen*."""
+    own = world.mallory.allow(world.mallory.link(), MALLORYS)
+    world.mallory.get(own.copy_set_param("code", stolen.params["code"]))
+    world.settle()
 
 
 @pytest.mark.parametrize("pkce", ["off", "S256"])
@@ -177,15 +156,13 @@ def test_forwarded_link_with_careless_app_connects_victims_bank(make_world: Make
 def test_injected_code_obtains_tokens_only_without_pkce(make_world: MakeWorld, pkce: str) -> None:
     world = make_world(pkce=pkce)
     stolen = world.alice.allow(world.alice.link(), ALICES)
-    own = world.mallory.allow(world.mallory.link(), MALLORYS)
 
-    world.mallory.follow(with_code_of(stolen, own))
-    world.settle()
+    put_into_own_flow(world, stolen)
 
-    page, is_connected = world.mallory.connection(), pkce == "off"
-    assert (f"Connected to {ALICES.name}" in page) == is_connected
-    assert ("That did not work" in page) != is_connected
-    world.alice.follow(stolen)
+    is_connected = pkce == "off"
+    end = f"Connected to {ALICES.name}" if is_connected else "That did not work"
+    assert end in world.mallory.connection()
+    world.alice.get(stolen)
     world.settle()
     assert "That did not work" in world.alice.connection()  # the price of sending a code once
     assert world.mock_qonto.exchanges == (1, is_connected)
@@ -202,24 +179,12 @@ def test_used_code_is_sent_again_only_without_lock(
         grants = example.stack.resources["GrantTable"]
         example.handler = forgetting_used_codes(example.handler, example.aws, grants)
     used = world.alice.allow(world.alice.link(), ALICES)
-    world.alice.follow(used)
+    world.alice.get(used)
     world.settle()
-    own = world.mallory.allow(world.mallory.link(), MALLORYS)
 
-    world.mallory.follow(with_code_of(used, own))
-    world.settle()
+    put_into_own_flow(world, used)
 
     assert f"Connected to {ALICES.name}" in world.alice.connection()
     assert "That did not work" in world.mallory.connection()
     # For a second attempt, Qonto revokes Alice's tokens.
     assert world.mock_qonto.exchanges == ((1, 1) if locked else (2, 1))
-
-
-def query_of(url: str) -> dict[str, str]:
-    """Return the query parameters of *url*."""
-    return dict(parse_qsl(urlsplit(url).query))
-
-
-def with_code_of(other: str, callback: str) -> str:
-    """Return the URL *callback* with the code of the URL *other*."""
-    return f"{REDIRECT_URI}?{urlencode(query_of(callback) | {'code': query_of(other)['code']})}"

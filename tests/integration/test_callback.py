@@ -59,10 +59,9 @@ def test_response_is_published_and_each_repeat_ends_alike(
     response = browser.returned(state, RESPONSES[outcome] | ignored, at=NOW + 90)
 
     message = subscriber.message()
-    data = message["data"]
-    assert (message["time"], data["context"]) == ("2023-11-14T22:14:50Z", "ctx-1")
     sent = {name.replace("scope", "granted_scope"): x for name, x in RESPONSES[outcome].items()}
-    assert data.items() >= sent.items()
+    assert message["time"] == "2023-11-14T22:14:50Z"
+    assert message["data"].items() >= (sent | {"context": "ctx-1"}).items()
     query = f"authorization_id={message['subject']}&outcome={outcome}&context=ctx-1"
     location = f"{return_to}{'&' if '?' in return_to else '?'}{query}#"
     own_page = f"/callback/{outcome}?reference={message['subject'][:8]}#_"
@@ -120,13 +119,12 @@ def test_expired_state_is_refused_without_event(
 
 
 @pytest.mark.claim("S6")
-def test_two_tabs_both_finish_in_reverse_order(browser: Browser, subscriber: Subscriber) -> None:
-    states = [browser.started(context=f"tab-{tab}") for tab in (0, 1)]
+def test_two_tabs_both_finish_in_reverse_order(browser: Browser) -> None:
+    states = {tab: browser.started(context=tab) for tab in ("tab-1", "tab-2")}
 
-    for tab in (1, 0):
-        assert browser.granted(states[tab]).parameters["context"] == f"tab-{tab}"
-
-    assert [each["data"]["context"] for each in subscriber.messages()] == ["tab-1", "tab-0"]
+    for tab in ("tab-2", "tab-1"):
+        response = browser.granted(states[tab])
+        assert response.parameters.items() >= {("outcome", "granted"), ("context", tab)}
 
 
 @pytest.mark.claim("S7", "S9", "S18", "T8")
@@ -165,13 +163,11 @@ def test_every_response_has_the_security_headers(browser: Browser) -> None:
     responses = [browser.start(), browser.granted(state), page, browser.start(headers=ahead)]
 
     assert [response.status for response in responses] == [302, 303, 404, 425]
-    expected = {
-        "Cache-Control": "no-store",  # for a CDN too
-        "Referrer-Policy": "no-referrer",
-        "Strict-Transport-Security": "max-age=63072000",
-        "X-Content-Type-Options": "nosniff",
-    }
-    assert all(response.headers.items() >= expected.items() for response in responses)
+    for response in responses:
+        assert response.headers["Cache-Control"] == "no-store"  # for a CDN too
+        assert response.headers["Referrer-Policy"] == "no-referrer"
+        assert response.headers["Strict-Transport-Security"] == "max-age=63072000"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -186,13 +182,12 @@ def test_every_response_has_the_security_headers(browser: Browser) -> None:
 def test_outcome_page_shows_a_valid_reference(
     cut_off: Connector, query: str, reference: str | None
 ) -> None:
-    pages = {outcome.page for outcome in Outcome}
-    for outcome in pages | {"start-again", "not-found", "", "<b>"}:
+    pages = {outcome.page for outcome in Outcome} if reference is not None else set()
+    for outcome in {each.page for each in Outcome} | {"start-again", "not-found", "", "<b>"}:
         page = Browser(cut_off).request("outcome", query, outcome=outcome)
 
-        is_found = reference is not None and outcome in pages
-        assert (page.status != 404) == is_found
-        assert f"<small>{reference if is_found else ''}</small>" in page.body
+        assert (page.status != 404) == (outcome in pages)
+        assert f"<small>{reference if outcome in pages else ''}</small>" in page.body
 
 
 @pytest.mark.parametrize(("first", "other"), [(GRANTED, {"code": "x"}), (DENIED, GRANTED)])

@@ -1,11 +1,9 @@
 """The demo's six ports, asked what another site, another user or another name would ask."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -23,7 +21,7 @@ from tests.support.unguarded import ministack_without_a_guard
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential={access_key}/20261126/any/any/aws4_request"}
 INVOCATIONS = "/2015-03-31/functions/TokensFunction/invocations"
 INVOCATION = '{"authorization_id": "5b0f5a0e-0000-4000-8000-000000000001"}'
-# A request of each server's own client: method, path, headers, credentials, body.
+# The request of each server's own client: method, path, headers, credentials, body.
 REQUESTS: dict[str, tuple[str, str, dict[str, str], dict[str, str], str]] = {
     "app": ("GET", "/?a=%20b&c", {}, {}, ""),
     "connector": ("GET", "/callback/granted", {}, {}, ""),
@@ -46,6 +44,7 @@ ANOTHER_KEY = {"Authorization": SIGNED["Authorization"].replace("{access_key}", 
 QUESTIONS: dict[str, tuple[dict[str, str], tuple[int, ...]]] = {
     "own client": ({}, (200, 200, 400, 200, 200, 200)),
     "name of another site": ({"Host": "evil.example:{port}"}, (421, 421, 421, 421, 403, 403)),
+    "other loopback name": ({"Host": "{other}:{port}"}, (307, 307, 307, 307, 403, 403)),
     "another port": ({"Host": "{host}:1"}, (421, 421, 421, 421, 403, 403)),
     "no name": ({"Host": ""}, (421, 421, 421, 421, 403, 403)),
     "page of another site": ({"Origin": EVIL}, (200, 200, 400, 200, 403, 403)),
@@ -54,6 +53,7 @@ QUESTIONS: dict[str, tuple[dict[str, str], tuple[int, ...]]] = {
     "without credentials": ({}, (200, 200, 401, 200, 403, 403)),
     "another access key": (ANOTHER_KEY, (200, 200, 401, 200, 403, 403)),
 }
+METHODS = {"preflight": "OPTIONS", "other loopback name": "GET"}  # else the own client's
 
 
 @pytest.fixture(scope="module")
@@ -69,35 +69,24 @@ def port() -> Iterator[int]:
 def test_a_port_serves_its_own_clients_and_no_other_site(port: int, question: str) -> None:
     changes, statuses = QUESTIONS[question]
     key = local_aws(port).access_key
-    got = []
-    for its_port, (server, host) in enumerate(HOSTS.items(), port):
+    servers = zip(HOSTS.items(), statuses, strict=True)
+    for its_port, ((server, host), status) in enumerate(servers, port):
         method, path, headers, credentials, body = REQUESTS[server]
         sent = {"Host": "{host}:{port}"} | headers
         sent |= changes if question == "without credentials" else credentials | changes
-        values = {"host": host, "port": its_port, "access_key": key}
+        [other] = {"localhost", "127.0.0.1"} - {host}
+        values = {"host": host, "other": other, "port": its_port, "access_key": key}
         response = httpx2.request(
-            "OPTIONS" if question == "preflight" else method,
+            METHODS.get(question, method),
             f"http://127.0.0.1:{its_port}{path}",
             headers={name: value.format_map(values) for name, value in sent.items()},
             content=body,
         )
-        got.append(response.status_code)
+        assert (server, response.status_code) == (server, status)
+        own_url = f"http://{host}:{its_port}{path}"
+        assert response.headers.get("location") == (own_url if status == 307 else None)
         if question != "own client":
             assert not [it for it in response.headers if it.startswith("access-control-")]
-
-    assert tuple(got) == statuses
-
-
-@pytest.mark.parametrize("name", ["app", "connector", "subscriber", "qonto"])
-@pytest.mark.claim("S36")
-def test_other_loopback_name_leads_to_own_url(port: int, name: str) -> None:
-    its_port, path = port + list(HOSTS).index(name), REQUESTS[name][1]
-    [other] = {"localhost", "127.0.0.1"} - {HOSTS[name]}
-
-    response = httpx2.get(f"http://{other}:{its_port}{path}")
-
-    assert response.status_code == 307
-    assert response.headers["location"] == f"http://{HOSTS[name]}:{its_port}{path}"
 
 
 @pytest.mark.claim("S36")
@@ -136,29 +125,30 @@ import pathlib
 def handler(event, context):
     pathlib.Path({folder!r}, context.function_name).touch()
 """
-CONFIGURATION: Json = {
-    "Runtime": "python3.13",
-    "Role": "arn:aws:iam::000000000000:role/any",
-    "Handler": "index.handler",
-}
 
 
-def start_functions(aws: LocalAws, code: str) -> None:
-    """Start a function by a call and by a stack, which is named like its way."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("index.py", code)
-    package: Json = {"Code": {"ZipFile": archive.getvalue()}, **CONFIGURATION}
-    aws.awslambda.create_function(FunctionName="call", **package)
-    aws.awslambda.invoke(FunctionName="call")
-    function = {"FunctionName": "stack", "Code": {"ZipFile": code}, **CONFIGURATION}
-    custom = {"ServiceToken": {"Fn::GetAtt": ["Function", "Arn"]}, "ServiceTimeout": 1}
-    resources = {
-        "Function": {"Type": "AWS::Lambda::Function", "Properties": function},
-        "Custom": {"Type": "Custom::Any", "Properties": custom},
+def execute(aws: LocalAws, code: str) -> None:
+    """Try to execute *code* in two functions, which are named like the way of their invocation."""
+    resources: Json = {
+        name: {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "FunctionName": name,
+                "Code": {"ZipFile": code},
+                "Runtime": "python3.13",
+                "Role": "arn:aws:iam::000000000000:role/any",
+                "Handler": "index.handler",
+            },
+        }
+        for name in ("call", "stack")
     }
+    custom = {"ServiceToken": {"Fn::GetAtt": ["stack", "Arn"]}, "ServiceTimeout": 1}
+    resources["Custom"] = {"Type": "Custom::Any", "DependsOn": "call", "Properties": custom}
     template = json.dumps({"Resources": resources})
-    aws.cloudformation.create_stack(StackName="stack", TemplateBody=template)
+    aws.cloudformation.create_stack(StackName="any", TemplateBody=template, DisableRollback=True)
+    wait_until_invoked(aws, "stack")
+    aws.awslambda.invoke(FunctionName="call")
+    wait_until_invoked(aws, "call")
 
 
 def wait_until_invoked(aws: LocalAws, name: str) -> None:
@@ -174,8 +164,7 @@ def wait_until_invoked(aws: LocalAws, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "executed"),
-    [(ministack, set()), (ministack_without_a_guard, {"call", "stack"})],
+    ("run", "executed"), [(ministack, set()), (ministack_without_a_guard, {"call", "stack"})]
 )
 @pytest.mark.claim("S36")
 def test_no_function_is_executed_even_for_the_runs_own_client(
@@ -183,8 +172,6 @@ def test_no_function_is_executed_even_for_the_runs_own_client(
 ) -> None:
     """As it comes, ministack executes each of them: this test could see it."""
     with run() as aws:
-        start_functions(aws, CODE.format(folder=str(tmp_path)))
-        for name in ("call", "stack"):
-            wait_until_invoked(aws, name)
+        execute(aws, CODE.format(folder=str(tmp_path)))
 
     assert {path.name for path in tmp_path.iterdir()} == executed

@@ -42,8 +42,7 @@ class Table:
     def __init__(self, aws: LocalAws) -> None:
         self.aws, self.name = aws, f"states-{uuid4()}"
         properties = infra.load()["Resources"]["StateTable"]["Properties"]
-        names = ("AttributeDefinitions", "BillingMode", "KeySchema")
-        schema = {name: properties[name] for name in names}
+        schema = {it: properties[it] for it in ("AttributeDefinitions", "BillingMode", "KeySchema")}
         self.aws.dynamodb.create_table(TableName=self.name, **schema)
 
     def store(self, endpoint_url: str = "", **settings: str) -> StateStore:
@@ -57,8 +56,7 @@ class Table:
     def item(self, state: str) -> Item | None:
         """Return the item of *state*; None if it is missing."""
         key = {"state": {"S": state}}
-        response = self.aws.dynamodb.get_item(TableName=self.name, Key=key, ConsistentRead=True)
-        return response.get("Item")
+        return self.aws.dynamodb.get_item(TableName=self.name, Key=key).get("Item")
 
     def claimed(self, *claims: tuple[str, int]) -> PendingAuthorization:
         """Issue an authorization with all attributes, and return it as the last claim leaves it."""

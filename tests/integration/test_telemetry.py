@@ -1,6 +1,7 @@
 """Each outcome and each fault writes one log line and its metrics, and no secret."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -23,20 +24,14 @@ FAULTS = {"StateStoreFailed", "PublishFailed", "StateNotDeleted", "InternalError
 
 
 def counts(printed: str) -> list[tuple[str, str | None]]:
-    """Return the name and the reason of each metric in *printed*."""
-    blobs = [json.loads(line) for line in printed.splitlines() if '"_aws"' in line]
+    """Return the name and the reason of each metric in *printed*, which each count 1."""
+    metrics = re.findall(r'^\{"_aws".*\[1\.0\]\}$', printed, re.MULTILINE)
+    assert len(metrics) == printed.count('"Unit":"Count"') == printed.count('"_aws"')
+    blobs = map(json.loads, metrics)
     return [
-        (metric["Name"], blob.get("reason"))
+        (blob["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"], blob.get("reason"))
         for blob in blobs
-        for directive in blob["_aws"]["CloudWatchMetrics"]
-        for metric in directive["Metrics"]
     ]
-
-
-def error_in(printed: str) -> dict[str, Any]:
-    """Return the only log line of level ERROR in *printed*."""
-    [error] = [line for line in lines(printed) if line["level"] == "ERROR"]
-    return error
 
 
 def lines(printed: str) -> list[dict[str, Any]]:
@@ -87,7 +82,6 @@ def test_each_outcome_writes_one_line_and_one_metric(printed: str) -> None:
     found = [(line["level"], line["message"], line.get("reason")) for line in written]
     assert found == [row[:3] for row in rows]
     assert counts(printed) == [(metric, reason) for _, _, reason, metric in rows if metric]
-    assert printed.count('"Unit":"Count"') == printed.count("[1.0]}") == len(counts(printed))
     references = [line.get("reference") for line in written]
     state, denied, failed, claimed, late = references[:5]
     assert references[5:11] == [None, state, denied, failed, state, claimed]
@@ -100,15 +94,14 @@ def test_each_outcome_writes_one_line_and_one_metric(printed: str) -> None:
 def test_alarms_and_dashboard_watch_the_written_metrics(connector: Connector, printed: str) -> None:
     service = connector.stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
     resolution = Resolution(infra.load(), **{"AWS::StackName": service})
-    shown, alarms = dashboard_metrics(resolution), alarm_metrics(resolution)
-    written = counted(printed)
+    shown, written = dashboard_metrics(resolution), counted(printed)
 
     assert written < shown
     ours = {metric for metric in shown if metric.namespace == "qonto-connect"}
     assert {metric.name for metric in ours - written} == FAULTS
     # AWS counts these for a flood, and for a response to a topic without subscribers.
     by_anybody = {metric.name for metric in written} | {"Throttles", "NumberOfMessagesPublished"}
-    for alarm, metrics in alarms.items():
+    for alarm, metrics in alarm_metrics(resolution).items():
         description = resolution.resources[alarm]["Properties"]["AlarmDescription"]
         can_be_set_off = bool(by_anybody & {metric.name for metric in metrics})
         assert ("can set this alarm off" in description) == can_be_set_off
@@ -135,44 +128,8 @@ def test_equal_callbacks_at_once_count_one_authorization(
 
     assert during[0].parameters["outcome"] == "granted"
     assert len({message["id"] for message in subscriber.messages()}) == 1
-    counted = [("AuthorizationGranted", None), ("CallbackRepeated", None)]
-    assert sorted(counts(capsys.readouterr().out)) == counted
-
-
-@pytest.mark.parametrize(
-    ("call", "message", "metrics"),
-    [
-        ("PutItem of start", "State not issued", ["StateStoreFailed"]),
-        ("UpdateItem", "State not claimed", ["StateStoreFailed"]),
-        ("Publish", "Event not published", ["PublishFailed"]),
-        ("PutItem", "State not deleted", GRANTED),
-        ("DeleteItem", "State not deleted", GRANTED),
-    ],
-)
-def test_failed_call_is_logged_and_counted(  # noqa: PLR0913, PLR0917 - fixtures
-    connector: Connector,
-    microburst: str,
-    capsys: pytest.CaptureFixture[str],
-    call: str,
-    message: str,
-    metrics: list[str],
-) -> None:
-    with FaultProxy(connector.aws.endpoint_url, microburst) as proxy:
-        behind_proxy = Connector(connector.aws, connector.stack, **proxy.endpoints)
-        browser = Browser(behind_proxy.restarted())
-        state = browser.started()
-        capsys.readouterr()
-        proxy.inject(call.partition(" ")[0], Fault.DENIED)
-
-        response = browser.start() if call.endswith("start") else browser.granted(state)
-
-    assert seen(response) == (RECEIVED if metrics is GRANTED else TRY_AGAIN)
-    printed = capsys.readouterr().out
-    error = error_in(printed)
-    assert (error["message"], error["error"]) == (message, "AccessDeniedException")
-    # Without a response to the claim, callback does not know the authorization.
-    assert ("reference" in error) == (call != "UpdateItem")
-    assert counts(printed) == [(metric, None) for metric in metrics]
+    both = [("AuthorizationGranted", None), ("CallbackRepeated", None)]
+    assert sorted(counts(capsys.readouterr().out)) == both
 
 
 def failing(collaborator: type, method: str) -> Any:  # noqa: ANN401 - a class made here
@@ -185,42 +142,60 @@ def failing(collaborator: type, method: str) -> Any:  # noqa: ANN401 - a class m
     return type("Failing", (collaborator,), {method: fail})
 
 
+@pytest.mark.parametrize("error", ["AccessDeniedException", "RuntimeError"])
 @pytest.mark.parametrize(
-    ("own", "method", "metrics"),
+    ("call", "method", "message", "metrics"),
     [
-        (StateStore, "issue", ["InternalError"]),
-        (StateStore, "claim", ["InternalError"]),
-        (Publisher, "publish", ["PublishFailed"]),
-        (StateStore, "leave_receipt", GRANTED),
-        (StateStore, "delete", GRANTED),
+        ("PutItem of start", "issue", "State not issued", ["StateStoreFailed"]),
+        ("UpdateItem", "claim", "State not claimed", ["StateStoreFailed"]),
+        ("Publish", "publish", "Event not published", ["PublishFailed"]),
+        ("PutItem", "leave_receipt", "State not deleted", GRANTED),
+        ("DeleteItem", "delete", "State not deleted", GRANTED),
     ],
 )
 @pytest.mark.claim("S21", "T9", "T12")
-def test_own_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR0917 - fixtures
+def test_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR0917 - a table
     browser: Browser,
     subscriber: Subscriber,
+    microburst: str,
     capsys: pytest.CaptureFixture[str],
-    own: type,
+    error: str,
+    call: str,
     method: str,
+    message: str,
     metrics: list[str],
 ) -> None:
+    """The error is one of AWS, or one of our own code."""
     state, healthy = browser.started(), browser.connector
-    failed = {own: failing(own, method)}
-    browser.connector = healthy.restarted(
-        failed.get(StateStore, StateStore), failed.get(Publisher, Publisher)
-    )
-    capsys.readouterr()
+    with FaultProxy(healthy.aws.endpoint_url, microburst) as proxy:
+        if error == "RuntimeError":
+            own = Publisher if method == "publish" else StateStore
+            collaborators = {"publisher" if method == "publish" else "states": failing(own, method)}
+            browser.connector = healthy.restarted(**collaborators)
+        else:
+            behind = Connector(healthy.aws, healthy.stack, **proxy.endpoints)
+            browser.connector = behind.restarted()
+            proxy.inject(call.partition(" ")[0], Fault.DENIED)
+        capsys.readouterr()
 
-    response = browser.start() if method == "issue" else browser.granted(state)
+        response = browser.start() if method == "issue" else browser.granted(state)
 
     assert seen(response) == (RECEIVED if metrics is GRANTED else TRY_AGAIN)
     printed = capsys.readouterr().out
-    assert counts(printed) == [(metric, None) for metric in metrics]
-    error = error_in(printed)
-    first, *_, last = [place.rpartition(":") for place in error["place"].split()]
-    module = "start.app" if method == "issue" else "callback.app"
-    assert (first[0], last[0], error["error"]) == (module, __name__, "RuntimeError")
-    assert last[2].isdecimal()
+    [line] = [line for line in lines(printed) if line["level"] == "ERROR"]
+    assert line["error"] == error
+    is_internal = error == "RuntimeError" and metrics == ["StateStoreFailed"]
+    counted = ["InternalError"] if is_internal else metrics
+    assert counts(printed) == [(metric, None) for metric in counted]
+    if error == "RuntimeError":
+        first, *_, last = [place.rpartition(":") for place in line["place"].split()]
+        module = "start.app" if method == "issue" else "callback.app"
+        assert (first[0], last[0]) == (module, __name__)
+        assert last[2].isdecimal()
+    else:
+        assert line["message"] == message
+        # Without a response to the claim, callback does not know the authorization.
+        assert ("reference" in line) == (method != "claim")
     browser.connector = healthy
     authorization_id = browser.granted(state).parameters["authorization_id"]
     assert {message["subject"] for message in subscriber.messages()} == {authorization_id}

@@ -55,12 +55,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def start_app(environment: Mapping[str, str], states: type[StateStore] = StateStore) -> StartApp:
-    """Return the app of start as its ``handler.py`` builds it, with another state store."""
-    with _environment(environment):
-        settings = StartSettings.model_validate(environment)
-        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
-        return StartApp(settings, store, observability.new_logger())
+def _store[S: StateStore](states: type[S], settings: StartSettings | CallbackSettings) -> S:
+    return states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
 
 
 def callback_app(
@@ -71,9 +67,8 @@ def callback_app(
     """Return the app of callback as its ``handler.py`` builds it, with other collaborators."""
     with _environment(environment):
         settings = CallbackSettings.model_validate(environment)
-        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
         topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
-        return CallbackApp(settings, store, topic, observability.new_logger())
+        return CallbackApp(settings, _store(states, settings), topic, observability.new_logger())
 
 
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
@@ -132,7 +127,9 @@ class Connector:
         self._build(StateStore, Publisher)
 
     def _build(self, states: type[StateStore], publisher: type[Publisher]) -> None:
-        start = start_app(self.start_environment, states)
+        with _environment(self.start_environment):
+            settings = StartSettings.model_validate(self.start_environment)
+            start = StartApp(settings, _store(states, settings), observability.new_logger())
         callback = callback_app(self.callback_environment, states, publisher)
         self.start: Handler = lambda request, _context: start.handle(request)
         self.callback: Handler = lambda request, _context: callback.handle(request)
@@ -207,9 +204,7 @@ class Browser:
         # A Location without a fragment would get the request's.
         assert response["headers"].get("Location", "#").endswith(("#", "#_"))
         cookies = response.get("cookies", [])
-        for header in cookies:
-            cookie, _, value = header.partition(";")[0].partition("=")
-            self.cookies[cookie] = value
+        self.cookies |= dict(header.partition(";")[0].split("=", 1) for header in cookies)
         body = response.get("body", "")
         return Response(response["statusCode"], response["headers"], cookies, body)
 
@@ -222,11 +217,7 @@ class Subscriber:
         self._queue: Json = {"QueueUrl": aws.subscribe_queue(stack.topic_arn)}
 
     def messages(self) -> list[dict[str, Any]]:
-        """Return the events that were published and not yet read."""
-        return [json.loads(body) for body in self.bodies()]
-
-    def bodies(self) -> list[str]:
-        """Publish a marker and return the bodies of the unread messages before it."""
+        """Publish a marker and return the events before it that were not yet read."""
         # This import takes a second, and the processes of a race do not need it.
         from tests.contract import delivered  # noqa: PLC0415
 
@@ -234,16 +225,14 @@ class Subscriber:
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
         every: Json = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"]}
+        every |= {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 5}
         while marker not in bodies:
-            response = self._aws.sqs.receive_message(
-                **self._queue, **every, MaxNumberOfMessages=10, WaitTimeSeconds=5
-            )
-            for message in response["Messages"]:
+            for message in self._aws.sqs.receive_message(**self._queue, **every)["Messages"]:
                 self._aws.sqs.delete_message(**self._queue, ReceiptHandle=message["ReceiptHandle"])
                 bodies.append(message["Body"])
                 if message["Body"].startswith("{"):
                     delivered.check(message)
-        return [body for body in bodies if body.startswith("{")]
+        return [json.loads(body) for body in bodies if body.startswith("{")]
 
     def message(self) -> dict[str, Any]:
         """Return the event that was published, and assert that it is the only one."""
@@ -266,4 +255,4 @@ def watched_aws() -> Iterator[LocalAws]:
         aws.deploy = watched  # type: ignore[method-assign]
         yield aws
         for subscriber in subscribers:
-            subscriber.bodies()
+            subscriber.messages()

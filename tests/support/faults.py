@@ -52,7 +52,7 @@ class Fault(StrEnum):
 
 
 # Microburst's settings. If SHORTENED kept DynamoDB's checksum, botocore would see the damage.
-_BY_MICROBURST: dict[Fault | None, dict[str, object]] = {
+_BY_MICROBURST: dict[Fault, dict[str, object]] = {
     Fault.DENIED: {"error": {"code": "AccessDeniedException", "status": 403}},
     Fault.THROTTLED: {"error": {"code": "ThrottlingException", "status": 400}},
     Fault.FAILED: {"error": {"code": "InternalServerError", "status": 500}},
@@ -90,22 +90,17 @@ class FaultProxy(ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
+    asks_for_pause = True
 
-    def __init__(self, upstream: str, microburst: str, *, retry_after: bool = True) -> None:
-        """Accept calls. With *retry_after*, each response with a fault asks for a pause."""
+    def __init__(self, upstream: str, microburst: str = "") -> None:
+        """Accept calls."""
         self._upstream, self._microburst = upstream, microburst
-        # With this header, botocore pauses for 5 s more.
-        self._retry_after = {"x-amz-retry-after": "60000"} if retry_after else {}
-        self._faults: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
-        self._attempts: Counter[str] = Counter()
-        self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.released = threading.Event()  # of the attempts that are delayed or held
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._holder.bind((_LOCALHOST, 0))
         super().__init__(self._holder.getsockname(), Attempt, bind_and_activate=False)
         self._is_accepting = False
-        self.accept()
+        self.clear()
         self.url = f"http://{_LOCALHOST}:{self.server_address[1]}"
         services = ("DYNAMODB", "SNS", "SECRETS_MANAGER", "SQS")
         self.endpoints = {f"AWS_ENDPOINT_URL_{service}": self.url for service in services}
@@ -129,14 +124,6 @@ class FaultProxy(ThreadingTCPServer):
             self.socket.close()
             self.socket = socket.socket()
 
-    def accept(self) -> None:
-        """Accept connections, if they are refused."""
-        if not self._is_accepting:
-            self._is_accepting = True
-            self.server_bind()
-            self.server_activate()
-            threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
-
     def inject(self, operation: str, fault: Fault, *, after: int = 0, times: int = EVERY) -> None:
         """Apply *fault* to each attempt of *operation*, or to the next *times* attempts.
 
@@ -146,11 +133,16 @@ class FaultProxy(ThreadingTCPServer):
         self._faults[operation].extend([None] * after + [fault] * times)
 
     def clear(self) -> None:
-        """Remove all faults, and accept connections again."""
-        self._faults.clear()
-        self._attempts.clear()
-        self._reached, self.released = queue.SimpleQueue(), threading.Event()
-        self.accept()
+        """Remove all faults, and accept connections, if they are refused."""
+        self._faults: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
+        self._attempts: Counter[str] = Counter()
+        self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.released = threading.Event()  # of the attempts that are delayed or held
+        if not self._is_accepting:
+            self._is_accepting = True
+            self.server_bind()
+            self.server_activate()
+            threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
 
     def attempts(self, operation: str) -> int:
         """Return how many attempts of *operation* have had a fault."""
@@ -203,14 +195,10 @@ class FaultProxy(ThreadingTCPServer):
             url = self._microburst
             headers[_HEADER] = fault.name
         # Each call has a connection of its own, as the servers may stop meanwhile.
+        options: dict[str, Any] = {"decode_content": False, "redirect": False}
         with urllib3.PoolManager(retries=False, timeout=30) as pool:
             response = pool.request(
-                attempt.command,
-                url + attempt.path,
-                body=attempt.body,
-                headers=headers,
-                decode_content=False,
-                redirect=False,
+                attempt.command, url + attempt.path, body=attempt.body, headers=headers, **options
             )
         return response.status, dict(response.headers), response.data
 
@@ -222,7 +210,8 @@ class FaultProxy(ThreadingTCPServer):
             dropped.add("x-amz-crc32")
         headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
         headers |= {"Content-Length": str(len(body)), "Connection": "close"}
-        headers |= self._retry_after if fault else {}
+        if fault and self.asks_for_pause:
+            headers["x-amz-retry-after"] = "60000"  # botocore pauses for 5 s more
         status = 502 if fault is Fault.FAILED_LATE else status
         if fault is Fault.CUT_OFF:
             body = body[: len(body) // 2]
@@ -239,8 +228,10 @@ class FaultProxy(ThreadingTCPServer):
 class Hurry(FaultProxy):
     """A proxy by which delayed messages arrive at once; *delays* has their delays in seconds."""
 
-    def __init__(self, upstream: str, microburst: str = "", *, retry_after: bool = False) -> None:
-        super().__init__(upstream, microburst, retry_after=retry_after)
+    asks_for_pause = False
+
+    def __init__(self, upstream: str, microburst: str = "") -> None:
+        super().__init__(upstream, microburst)
         self.delays: list[int] = []
 
     def _forwarded(self, attempt: Attempt, fault: Fault | None) -> Response:
@@ -256,7 +247,6 @@ def microburst(aws: LocalAws) -> Iterator[str]:
     rules = [
         {"service": "*", "headers": {_HEADER: fault.name}, **effect}
         for fault, effect in _BY_MICROBURST.items()
-        if fault
     ]
     port = free_port()
     address = ["--upstream", aws.endpoint_url, "--host", _LOCALHOST, "--port", str(port)]
@@ -264,8 +254,7 @@ def microburst(aws: LocalAws) -> Iterator[str]:
         json.dump({"rules": rules}, config)  # valid YAML, which microburst reads
         config.flush()
         command = ["microburst", "--config", config.name, *address]
-        path = {"PATH": os.environ["PATH"]}
-        with Child(command[0], port, *command, environment=path) as child:
+        with Child(command[0], port, *command, environment={"PATH": os.environ["PATH"]}) as child:
             # Its first response takes seconds, because it reads the models of all services.
             child.wait_until_ready(120)
             yield f"http://{_LOCALHOST}:{port}"

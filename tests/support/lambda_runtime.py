@@ -3,9 +3,6 @@
 An `ExecutionEnvironment` is one process of one function, as in Lambda: with the variables that
 Lambda sets and those that the caller gives, and no other. On its import path, the package comes
 before the runtime client and the standard library, and nothing else is on it.
-
-    with start_function("StartFunction", packages["StartFunction"], variables) as start:
-        response = start.invoke(request)
 """
 
 import json
@@ -36,36 +33,33 @@ _NEXT, _EXIT = "/2018-06-01/runtime/invocation/next", "exit"
 
 
 class FunctionError(Exception):
-    """An invocation without a response; `type` is Lambda's ``errorType``."""
-
-    def __init__(self, error_type: str, message: str) -> None:
-        """Keep Lambda's ``errorType``."""
-        super().__init__(f"{error_type}: {message}")
-        self.type = error_type
+    """An invocation without a response: Lambda's ``errorType``, and the error's text."""
 
 
-class InitError(FunctionError):
-    """The handler could not be imported; the process has ended or is about to."""
+class _RuntimeApi(ThreadingHTTPServer):
+    """The paths and bodies that the process sends, and the headers and payloads that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Request)
+        self.requests: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+        self.payloads: SimpleQueue[tuple[dict[str, str], bytes]] = SimpleQueue()
+        Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
 
 
-class _RuntimeApi(BaseHTTPRequestHandler):
-    """A request of the process; the environment reads these, with their times."""
-
+class _Request(BaseHTTPRequestHandler):
+    server: _RuntimeApi
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    requests: SimpleQueue[tuple[str, bytes, int]]
-    payloads: SimpleQueue[tuple[dict[str, str], bytes]]
 
     def do_GET(self) -> None:
         """Respond with the next payload."""
-        self.requests.put((_NEXT, b"", time.monotonic_ns()))
-        self._respond(200, *self.payloads.get())
+        self.server.requests.put((_NEXT, b""))
+        self._respond(200, *self.server.payloads.get())
 
     def do_POST(self) -> None:
         """Take a response or an error."""
-        received = time.monotonic_ns()
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.requests.put((self.path, body, received))
+        self.server.requests.put((self.path, body))
         self._respond(202, {}, b"")
 
     def _respond(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -104,17 +98,15 @@ class ExecutionEnvironment:
 
         *timeout* is in seconds and *memory_size* in MB, which is not enforced.
         """
-        self._timeout = timeout
-        self._arn = f"arn:aws:lambda:{REGION}:000000000000:function:{name}"
+        self._name, self._timeout = name, timeout
         self._is_idle = False
-        self._requests: SimpleQueue[tuple[str, bytes, int]] = SimpleQueue()
-        self._payloads: SimpleQueue[tuple[dict[str, str], bytes]] = SimpleQueue()
-        queues = {"requests": self._requests, "payloads": self._payloads}
-        self._api = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (_RuntimeApi,), queues))
-        Thread(target=self._api.serve_forever, args=[0.05], daemon=True).start()
+        self._api = _RuntimeApi()
         self._directory = TemporaryDirectory()
-        runtime = Path(self._directory.name, "runtime")
-        _gather_runtime(runtime)
+        folder = Path(self._directory.name)
+        for runtime in map(distribution, _RUNTIME):
+            for top in {file.parts[0] for file in runtime.files or ()}:
+                if not top.endswith((".dist-info", "__pycache__")):
+                    (folder / top).symlink_to(str(runtime.locate_file(top)))
         variables = {
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
@@ -129,7 +121,7 @@ class ExecutionEnvironment:
             "LAMBDA_TASK_ROOT": str(package),
             "LANG": "en_US.UTF-8",
             "PATH": os.defpath,
-            "PYTHONPATH": str(runtime),
+            "PYTHONPATH": str(folder),
             "TZ": ":UTC",
             "_HANDLER": handler,
             # Lambda's account has no home. On this machine, AWS settings at home must not apply.
@@ -137,9 +129,11 @@ class ExecutionEnvironment:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             **environment,
         }
-        outputs = [Path(self._directory.name, name) for name in ("stdout", "stderr")]
-        self._stdout, self._stderr = outputs
-        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+        self._outputs = {name: folder / name for name in ("stdout", "stderr")}
+        with (
+            self._outputs["stdout"].open("wb") as stdout,
+            self._outputs["stderr"].open("wb") as stderr,
+        ):
             self.spawned_at = time.monotonic_ns()
             self._process = subprocess.Popen(
                 # -S: no site-packages; -B: no .pyc; -m: the working directory is first on the path.
@@ -157,33 +151,37 @@ class ExecutionEnvironment:
         self._waiter.start()
 
     def _report_exit(self) -> None:
-        how = f"Runtime exited: {self._process.wait()}"
-        self._requests.put((_EXIT, how.encode(), time.monotonic_ns()))
+        self._api.requests.put((_EXIT, f"Runtime exited: {self._process.wait()}".encode()))
 
     def __enter__(self) -> Self:
         """Return this environment; the end of the block stops it."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the process."""
-        self.stop()
+        """Kill the process, as Lambda does with an idle one, and return when it is gone."""
+        self.kill()
+        self._waiter.join()
+        self._api.payloads.put(({}, b""))  # ends the thread that waits for a payload
+        self._api.shutdown()
+        self._api.server_close()
+        self._directory.cleanup()
 
     @property
     def stdout(self) -> str:
         """The standard output so far: the log and the metrics."""
-        return self._stdout.read_text("utf-8")
+        return self._outputs["stdout"].read_text("utf-8")
 
     @property
     def stderr(self) -> str:
         """The standard error so far."""
-        return self._stderr.read_text("utf-8")
+        return self._outputs["stderr"].read_text("utf-8")
 
     def wait_until_initialised(self) -> None:
-        """Return when the process waits for a payload, or raise an `InitError`."""
+        """Return when the process waits for a payload, or raise a `FunctionError`."""
         if not self._is_idle:
-            path, body, _ = self._request(SECONDS_TO_INITIALISE)
+            path, body = self._request(SECONDS_TO_INITIALISE)
             if path != _NEXT:
-                raise InitError(**_error(body))
+                raise FunctionError(*_error(body))
             self._is_idle = True
 
     def invoke(self, payload: Json) -> Json:
@@ -194,43 +192,40 @@ class ExecutionEnvironment:
         """
         self.wait_until_initialised()
         self._is_idle = False
+        arn = f"arn:aws:lambda:{REGION}:000000000000:function:{self._name}"
         headers = {
             "Content-Type": "application/json",
             "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self._timeout) * 1000)),
-            "Lambda-Runtime-Invoked-Function-Arn": self._arn,
+            "Lambda-Runtime-Invoked-Function-Arn": arn,
             "Lambda-Runtime-Trace-Id": f"Root=1-00000000-{uuid4().hex[:24]};Sampled=0",
         }
-        self._payloads.put((headers, json.dumps(payload).encode()))
-        path, body, received = self._request(self._timeout)
-        self.responded_at.append(received)
+        self._api.payloads.put((headers, json.dumps(payload).encode()))
+        path, body = self._request(self._timeout)
+        self.responded_at.append(time.monotonic_ns())
         if path.endswith("/response"):
             return json.loads(body)
-        raise FunctionError(**_error(body))
+        raise FunctionError(*_error(body))
 
     def kill(self) -> None:
         """Kill the process at once; a waiting `invoke` raises a `FunctionError`."""
         self._process.kill()
 
-    def stop(self) -> None:
-        """Kill the process, as Lambda does with an idle one, and return when it is gone."""
-        self.kill()
-        self._waiter.join()
-        self._payloads.put(({}, b""))  # ends the thread that waits for a payload
-        self._api.shutdown()
-        self._api.server_close()
-        self._directory.cleanup()
-
-    def _request(self, seconds: float) -> tuple[str, bytes, int]:
+    def _request(self, seconds: float) -> tuple[str, bytes]:
         try:
-            path, body, received = self._requests.get(timeout=seconds)
+            path, body = self._api.requests.get(timeout=seconds)
         except Empty:
             self.kill()
             self._waiter.join()
             raise FunctionError("Sandbox.Timedout", f"timed out after {seconds} s") from None
         if path == _EXIT:
             raise FunctionError("Runtime.ExitError", body.decode())
-        return path, body, received
+        return path, body
+
+
+def _error(body: bytes) -> tuple[str, str]:
+    error = json.loads(body)
+    return error["errorType"], error["errorMessage"]
 
 
 def start_function(
@@ -249,18 +244,3 @@ def start_function(
         timeout=properties["Timeout"],
         memory_size=properties["MemorySize"],
     )
-
-
-def _gather_runtime(folder: Path) -> None:
-    """Make *folder* with links to the runtime's distributions, and nothing else."""
-    folder.mkdir()
-    for name in _RUNTIME:
-        installed = distribution(name)
-        for top in {file.parts[0] for file in installed.files or ()}:
-            if not top.endswith((".dist-info", "__pycache__")):
-                (folder / top).symlink_to(str(installed.locate_file(top)))
-
-
-def _error(body: bytes) -> dict[str, str]:
-    error = json.loads(body)
-    return {"error_type": error["errorType"], "message": error["errorMessage"]}
