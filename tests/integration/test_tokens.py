@@ -343,6 +343,15 @@ def test_disconnection_ends_connection_at_qonto(
         example.qonto.refresh(tokens["refresh_token"])
 
 
+@pytest.mark.claim("S34")
+def test_disconnection_without_scope_keeps_consent(example: Example) -> None:
+    code = example.qonto.allow(scope="offline_access")
+    event = example.connect(granted(example.qonto, code=code))
+
+    assert example.disconnect(event) == {"status": "disconnected", "revoked": False}
+    assert example.outcome(event) == DISCONNECTED
+
+
 @pytest.mark.claim("S34", "T12")
 def test_unfinished_disconnection_is_finished(
     example: Example, event: Event, capsys: Capture
