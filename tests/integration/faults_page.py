@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from demo.local_aws import LocalAws, ministack
-from tests.integration import outcomes, subscriber_outcomes, tokens_outcomes
+from tests.integration import outcomes, subscriber_outcomes
 from tests.integration.matrix import PAGE, run, section, tables
 from tests.integration.matrix import cases as all_cases
 from tests.support.connector import PARAMETERS
@@ -32,9 +32,9 @@ def _write_connector(aws: LocalAws, url: str) -> None:
 
 def _write_subscriber(aws: LocalAws, url: str) -> None:
     with subscriber_outcomes.lanes(aws, url, aws.deploy(PARAMETERS).topic_arn) as lanes:
-        for name, matrix in ("subscriber", subscriber_outcomes), ("tokens", tokens_outcomes):
-            found = run(lanes, matrix.outcome, all_cases(matrix.CALLS))
-            _write(name, tables(matrix.COLUMNS, found))
+        for name, matrix in subscriber_outcomes.MATRICES.items():
+            found = run(lanes, matrix.outcome, all_cases(matrix.calls))
+            _write(name, tables(matrix.columns, found))
 
 
 _WRITERS = {"connector": _write_connector, "subscriber": _write_subscriber}

@@ -47,6 +47,14 @@ class Case(NamedTuple):
     fault: str
 
 
+class Matrix(NamedTuple):
+    """The columns of a matrix in the page, its calls, and what returns the cells of a case."""
+
+    columns: str
+    calls: Sequence[Call]
+    outcome: Callable[..., str]
+
+
 def calls(matrix: str, scenario: Callable[..., object]) -> list[Call]:
     """Return the calls of *matrix* in fault_calls.toml, each with its *scenario*."""
     found = tomllib.loads(Path(__file__).with_name("fault_calls.toml").read_text("utf-8"))[matrix]

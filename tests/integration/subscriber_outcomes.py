@@ -1,6 +1,9 @@
-"""The matrix of the example subscriber: each fault and kill while it handles a message.
+"""The matrices of the example subscriber: each fault and kill while it handles a message.
 
-The message is delivered again, as the queue does, until the function has handled it.
+The message is delivered again, as the queue does, until the function has handled it. For `tokens`,
+a case makes a connection, then sends one request, or delivers one message that such a request sent
+to the stack itself, with a fault. Then time passes. The messages in the queue are delivered, and
+the caller asks again, unless it has its response.
 """
 
 import json
@@ -12,31 +15,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 from uuid import uuid4
 
+from demo import event_source
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
-from tests.integration.matrix import KILL, LANES, Case, calls, inject, meanwhile
+from tests.integration.matrix import KILL, LANES, Case, Matrix, calls, inject, meanwhile
 from tests.support.faults import Attempt, Fault, FaultProxy, Hurry, Response
 from tests.support.lambda_runtime import FunctionError
 from tests.support.subscription import (
+    SCOPE,
     TOKENS,
+    Event,
     Example,
     MockQonto,
     confirmation_of,
     granted,
+    lambda_event,
     later_than,
     load,
 )
 
-COLUMNS = "Comes again | Exchanges | Grant | The app reads"
 _FORKSERVER = get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(["tests.support.subscription"])
 _STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}
+NOTHING = "an empty queue"
+MANY = 20  # deliveries, more than any case needs
+FINAL = {"connected", "disconnected", "ended"}  # the caller does not ask again
+IN_VAIN = {"unavailable", "disconnecting", "an error", "handled", "comes again"}
+REMINDED = 24  # seconds until the first message arrives; by then a claim is over
 
 
 class QontoProxy(FaultProxy):
@@ -89,18 +100,14 @@ class Function:
 
     def _start(self) -> None:
         self._connection, child = _FORKSERVER.Pipe()
-        self._process = _FORKSERVER.Process(
-            target=_serve, args=(child, self._environment), daemon=True
-        )
-        self._process.start()
+        arguments = child, self._environment
+        self.process = _FORKSERVER.Process(target=_serve, args=arguments, daemon=True)
+        self.process.start()
         child.close()  # so that the end of the process ends the connection
 
-    def kill(self) -> None:
-        self._process.kill()
-
     def stop(self) -> None:
-        self.kill()
-        self._process.join()
+        self.process.kill()
+        self.process.join()
 
     def restart(self) -> None:
         self.stop()
@@ -118,14 +125,14 @@ class Function:
             self.restart()
             if "Records" not in event:
                 raise FunctionError("Runtime.ExitError", "killed") from None
-            messages = [record["messageId"] for record in event["Records"]]
-            return {"batchItemFailures": [{"itemIdentifier": each} for each in messages]}
+            records = event["Records"]
+            return {"batchItemFailures": [{"itemIdentifier": it["messageId"]} for it in records]}
         if "errorType" in result:
             raise FunctionError(result["errorType"], result["errorMessage"])
         return result
 
 
-def _serve(connection: Connection, environment: dict[str, str]) -> None:
+def _serve(connection: Pipe, environment: dict[str, str]) -> None:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the log, for as long as it runs
     subscriber, tokens = load(environment), load(environment, TOKENS)
     while True:
@@ -163,7 +170,7 @@ class Lane(NamedTuple):
 
         def kill() -> None:
             proxy.wait_for(operation, seconds=120)  # its process may have just started
-            function.kill()
+            function.process.kill()
 
         with meanwhile(kill) if case.attempts == KILL else nullcontext():
             yield
@@ -174,6 +181,15 @@ class Lane(NamedTuple):
     def handle(self, message: dict[str, Any]) -> bool:
         """Deliver a message, and tell whether the function handled it."""
         return not self.function(lambda_event(json.dumps(message)))["batchItemFailures"]
+
+    def found(self, events: list[Event]) -> list[tuple[int, str, bool, str | None]]:
+        """Return of each event how often its code was sent, the grant, and what the app reads."""
+        sent = [self.qonto.proxy.received[event["data"]["code"]] for event in events]
+        outcomes = map(self.example.outcome, events)
+        return [
+            (number, grant, "tokens" in kept, app)
+            for number, (grant, app, kept) in zip(sent, outcomes, strict=True)
+        ]
 
 
 @contextmanager
@@ -198,7 +214,7 @@ def lanes(
 
 
 @dataclass(frozen=True, eq=False)
-class Scenario:
+class Delivery:
     """The messages of a case, by name; fault_calls.toml describes the fields."""
 
     at: str
@@ -207,16 +223,21 @@ class Scenario:
     end: Sequence[str] = ("connected",)
     qonto: str = ""
     code: str = ""
-    scope: str = "offline_access organization.read"
+    scope: str = SCOPE
 
 
-CALLS = calls("subscriber", Scenario)
-
-
-def outcome(lane: Lane, case: Case) -> str:
+def _delivered(lane: Lane, case: Case) -> str:
     """Return the cells of the outcome of *case*, with an authorization of its own."""
-    scenario = case.call.scenario
-    messages = _messages(lane.qonto, scenario)
+    scenario: Delivery = case.call.scenario
+    code = f"{scenario.code} {uuid4()}" if scenario.code else lane.qonto.allow()
+    event = granted(lane.qonto, granted_scope=scenario.scope, code=code)
+    confirmation = confirmation_of(event)
+    messages: dict[str, Event] = {
+        "event": event,
+        "later event": later_than(event, lane.qonto),
+        "confirmation": confirmation,
+        "repudiation": confirmation | {"repudiated": True},
+    }
     order = [*scenario.before, scenario.at, *scenario.after]
     events = [messages[name] for name in dict.fromkeys(order) if "event" in name]
     if case.call.operation == "GetSecretValue":
@@ -226,12 +247,12 @@ def outcome(lane: Lane, case: Case) -> str:
         comes_again = not lane.handle(messages[scenario.at])
     for name in [scenario.at] * comes_again + [*scenario.after]:
         if not lane.handle(messages[name]):  # its claim is too young
-            for event in events:
-                if lane.example.grant(event)["status"] == "exchanging":
-                    lane.example.outlive_claim(event)
+            for each in events:
+                if lane.example.grant(each)["status"] == "exchanging":
+                    lane.example.outlive_claim(each)
             assert lane.handle(messages[name])
 
-    found = _found(lane, events)
+    found = lane.found(events)
     exchanges, grants, tokens, app = zip(*found, strict=True)
     assert max(exchanges) <= 1
     assert tokens == tuple(grant == "connected" for grant in grants)
@@ -239,36 +260,152 @@ def outcome(lane: Lane, case: Case) -> str:
     assert app[-1] == grants[-1]
     assert app[-1] != "connected" or exchanges[-1] == 1
     assert all(lane.handle(messages[name]) for name in order)
-    assert _found(lane, events) == found
+    assert lane.found(events) == found
     cells = ["no", "yes"][comes_again], ", ".join(map(str, exchanges)), ", ".join(grants), app[0]
     return " | ".join(cells)
 
 
-def _found(lane: Lane, events: list[dict[str, Any]]) -> list[tuple[int, str, bool, str | None]]:
-    """Return of each event how often its code was sent, the grant, and what the app reads."""
-    found = []
-    for event in events:
-        grant = lane.example.grant(event)
-        sent = lane.qonto.proxy.received[event["data"]["code"]]
-        app = lane.example.connection(event).get("status")
-        found.append((sent, grant["status"], "tokens" in grant, app))
-    return found
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """The connection of a case, and its request; fault_calls.toml describes the fields."""
+
+    at: str = "token"
+    interrupted: str = ""
+    end: str = "connected"
+    lives: int = 0
+    named: bool = True
+    claimed: bool = False
+    revoked: bool = False
+    qonto: str = ""
+    scope: str = SCOPE
+    held: bool = False
 
 
-def _messages(qonto: MockQonto, scenario: Scenario) -> dict[str, dict[str, Any]]:
-    code = f"{scenario.code} {uuid4()}" if scenario.code else qonto.allow()
-    event = granted(qonto, granted_scope=scenario.scope, code=code)
-    confirmation = confirmation_of(event)
-    return {
-        "event": event,
-        "later event": later_than(event, qonto),
-        "confirmation": confirmation,
-        "repudiation": confirmation | {"repudiated": True},
-    }
+def _asked(lane: Lane, case: Case) -> str:
+    """Return the cells of the outcome of *case*, with a connection of its own."""
+    scenario: Scenario = case.call.scenario
+    end = scenario.end
+    connection = Connection(lane, scenario)
+    if case.call.operation == "GetSecretValue":
+        lane.function.restart()  # it keeps the secret for a minute
+    request = scenario.interrupted or scenario.at
+    if scenario.interrupted:
+        lane.qonto.proxy.inject("POST", Fault.LOST)
+        lane.qonto.proxy.inject("DELETE", Fault.RESET)
+        connection.ask(request)
+        lane.qonto.proxy.clear()
+    with lane.failing(case):
+        response = connection.ask(scenario.at)
+    refreshes, status, *_ = connection.found()
+    connection.age()
+    message = connection.found()[1] if connection.settle() else None
+    again = None if response in FINAL else connection.ask(request)
+    connection.settle()
+    found = connection.found()
+
+    assert response in {end} | IN_VAIN
+    assert message in {None, "connected", end}
+    assert again in {None, end}
+    assert found[1:] == (end, end == "connected", end)
+    is_begun = refreshes or status.startswith("disconnecting")
+    assert message or not is_begun  # else it would be forgotten if nobody asked again
+    # Another message and another request change nothing, unless the token must still be refreshed.
+    assert lane.handle(connection.subject | {"unfinished": True})
+    connection.ask(request)
+    connection.settle()
+    is_due = response == "connected" and not sum(found[0])
+    assert is_due or connection.found() == found
+    assert not lane.qonto.server.reuses  # of a refresh token after its grace
+    counts = ", ".join(map(str, found[0])) or "0"
+    return " | ".join(each or "-" for each in (response, message, again, counts, end, end))
 
 
-def lambda_event(body: str) -> dict[str, Any]:
-    """Return the event with which Lambda delivers a message with *body*."""
-    attributes = {"SentTimestamp": str(int(time.time() * 1000))}
-    record = {"messageId": str(uuid4()), "body": body, "attributes": attributes}
-    return {"Records": [record | {"eventSource": "aws:sqs"}]}
+class Connection:
+    """A connection whose grant is as a scenario says, and its caller."""
+
+    def __init__(self, lane: Lane, scenario: Scenario) -> None:
+        self._lane, self._qonto, self._example = lane, lane.qonto, lane.example
+        self._qonto.reset()
+        self._qonto.proxy.received.clear()
+        self._qonto.seconds_ahead = 0
+        self._event = granted(lane.qonto, granted_scope=scenario.scope)
+        self.subject = {"authorization_id": self._event["subject"]}
+        messages = [self._event, confirmation_of(self._event)]
+        if scenario.held:
+            messages.append(later_than(self._event, self._qonto, context=None))
+        assert all(lane.handle(message) for message in messages)
+        now, changes = int(time.time()), dict[str, Any]()
+        changes["issued_at"] = now - 3600 + scenario.lives
+        if not scenario.named:
+            changes["organization"] = None
+        if scenario.claimed:
+            changes["refresh"] = {"owner": "of-another-caller", "claimed_at": now}
+        self._example.change(self._event, **changes)
+        if scenario.revoked:
+            self._qonto.revoke(self._grant["tokens"]["access_token"])
+
+    @property
+    def _grant(self) -> dict[str, Any]:
+        return self._example.grant(self._event)
+
+    def age(self, seconds: int = REMINDED) -> None:
+        """Let time pass, for example until the first message has arrived."""
+        self._qonto.seconds_ahead += seconds
+        changes: dict[str, Any] = {"issued_at": self._grant["issued_at"] - seconds}
+        if claim := self._grant.get("refresh"):
+            changes["refresh"] = claim | {"claimed_at": int(time.time()) - seconds}
+        self._example.change(self._event, **changes)
+
+    def ask(self, name: str) -> str:
+        """Send a request, and return the status of the response; or deliver a message."""
+        if name == "message":
+            return self._poll()
+        try:
+            response = self._lane.function(self.subject | {"disconnect": name == "disconnect"})
+        except FunctionError:
+            return "an error"
+        status = str(response["status"])
+        if status == "connected":
+            assert self._qonto.takes(response["access_token"])
+        if status == "disconnected" and response["revoked"]:
+            assert not self._qonto.takes_any(self._event["data"]["code"])
+        return status
+
+    def _poll(self) -> str:
+        """Deliver a message of the queue, if there is one, and return what became of it."""
+        results = []
+
+        def handle(event: dict[str, Any], _context: object) -> dict[str, Any]:
+            results.append(self._lane.function(event))
+            return results[0]
+
+        queue = self._example.aws.sqs, self._lane.queue_url
+        event_source.poll(*queue, handle, batch_size=1, retry_seconds=0)
+        if not results:
+            return NOTHING
+        return "comes again" if results[0]["batchItemFailures"] else "handled"
+
+    def settle(self) -> int:
+        """Deliver messages until the queue is empty; return how often one was delivered."""
+        return next(number for number in range(MANY) if self._poll() == NOTHING)
+
+    def found(self) -> tuple[tuple[int, ...], str, bool, str | None]:
+        """Return the uses of each refresh token, the grant's status and tokens, and the app's."""
+        received = self._qonto.proxy.received.items()
+        refreshes = tuple(number for name, number in received if name.startswith("ory_rt_"))
+        status, app, kept = self._example.outcome(self._event)
+        return refreshes, status + ", unfinished" * ("refresh" in kept), "tokens" in kept, app
+
+
+MATRICES = {
+    "subscriber": Matrix(
+        "Comes again | Exchanges | Grant | The app reads",
+        calls("subscriber", Delivery),
+        _delivered,
+    ),
+    "tokens": Matrix(
+        "The caller gets | After the messages | It asks again | Refreshes | Grant | The app reads",
+        calls("tokens", Scenario),
+        _asked,
+    ),
+}

@@ -9,11 +9,19 @@ import pytest
 
 from demo.local_aws import LocalAws, Stack
 from tests.integration.matrix import EVERY, cases
-from tests.integration.subscriber_outcomes import Function, Lane, lanes
-from tests.integration.tokens_outcomes import CALLS, REMINDED, Connection, Scenario
+from tests.integration.subscriber_outcomes import (
+    MATRICES,
+    REMINDED,
+    Connection,
+    Function,
+    Lane,
+    Scenario,
+    lanes,
+)
 from tests.support.faults import Fault
 from tests.support.slow import SEED, slow
 
+CALLS = MATRICES["tokens"].calls
 ROUNDS, CALLERS = 100, 3
 HOUR = 3600
 # Cases of both matrices' faults and kills, by the request or message in which they happen: at the

@@ -1,12 +1,10 @@
 """Faults and kills of the example subscriber: it sends no code twice, and nothing is stuck."""
 
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 
 from demo.local_aws import LocalAws, Stack
-from tests.integration import subscriber_outcomes, tokens_outcomes
 from tests.integration.matrix import (
     APPLIED,
     FIRST,
@@ -16,11 +14,11 @@ from tests.integration.matrix import (
     cases,
     documented,
 )
-from tests.integration.subscriber_outcomes import Lane
+from tests.integration.subscriber_outcomes import MATRICES, Lane
+from tests.integration.subscriber_outcomes import lanes as new_lanes
 from tests.support.faults import Fault
 from tests.support.slow import SLOW
 
-MATRICES: dict[str, ModuleType] = {"subscriber": subscriber_outcomes, "tokens": tokens_outcomes}
 # The cases of a short run, at some of the calls: a lost response or process.
 SAMPLE = {(FIRST, Fault.LOST), (KILL, APPLIED)}
 
@@ -29,7 +27,7 @@ SAMPLE = {(FIRST, Fault.LOST), (KILL, APPLIED)}
 def lanes(aws: LocalAws, stack: Stack, microburst: str) -> Iterator[list[Lane]]:
     """Processes of both functions."""
     number = LANES if SLOW else 3
-    with subscriber_outcomes.lanes(aws, microburst, stack.topic_arn, number) as found:
+    with new_lanes(aws, microburst, stack.topic_arn, number) as found:
         yield found
 
 
@@ -37,7 +35,7 @@ def lanes(aws: LocalAws, stack: Stack, microburst: str) -> Iterator[list[Lane]]:
 @pytest.mark.claim("S27", "S32", "S34")
 def test_fault_at_any_call_breaks_no_rule(lanes: list[Lane], name: str) -> None:
     matrix = MATRICES[name]
-    page = documented(name, cases(matrix.CALLS))
+    page = documented(name, cases(matrix.calls))
     chosen = [case for case in page if SLOW or (case.call.is_in_sample and case[1:] in SAMPLE)]
 
     assert_documented(lanes, matrix.outcome, chosen, page)

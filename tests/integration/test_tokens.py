@@ -2,17 +2,19 @@
 
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from demo.gateway import LambdaContext
-from demo.local_aws import free_port
 from demo.qonto import ORGANIZATIONS, ShownError
-from tests.support.faults import Fault, FaultProxy, Hurry
+from tests.support.faults import Hurry
 from tests.support.subscription import (
+    NOWHERE,
     SCOPE,
     TOKENS,
     Capture,
@@ -21,14 +23,12 @@ from tests.support.subscription import (
     confirmation_of,
     granted,
     later_than,
-    load,
     read_output,
     unknown_code,
 )
 
 pytestmark = pytest.mark.usefixtures("qonto")
 
-NOWHERE = f"http://127.0.0.1:{free_port()}"
 HOUR = 3600
 EARLIEST = 600  # seconds before its end, from which a token is refreshed
 CLAIM = 22  # seconds, after which another function refreshes
@@ -52,28 +52,25 @@ def leave(example: Example, event: Event, seconds: int) -> str:
     return str(tokens["access_token"])
 
 
-# ------------------------------------------------------------------ an access token
+def asking(event: Event, **request: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - JSON
+    """Return what sends *request* for *event* to a handler of `tokens`."""
+    request = {"authorization_id": event["subject"], **request}
+    return lambda handler: handler(request, LambdaContext("tokens"))
 
 
 def test_connection_has_token_of_its_scope(example: Example, event: Event) -> None:
-    response = example.token(event)
+    organization, grant = ORGANIZATIONS[0].name, example.grant(event)
 
-    grant = example.grant(event)
-    assert response == {
+    assert example.token(event) == {
         "status": "connected",
         "access_token": grant["tokens"]["access_token"],
         "expires_at": grant["issued_at"] + HOUR,
         "scope": SCOPE,
-        "organization": ORGANIZATIONS[0].name,
+        "organization": organization,
     }
-    assert example.qonto.takes(response["access_token"])
-    assert grant["tokens"]["refresh_token"]
-    assert example.connection(event) == {
-        **confirmation_of(event),
-        "status": "connected",
-        "organization": ORGANIZATIONS[0].name,
-        "event_time": grant["event_time"],
-    }
+    connection = {"status": "connected", "organization": organization}
+    connection |= confirmation_of(event) | {"event_time": grant["event_time"]}
+    assert example.connection(event) == connection
 
 
 @pytest.mark.parametrize(
@@ -90,11 +87,14 @@ def test_connection_has_token_of_its_scope(example: Example, event: Event) -> No
 def test_refused_token_or_one_near_its_end_is_refreshed(
     example: Example, event: Event, lifetime: int, left: int, refreshes: int
 ) -> None:
+    """A message alone begins no refresh: if its function were stopped, nothing would finish it."""
     before = example.grant(event)["tokens"] | {"expires_in": lifetime}
     example.change(event, tokens=before)
     access_token = leave(example, event, left)
     request = {"refused": access_token} if left == HOUR else {}
 
+    example.handle(event, "remind")
+    assert (example.qonto.server.refreshes, example.waiting()) == (0, 0)
     first, second = example.token(event, **request), example.token(event, **request)
 
     grant = example.grant(event)
@@ -102,32 +102,27 @@ def test_refused_token_or_one_near_its_end_is_refreshed(
     assert example.qonto.server.refreshes == refreshes
     assert (grant["tokens"]["refresh_token"] == before["refresh_token"]) == (not refreshes)
     assert (first["access_token"] == access_token) == (not refreshes)
-    assert first["access_token"] == grant["tokens"]["access_token"]
     assert example.qonto.takes(first["access_token"])
     assert first["expires_at"] > time.time() + (HOUR if refreshes else left) - 9
     assert "refresh" not in grant
 
 
-def test_omitted_members_of_refresh_stay(example: Example, event: Event) -> None:
+def test_refresh_adds_organization_and_keeps_omitted_members(
+    example: Example, event: Event
+) -> None:
+    example.change(event, organization=None)
+    assert "organization" not in example.token(event)
+    leave(example, event, 60)
+    named = [example.token(event), example.token(event)]
     leave(example, event, 60)
     before = example.grant(event)["tokens"]
     example.qonto.instead = JSONResponse({"access_token": "new"})
 
     response = example.token(event)
 
+    assert [each["organization"] for each in named] == [ORGANIZATIONS[0].name] * 2
     assert example.grant(event)["tokens"] == before | {"access_token": "new"}
     assert response["scope"] == SCOPE
-
-
-def test_refresh_finds_name_of_organization(example: Example, event: Event) -> None:
-    example.change(event, organization=None)
-    before = example.token(event)
-    leave(example, event, 60)
-
-    after = [example.token(event), example.token(event)]
-
-    assert "organization" not in before
-    assert [each["organization"] for each in after] == [ORGANIZATIONS[0].name] * 2
 
 
 def test_stack_of_another_client_sends_no_token(example: Example, event: Event) -> None:
@@ -167,30 +162,23 @@ def test_invalid_request_raises_without_quoting(example: Example, name: str) -> 
     assert not [each for each in ("quoted", "0000-4000") if each in str(raised.value)]
 
 
-# --------------------------------------------------------------- one refresh at once
-
-
 @pytest.mark.parametrize("disconnect", [False, True])
 @pytest.mark.claim("S32", "S34")
 def test_request_during_refresh_waits_for_new_tokens(
     example: Example, event: Event, *, disconnect: bool
 ) -> None:
     leave(example, event, 60)
-    running: list[Future[dict[str, Any]]] = []
-    request = {"authorization_id": event["subject"], "disconnect": disconnect}
+    with ExitStack() as block:
 
-    with FaultProxy(example.aws.endpoint_url, "") as proxy, ThreadPoolExecutor() as executor:
-        proxy.inject("GetItem", Fault.HELD, times=1)  # it has found the claim, and looks again
-        other = load(example.environment | proxy.endpoints, TOKENS)
-
-        def call() -> None:
+        def ask() -> None:
             example.qonto.meanwhile = lambda: None
-            running.append(executor.submit(other, request, LambdaContext("tokens")))
-            proxy.wait_for("GetItem")
-            proxy.released.set()
+            request = asking(event, disconnect=disconnect)
+            running.append(block.enter_context(example.delayed("GetItem", request, TOKENS)))
 
-        example.qonto.meanwhile = call
-        first, second = example.token(event), running[0].result()
+        running: list[Future[dict[str, Any]]] = []
+        example.qonto.meanwhile = ask
+        first = example.token(event)
+    second = running[0].result()
 
     assert example.qonto.server.refreshes == 1
     if disconnect:
@@ -202,54 +190,23 @@ def test_request_during_refresh_waits_for_new_tokens(
 
 
 @pytest.mark.claim("S32")
-def test_refresh_without_response_is_repeated(
-    example: Example, event: Event, capsys: Capture
-) -> None:
-    """At once, then by the next caller, who does not know that Qonto refused the token."""
-    refused = leave(example, event, HOUR)
-    example.qonto.lost = 1
-    first = example.token(event, refused=refused)
-    output = read_output(capsys)
-    example.qonto.lost = 2
-    second = example.token(event, refused=first["access_token"])
-
-    third = example.token(event)
-
-    assert output.metrics == Counter()
-    assert second == UNAVAILABLE
-    assert example.qonto.takes(third["access_token"])
-    assert (example.qonto.server.refreshes, example.qonto.server.reuses) == (5, 0)
-
-
-@pytest.mark.claim("S32")
 def test_unsent_refresh_forgets_no_sent_one(example: Example, event: Event) -> None:
     """The second caller has read the connection before the first one refreshes in vain."""
     refused = leave(example, event, HOUR)
-    request = {"authorization_id": event["subject"], "refused": refused}
+    request, nowhere = asking(event, refused=refused), {"TOKEN_ENDPOINT": NOWHERE}
 
-    with example.delayed(
-        "GetSecretValue",
-        lambda handler: handler(request, LambdaContext("tokens")),
-        TOKENS,
-        TOKEN_ENDPOINT=NOWHERE,
-    ):
+    with example.delayed("GetSecretValue", request, TOKENS, **nowhere):
         example.qonto.lost = 2
         example.token(event, refused=refused)
 
     assert example.qonto.takes(example.token(event)["access_token"])
+    assert example.qonto.server.reuses == 0
 
 
-def test_message_begins_no_refresh(example: Example, event: Event) -> None:
-    """Nothing would finish it, if the function that handles the message were stopped."""
-    leave(example, event, 60)
-
-    example.handle(event, "remind")
-
-    assert example.qonto.server.refreshes == 0
-    assert example.waiting() == 0
-
-
-@pytest.mark.parametrize("response", [None, JSONResponse({"error": "invalid_grant"}, 400)])
+@pytest.mark.parametrize(
+    "response",
+    [None, JSONResponse({"error": "invalid_grant"}, 400), PlainTextResponse("slow down", 429)],
+)
 def test_response_to_lost_claim_changes_nothing(
     example: Example, event: Event, response: Response | None
 ) -> None:
@@ -264,9 +221,6 @@ def test_response_to_lost_claim_changes_nothing(
 
     assert example.grant(event)["tokens"] == before
     assert example.outcome(event) == ("connected", "connected", {"tokens", "refresh"})
-
-
-# -------------------------------------------------------- responses without new tokens
 
 
 @pytest.mark.parametrize(
@@ -358,9 +312,6 @@ def test_repudiation_during_refresh_keeps_no_tokens(example: Example, event: Eve
 
     assert response == {"status": "not-connected"}
     assert example.outcome(event) == ("repudiated", "repudiated", set())
-
-
-# ------------------------------------------------------------------- a disconnection
 
 
 @pytest.mark.parametrize(

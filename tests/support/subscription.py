@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -31,28 +31,27 @@ STAGING = {"x-qonto-staging-token": STAGING_TOKEN}
 SECRET = json.dumps({"client_secret": CLIENT_SECRET, "staging_token": STAGING_TOKEN})
 REDIRECT_URI = "http://localhost:8001/callback"
 SCOPE = "offline_access organization.read"
+NOWHERE = f"http://127.0.0.1:{free_port()}"
 LONGEST_RUN = 30  # seconds, the function's timeout
 TOKENS = "tokens_handler"  # the module of the function `tokens`
 
 type Event = dict[str, Any]
 type Capture = pytest.CaptureFixture[str]
 
+_EXAMPLE = (infra.ROOT / "docs" / "examples" / "granted.json").read_text("utf-8")
+GRANTED: Event = json.loads(_EXAMPLE)
+
 
 class MockQonto:
     """Mock Qonto over HTTP, with a user who always allows.
 
-    Attributes:
-        instead: the response to each request, if it is not mock Qonto's own.
-        lost: how many responses become a 500.
-        meanwhile: what happens during a request.
-        environment: of a function that talks to it.
-
+    Its clients send *environment*. Each of their requests gets the response *instead*, if there is
+    one; *lost* responses become a 500; *meanwhile* is called during a request.
     """
 
     def __init__(self) -> None:
-        self.server = qonto.AuthorizationServer(
-            CLIENT_ID, CLIENT_SECRET, [REDIRECT_URI], STAGING_TOKEN
-        )
+        client = CLIENT_ID, CLIENT_SECRET
+        self.server = qonto.AuthorizationServer(*client, [REDIRECT_URI], STAGING_TOKEN)
         self._app = qonto.create_app(self.server)
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -130,28 +129,20 @@ async def _nowhere(_message: Message) -> None:
 def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None) -> Event:
     """Return the event of a user who allowed, as callback publishes it; None omits a member."""
     now = time.time()
-    members = {
-        "environment": "sandbox",
+    members = GRANTED["data"] | {
         "client_id": CLIENT_ID,
         "redirect_uri": REDIRECT_URI,
         "token_endpoint": mock_qonto.environment["TOKEN_ENDPOINT"],
-        "requested_scope": SCOPE,
         "context": str(uuid4()),
-        "started_at": rfc3339(now - 90),
+        "code": mock_qonto.allow(),
         "code_expires_at": rfc3339(now + expires_in),
-        "granted_scope": SCOPE,
-        **({} if "code" in data else {"code": mock_qonto.allow()}),
         **data,
     }
-    return {
-        "specversion": "1.0",
+    return GRANTED | {
         "id": str(uuid4()),
         "source": f"/qonto-connect/sandbox/{CLIENT_ID}",
-        "type": "qonto-connect.authorization.granted.v1",
         "subject": str(uuid4()),
         "time": rfc3339(now),
-        "datacontenttype": "application/json",
-        "dataschema": "urn:qonto-connect:authorization-granted:v1",
         "data": {name: value for name, value in members.items() if value is not None},
     }
 
@@ -161,13 +152,11 @@ def unknown_code() -> str:
     return f"ory_ac_unknown.{uuid4()}"
 
 
-def later_than(
-    earlier: Event, mock_qonto: MockQonto, seconds: int = 60, **data: str | None
-) -> Event:
-    """Return the event of another code of the authorization of *earlier*."""
+def later_than(earlier: Event, mock_qonto: MockQonto, **data: str | None) -> Event:
+    """Return the event of another code, a minute after *earlier* in the same authorization."""
     later = granted(mock_qonto, **{"context": earlier["data"]["context"], **data})
-    time_of_earlier = datetime.fromisoformat(earlier["time"]).timestamp()
-    return later | {"subject": earlier["subject"], "time": rfc3339(time_of_earlier + seconds)}
+    a_minute_later = datetime.fromisoformat(earlier["time"]).timestamp() + 60
+    return later | {"subject": earlier["subject"], "time": rfc3339(a_minute_later)}
 
 
 def publish(aws: LocalAws, topic_arn: str, event: Event) -> None:
@@ -180,6 +169,13 @@ def confirmation_of(event: Event) -> dict[str, str]:
     """Return the app's confirmation of *event*; it makes up a context that is missing."""
     context = event["data"].get("context", "made-up")
     return {"authorization_id": event["subject"], "context": context}
+
+
+def lambda_event(body: str, sent_at: float | None = None) -> dict[str, Any]:
+    """Return the event with which Lambda delivers a message with *body*, *sent_at* or now."""
+    attributes = {"SentTimestamp": str(int((sent_at or time.time()) * 1000))}
+    record = {"messageId": str(uuid4()), "body": body, "attributes": attributes}
+    return {"Records": [record | {"eventSource": "aws:sqs"}]}
 
 
 class Example:
@@ -210,8 +206,6 @@ class Example:
         service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
         self.handler = load(self.environment | service | environment)
         self.tokens_handler = load(self.environment | service | environment, TOKENS)
-
-    # ---------------------------------------------------------------- messages
 
     def publish(self, event: Event) -> None:
         publish(self.aws, self.topic_arn, event)
@@ -253,7 +247,7 @@ class Example:
         run: Callable[[Any], object] | None = None,
         module: str = "handler",
         **environment: str,
-    ) -> Iterator[None]:
+    ) -> Iterator[Future[Any]]:
         """Let another function poll, or *run* it; its first *operation* responds after the block.
 
         That call of AWS is applied before the block.
@@ -263,7 +257,7 @@ class Example:
             other = load(self.environment | proxy.endpoints | environment, module)
             running = executor.submit(run or self.poll, other)
             proxy.wait_for(operation)
-            yield
+            yield running
             proxy.released.set()
             running.result()
 
@@ -276,15 +270,11 @@ class Example:
         """Return the response of `tokens` to a request that ends the connection of *event*."""
         return self.token(event, disconnect=True)
 
-    # ------------------------------------------------------------- what is stored
-
     def waiting(self) -> int:
         """Return how many messages are left in the queue."""
-        attributes: Any = self.aws.sqs.get_queue_attributes(
-            QueueUrl=self.queue_url, AttributeNames=["All"]
-        )["Attributes"]
-        names = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
-        return sum(int(attributes[name]) for name in names)
+        names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        request = {"QueueUrl": self.queue_url, "AttributeNames": names}
+        return sum(map(int, self.aws.sqs.get_queue_attributes(**request)["Attributes"].values()))
 
     def outcome(self, event: Event) -> tuple[str, str | None, set[str]]:
         """Return the status of *event*, the one that the app reads, and which secrets are kept."""
