@@ -97,7 +97,7 @@ def visit_every_outcome(visitor: Visitor, stranger: Visitor) -> None:
 
 
 def visit_every_fault(visitor: Visitor, proxy: FaultProxy) -> None:
-    """Let each call fail in ways of AWS, of the network and of what is between."""
+    """Let each call fail: AWS refuses it, or its response is lost, cut off or not AWS's own."""
     calls = ("PutItem", "UpdateItem", "GetItem", "Publish", "DeleteItem")
     faults = (Fault.DENIED, Fault.LOST, Fault.SHORTENED, Fault.MALFORMED)
     for call, fault in product(calls, faults):

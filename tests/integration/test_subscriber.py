@@ -342,7 +342,9 @@ def test_used_code_in_other_authorization_fails(
 
 
 @pytest.mark.parametrize(
-    "given", [None, PlainTextResponse("", 400), PlainTextResponse("", 500), NOWHERE]
+    "given",
+    [None, PlainTextResponse("", 400), PlainTextResponse("", 500), NOWHERE],
+    ids=["tokens", "refused", "lost", "not sent"],
 )
 @pytest.mark.claim("S27")
 def test_outcome_without_claim_changes_nothing(
