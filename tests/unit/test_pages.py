@@ -47,12 +47,13 @@ def response(
     """Return the response with the page *name*, for ENVIRONMENT with *environment*."""
     settings = Settings.model_validate(ENVIRONMENT | environment)
     request = {"headers": {"accept-language": language} if language else {}}
-    return pages.page(request, settings, name, detail, start_query)
+    return pages.page(request, settings, name, detail, *[start_query] * bool(start_query))
 
 
 def links(name: str, start_query: str = "", **environment: str) -> list[tuple[str, str]]:
     """Return the URL and text of each link of the English page *name*, in order."""
     body = response(name, "", start_query, "", **environment)["body"]  # no Accept-Language
+    assert not re.search(r"</a></p>\s*[^\s<]", body)  # nothing between two links
     return re.findall(r'<a [^>]*?href="([^"]*)"[^>]*>\s*([^<]*?)\s*</a>', unescape(body))
 
 
