@@ -37,7 +37,8 @@ OF_AWS = {
 
 def _bash(*arguments: str, text: str = "") -> str:
     command = ["bash", *arguments]
-    return subprocess.run(command, input=text, stdout=-1, text=True, check=True).stdout.strip()
+    run = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True)
+    return run.stdout.strip()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -72,7 +72,9 @@ def test_checkov_finds_only_the_listed_exceptions(stack: str, tmp_path: Path) ->
     options = ["--framework", "cloudformation", "--output", "json", "--quiet", "--compact"]
     command = [str(CHECKOV), "--file", str(PATHS[stack]), *options, "--skip-download"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, stdout=-1, check=False)
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=False
+    )
 
     report = json.loads(run.stdout)
     findings = defaultdict(list)

@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from tests.support.connector import ROOT
+from demo.template import ROOT
 from tests.support.faults import Fault, FaultProxy
 
 PAGE = ROOT / "docs" / "fault-matrix.md"

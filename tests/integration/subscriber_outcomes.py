@@ -38,6 +38,7 @@ from tests.support.subscription import (
     lambda_event,
     later_than,
     load,
+    qonto_at,
 )
 
 _FORKSERVER = get_context("forkserver")
@@ -57,7 +58,7 @@ class QontoProxy(FaultProxy):
     """
 
     def __init__(self, upstream: str) -> None:
-        super().__init__(upstream, "")
+        super().__init__(upstream)
         self.received: Counter[str] = Counter()
 
     def serve(self, attempt: Attempt) -> None:
@@ -78,8 +79,7 @@ class ProxiedQonto(MockQonto):
     def __init__(self) -> None:
         super().__init__()
         self.proxy = QontoProxy(self.url)
-        url = self.proxy.url
-        self.environment = {"TOKEN_ENDPOINT": f"{url}/oauth2/token", "API_URL": url}
+        self.environment = qonto_at(self.proxy.url)
         self.seconds_ahead = 0
         self.server.now = lambda: time.time() + self.seconds_ahead
 

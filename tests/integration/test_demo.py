@@ -68,7 +68,9 @@ def test_demo_that_cannot_start_says_why(name: str, value: str, reason: str) -> 
         used = server.getsockname()[1]
         port = {"PORT": str(free_port(len(HOSTS)))}
         shell = SHELL | SANDBOX | port | {name: value.format(used=used)}
-        done = subprocess.run(DEMO, cwd=ROOT, env=shell, stderr=-1, text=True, check=False)
+        done = subprocess.run(
+            DEMO, cwd=ROOT, env=shell, stderr=subprocess.PIPE, text=True, check=False
+        )
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"demo: {reason.format(used=used)}")

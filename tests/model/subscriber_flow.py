@@ -349,14 +349,16 @@ class Model:
     def _apply_to_connection(self, world: World, call: Call) -> tuple[Any, World]:
         key = call.about.key
         old = dict(world.connections).get(key)
-        if call.name == "status":
-            return old and old.status, world
-        may = bool(old and _replaces(call, old)) or self.without == "condition of tell"
-        may, new = {
-            "confirm": (not old, Connection("pending")),
-            "repudiate connection": (True, Connection(Status.REPUDIATED)),
-            "tell": (may, Connection(call.value, call.about.event)),
-        }[call.name]
+        match call.name:
+            case "status":
+                return old and old.status, world
+            case "confirm":
+                may, new = not old, Connection("pending")
+            case "repudiate connection":
+                may, new = True, Connection(Status.REPUDIATED)
+            case _:
+                may = bool(old and _replaces(call, old)) or self.without == "condition of tell"
+                new = Connection(call.value, call.about.event)
         return may, world.put("connections", key, new) if may else world
 
     def _apply_to_context(self, world: World, call: Call) -> tuple[Any, World]:

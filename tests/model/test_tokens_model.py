@@ -74,22 +74,22 @@ MARK, TELL = (
 LIST, IS_BEGUN = '    events = _events((yield Call("query", asked)))\n', "    is_begun ="
 OTHERS = '    yield Call("disconnect others", event)\n'
 CONNECTED = '    yield Call("disconnect connected", event)\n'
-# In each: the problem, the model, the call that is without its condition, and edits of the code.
+# In each: the problem, the model, what the model is without, and edits of the code.
 BROKEN = [
-    (Problem.PARALLEL, TokensModel(*TWO, 0), "claim refresh"),
-    (Problem.PARALLEL, TokensModel(*TWO, 1), "release refresh"),
+    (Problem.PARALLEL, TokensModel(*TWO, 0), "condition of claim refresh"),
+    (Problem.PARALLEL, TokensModel(*TWO, 1), "condition of release refresh"),
     # With claims that live as long as the grace, they alone keep the tokens of a slow process.
-    (Problem.REUSED, TokensModel(*TWO, 1, grace=1), "claim refresh"),
-    (Problem.OLD, TokensModel(*ONE, 1), "renew"),
-    (Problem.REUSED, TokensModel(*TWO, 1, grace=1), "renew"),
-    (Problem.DISCONNECTED, TokensModel((REPUDIATED,), (ASKS,), 0), "renew"),
-    (Problem.UNTOLD, TokensModel((), (ASKS, ENDS, WITHDRAWS), 0), "end"),
-    (Problem.REOPENED, SECOND_CODE, "tell"),
-    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "disconnect others"),
-    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "disconnect connected"),
-    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "set disconnected"),
+    (Problem.REUSED, TokensModel(*TWO, 1, grace=1), "condition of claim refresh"),
+    (Problem.OLD, TokensModel(*ONE, 1), "condition of renew"),
+    (Problem.REUSED, TokensModel(*TWO, 1, grace=1), "condition of renew"),
+    (Problem.DISCONNECTED, TokensModel((REPUDIATED,), (ASKS,), 0), "condition of renew"),
+    (Problem.UNTOLD, TokensModel((), (ASKS, ENDS, WITHDRAWS), 0), "condition of end"),
+    (Problem.REOPENED, SECOND_CODE, "condition of tell"),
+    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "condition of disconnect others"),
+    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "condition of disconnect connected"),
+    (Problem.DISCONNECTED, REPUDIATED_AND_ENDED, "condition of set disconnected"),
     # Each claim has the same owner.
-    (Problem.PARALLEL, replace(TokensModel(*TWO, 0), without="owner"), ""),
+    (Problem.PARALLEL, TokensModel(*TWO, 0), "owner"),
     # There is no second message; the first one comes before the claim is over; claims are short.
     (Problem.ENDED, TokensModel(*ONE, 2, reminders=("1",)), ""),
     (Problem.ENDED, TokensModel(*ONE, 1, reminders=("0",)), ""),
@@ -140,7 +140,7 @@ SLOWLY_BROKEN = [
     (
         Problem.ENDED,
         TokensModel((), (ASKS_AGAIN, ASKS_AGAIN), 3, tokens=NEW, only_requests=True, few=3),
-        "comparison",
+        "comparison of claim refresh",
     ),
 ]
 
@@ -152,8 +152,7 @@ SLOWLY_BROKEN = [
 def test_broken_variant_has_its_problem(
     broken: tuple[Problem, TokensModel, str, *tuple[tuple[str, str], ...]],
 ) -> None:
-    problem, model, call, *edits = broken
-    without = f"condition of {call}" if call else model.without
+    problem, model, without, *edits = broken
 
     found = replace(model, without=without, handle=edited(handle, *edits)).explore({problem})
 

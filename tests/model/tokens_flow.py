@@ -242,7 +242,7 @@ class TokensModel(Model):
         match call.name:
             case "claim refresh":
                 is_as_read = call.value == str(_owner(grant))
-                may = is_as_read or self.without == "condition of comparison"
+                may = is_as_read or self.without == "comparison of claim refresh"
                 may = may and (refresh is None or refresh.is_over) and grant.tokens == call.tokens
                 return may, grant._replace(refresh=Refresh(call.owner))
             case "renew":

@@ -27,11 +27,10 @@ from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
 
-ROOT = Path(__file__).parents[2]
 CODE_ROOT = Path(observability.__file__).parent  # of both functions
 REQUESTS = {
     path.stem: json.loads(path.read_text("utf-8"))
-    for path in ROOT.glob("tests/support/requests/*.json")
+    for path in Path(__file__).parent.glob("requests/*.json")
 }
 REDIRECT_URI = "https://abc123def4.execute-api.eu-west-3.amazonaws.com/callback"
 RETURN_URL = "https://app.example.com/connected"

@@ -23,7 +23,6 @@ from tests.support.connector import cold_start
 from tests.support.faults import Fault, FaultProxy
 from tests.support.http_server import serving
 
-TEMPLATE = infra.ROOT / "examples" / "subscriber" / "template.yaml"
 CLIENT_ID = "client-1"
 CLIENT_SECRET = "of-mock-qonto"
 STAGING_TOKEN = "of-the-sandbox"
@@ -55,7 +54,7 @@ class MockQonto:
         self._app = qonto.create_app(self.server)
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self.environment = {"TOKEN_ENDPOINT": f"{self.url}/oauth2/token", "API_URL": self.url}
+        self.environment = qonto_at(self.url)
         self.reset()
 
     def reset(self) -> None:
@@ -122,6 +121,11 @@ class MockQonto:
         return self.server.exchanges_attempted, self.server.exchanges_succeeded
 
 
+def qonto_at(url: str) -> dict[str, str]:
+    """Return the variables of a client of the Qonto at *url*."""
+    return {"TOKEN_ENDPOINT": f"{url}/oauth2/token", "API_URL": url}
+
+
 async def _nowhere(_message: Message) -> None:
     """Lose a response."""
 
@@ -174,8 +178,8 @@ def confirmation_of(event: Event) -> dict[str, str]:
 def lambda_event(body: str, sent_at: float | None = None) -> dict[str, Any]:
     """Return the event with which Lambda delivers a message with *body*, *sent_at* or now."""
     attributes = {"SentTimestamp": str(int((sent_at or time.time()) * 1000))}
-    record = {"messageId": str(uuid4()), "body": body, "attributes": attributes}
-    return {"Records": [record | {"eventSource": "aws:sqs"}]}
+    message = {"MessageId": str(uuid4()), "Body": body, "Attributes": attributes}
+    return event_source.lambda_event([message], "queue")
 
 
 class Example:
@@ -187,7 +191,7 @@ class Example:
         self.aws, self.topic_arn, self.qonto = aws, topic_arn, mock_qonto
         app = "arn:aws:iam::000000000000:role/app"
         given = {"TopicArn": topic_arn, "ClientId": CLIENT_ID, "AppRoleArn": app}
-        self.stack = aws.deploy(given | parameters, infra.load(TEMPLATE))
+        self.stack = aws.deploy(given | parameters, infra.load(infra.EXAMPLE))
         resources = self.stack.resources
         aws.secrets.put_secret_value(SecretId=resources["ClientSecret"], SecretString=SECRET)
         self.queue_url = resources["Queue"]
@@ -252,7 +256,7 @@ class Example:
 
         That call of AWS is applied before the block.
         """
-        with FaultProxy(self.aws.endpoint_url, "") as proxy, ThreadPoolExecutor() as executor:
+        with FaultProxy(self.aws.endpoint_url) as proxy, ThreadPoolExecutor() as executor:
             proxy.inject(operation, Fault.HELD, times=1)
             other = load(self.environment | proxy.endpoints | environment, module)
             running = executor.submit(run or self.poll, other)
@@ -327,7 +331,7 @@ def read_output(capsys: Capture) -> Output:
 
 def load(environment: dict[str, str], module: str = "handler") -> Any:  # noqa: ANN401 - a handler
     """Import the handler of *module* as Lambda does at a cold start in *environment*."""
-    return cold_start(f"subscriber.{module}", environment, TEMPLATE.parent)
+    return cold_start(f"subscriber.{module}", environment, infra.EXAMPLE.parent)
 
 
 def rfc3339(seconds: float) -> str:

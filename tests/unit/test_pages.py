@@ -47,7 +47,8 @@ def response(
     """Return the response with the page *name*, for ENVIRONMENT with *environment*."""
     settings = Settings.model_validate(ENVIRONMENT | environment)
     request = {"headers": {"accept-language": language} if language else {}}
-    return pages.page(request, settings, name, detail, *[start_query] * bool(start_query))
+    given = {"start_query": start_query} if start_query else {}
+    return pages.page(request, settings, name, detail, **given)
 
 
 def links(name: str, start_query: str = "", **environment: str) -> list[tuple[str, str]]:
