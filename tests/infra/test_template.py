@@ -70,10 +70,12 @@ def test_translated_template_has_no_finding(stack: str) -> None:
 @each_stack
 def test_checkov_finds_only_the_listed_exceptions(stack: str, tmp_path: Path) -> None:
     options = ["--framework", "cloudformation", "--output", "json", "--quiet", "--compact"]
-    command = [str(CHECKOV), "--file", str(PATHS[stack]), *options, "--skip-download"]
+    path = PATHS[stack]
+    # Checkov puts the path into the values of references; 40 characters look like a secret key.
+    command = [str(CHECKOV), "--file", path.name, *options, "--skip-download"]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     run = subprocess.run(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=False
+        command, cwd=path.parent, env=environment, stdout=subprocess.PIPE, check=False
     )
 
     report = json.loads(run.stdout)
