@@ -1,12 +1,14 @@
 """Runs the connector for real on this machine, ``make demo``: the six servers of servers.toml.
 
-Variables, all optional: ``PORT`` is the first of the six ports. ``QONTO_ENVIRONMENT`` and
-``CLIENT_ID`` (and ``SCOPE``) lead to Qonto itself instead of mock Qonto. With ``CLIENT_SECRET``, in
-the sandbox ``STAGING_TOKEN`` too, the subscriber exchanges the code; else the live page shows it.
+Variables, all optional: ``PORT`` is the first of the six ports. ``APP_URL`` is the return URL of an
+app of one's own, beside the example app's. ``QONTO_ENVIRONMENT`` and ``CLIENT_ID`` (and ``SCOPE``)
+lead to Qonto itself instead of mock Qonto. With ``CLIENT_SECRET``, in the sandbox ``STAGING_TOKEN``
+too, the subscriber exchanges the code; else the live page shows it.
 """
 
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -29,7 +31,8 @@ SECRETS = ("CLIENT_SECRET", "STAGING_TOKEN")
 # The variables of the user's own client, and the template's parameters.
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Makes a shell a client of this run's local AWS; the variables follow.
+SANDBOX = "https://sandbox.staging.qonto.co/devportal"
+# Makes a shell a client of this run; the variables follow.
 UNSET = "for name in $(env | sed -n 's/=.*//; /^AWS_/p'); do unset $name; done\n"
 
 say = partial(print, flush=True)
@@ -48,6 +51,7 @@ def main() -> None:
             sys.exit(f"demo: {error}")
         except ParameterError as error:
             names = {parameter: name for name, parameter in PARAMETERS.items()}
+            names["ReturnUrls"] = "APP_URL"
             sys.exit(f"demo: {names.get(error.name, error.name)} must be {error.constraint}.")
         except KeyboardInterrupt:
             say("Stopping ...")
@@ -64,7 +68,10 @@ def _run(port: int, processes: ExitStack) -> str:
     directory = processes.enter_context(TemporaryDirectory())
     say("Starting the local AWS (ministack) ...")
     aws = processes.enter_context(ministack(url["aws"], directory))
-    stack, example = _deploy(aws, client, f"{url['app']}/connected")
+    own_app = os.environ.get("APP_URL", "")
+    # The first is where the user goes without `return_to`, which the example app sends.
+    return_urls = f"{own_app} {url['app']}/connected".strip()
+    stack, example = _deploy(aws, client, return_urls)
     redirect_uri = f"{url['connector']}/callback"
     environment = aws.environment() | {"REDIRECT_URI": redirect_uri}
     functions = stack.environment | example.environment
@@ -88,20 +95,46 @@ def _run(port: int, processes: ExitStack) -> str:
         child.wait_until_ready()
 
     if real:
-        say(f"\nThe connector talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
-        say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
-        if "CLIENT_SECRET" not in client:
-            say("The live page shows the code, which is not exchanged: that would take")
-            say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
-    file = Path(directory, "aws.env")  # the directory is its owner's alone
-    own = (f"export {name}={it}\n" for name, it in environment.items() if name.startswith("AWS_"))
-    file.write_text(UNSET + "".join(own), "utf-8")
-    say(f"\nThe local AWS serves this run alone. To make a shell its client:  source {file}")
+        _say_what_qonto_needs(client, redirect_uri)
+    file = Path(directory, "demo.env")  # the directory is its owner's alone
+    own = {name: value for name, value in environment.items() if name.startswith("AWS_")}
+    own |= {"START_URL": f"{url['connector']}/start", "AWS_ENDPOINT_URL_LAMBDA": url["tokens"]}
+    own |= _stack_variables(stack, example)
+    own |= {name: client[name] for name in ("CLIENT_ID", *SECRETS) if name in client}
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
+    file.write_text(UNSET + "".join(lines), "utf-8")
+    say(f"\nFor an app of yours, and for AWS clients, in another shell:  source {file}")
+    if own_app:
+        say(f"The connector returns to {own_app}, unless return_to names the example app.")
     say(f"\nOpen {url['app']} in Chrome, Edge or Firefox")
     say("(Safari refuses Secure cookies on http://localhost). Ctrl-C stops everything.\n")
     stopped = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     started = {child.pid: child.name for child in children}
     return started.get(stopped.si_pid if stopped else 0, "the local AWS")
+
+
+def _say_what_qonto_needs(client: Mapping[str, str], redirect_uri: str) -> None:
+    say(f"\nThe connector talks to Qonto itself ({client['QONTO_ENVIRONMENT']}).")
+    say(f"Register in Qonto's Developer Portal, as redirection URI:  {redirect_uri}")
+    if client["QONTO_ENVIRONMENT"] == "sandbox":
+        say(f"Before you connect, sign in at {SANDBOX}")
+        say("with your account of the Developer Portal; docs/qonto.md says what else it takes.")
+    if "CLIENT_SECRET" not in client:
+        say("The live page shows the code, which is not exchanged: that would take")
+        say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
+
+
+def _stack_variables(stack: Stack, example: Stack) -> dict[str, str]:
+    """Return what an app and a subscriber need of the two stacks."""
+    tokens = example.environment["TokensFunction"]
+    return {
+        "TOPIC_ARN": stack.topic_arn,
+        "QUEUE_URL": example.resources["Queue"],
+        "CONNECTION_TABLE_NAME": example.resources["ConnectionTable"],
+        "TOKENS_FUNCTION_NAME": "TokensFunction",
+        "TOKEN_ENDPOINT": tokens["TOKEN_ENDPOINT"],
+        "API_URL": tokens["API_URL"],
+    }
 
 
 def _first_port() -> int:

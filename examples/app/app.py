@@ -33,12 +33,13 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
+from examples.app.browser import cookie, is_users
 from examples.app.contexts import Asked, Contexts, sha256
 from examples.app.qonto import Qonto, ReadError
 from examples.app.sessions import LIFETIME, Session, Sessions
 from examples.app.subscriber import Subscriber
 from examples.app.tokens import CLIENT_CONFIG, Access, Tokens
-from examples.app.web import Guard, content_security_policy, cookie, is_users, origin, redirect
+from examples.app.web import Guard, content_security_policy, origin, redirect
 
 CODE_LIFETIME = 600  # seconds; a connection that is still pending then has failed
 # The statuses in the subscriber's table that are final.

@@ -1,6 +1,5 @@
-"""Safe addresses, cookies and headers: Ledgerly's additions to the web framework."""
+"""Safe addresses and headers: Ledgerly's additions to the web framework."""
 
-import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -9,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -40,28 +38,6 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}" + (
         "" if port in {None, DEFAULT_PORTS[parts.scheme]} else f":{port}"
     )
-
-
-def cookie(request: Request, name: str) -> str | None:
-    """Return the value of the cookie *name*; None if there are two: one may be another host's."""
-    # Other spaces belong to a cookie's name: browsers look for __Host- only at its beginning.
-    lines = request.headers.getlist("cookie")
-    cookies = [it.strip(" \t") for line in lines for it in line.split(";")]
-    values = [it.removeprefix(f"{name}=") for it in cookies if it.startswith(f"{name}=")]
-    return values[0] if len(values) == 1 else None
-
-
-def is_users(request: Request) -> bool:
-    """Tell whether the user opens a page, rather than a prefetch or a frame."""
-    headers = request.headers
-    purposes = " ".join(headers.get(name, "") for name in PURPOSES)
-    ahead = re.search("prefetch|prerender|preview", purposes, re.IGNORECASE)
-    if request.method == "HEAD" or ahead:
-        return False
-    # A navigation that a service worker passes on has no destination and, in Firefox, no mode.
-    if headers.get("sec-fetch-dest") == "empty":
-        return headers.get("sec-fetch-mode") in {"navigate", "same-origin"}
-    return headers.get("sec-fetch-dest", "") in {"", "document"}
 
 
 def redirect(url: str, fragment: str = "") -> Response:

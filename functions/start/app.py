@@ -72,7 +72,11 @@ class StartApp:
             count("StateStoreFailed")
             return page(request, settings, "start-unavailable")
 
-        self._logger.info("Authorization started", reference=reference)
+        if settings.return_urls and query.context is None:  # no app can confirm it
+            self._logger.warning("Authorization started without context", reference=reference)
+            count("ContextMissing")
+        else:
+            self._logger.info("Authorization started", reference=reference)
         count("AuthorizationStarted")
         location = authorization_request.url(authorization, settings)
         return http_api.redirect(302, location, cookies.set_browser(browser))
