@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from outcomes import Outcome
-from settings import Environment
+from settings import QontoEnvironment
 
 # In seconds. Qonto's own sign-in and consent may take 30 minutes.
 STATE_LIFETIME = 60 * 60
@@ -39,7 +39,7 @@ class Authorization(StartQuery):
     expires_at: int  # epoch seconds, the TTL attribute of the table
     browser_hash: str = Field(repr=False)
     authorization_id: UUID
-    environment: Environment
+    environment: QontoEnvironment
     client_id: str
 
     @property

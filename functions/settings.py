@@ -4,11 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-# Not a `type` statement: pydantic would write it as a separate definition into the published
-# schema.
-Environment = Literal["production", "sandbox"]
+# A `type` statement, so that pydantic writes it as a definition into the published schemas.
+type QontoEnvironment = Literal["production", "sandbox"]
 
-_HOSTS: dict[Environment, str] = {
+_HOSTS: dict[QontoEnvironment, str] = {
     "production": "https://oauth.qonto.com",
     "sandbox": "https://oauth-sandbox.staging.qonto.co",
 }
@@ -34,7 +33,7 @@ class Settings(BaseModel, defer_build=True):  # pydantic builds only the setting
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, alias_generator=str.upper)
 
-    qonto_environment: Environment
+    qonto_environment: QontoEnvironment
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]+$", max_length=128)]
     return_urls: Annotated[tuple[ReturnUrl, ...], BeforeValidator(str.split)] = ()
     app_name: Annotated[str, Field(pattern=r"^[^\\\x00-\x1f\x7f-\x9f]*$", max_length=64)] = ""

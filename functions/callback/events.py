@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from authorization import PendingAuthorization
 from callback.authorization_response import AuthorizationResponse
-from settings import Environment
+from settings import QontoEnvironment
 
 # Qonto counts from the issue of the code, so that counting from its arrival gives an upper bound.
 CODE_LIFETIME = timedelta(minutes=10)
@@ -20,7 +20,7 @@ CODE_LIFETIME = timedelta(minutes=10)
 
 @dataclass(kw_only=True, repr=False)
 class _Data:
-    environment: Environment
+    environment: QontoEnvironment
     client_id: str
     redirect_uri: str
     token_endpoint: str
@@ -32,7 +32,7 @@ class _Data:
 
 
 @dataclass(kw_only=True, repr=False)
-class GrantedData(_Data):
+class AuthorizationGrantedData(_Data):
     """The data that a subscriber needs to exchange the code."""
 
     code: str
@@ -42,7 +42,7 @@ class GrantedData(_Data):
 
 
 @dataclass(kw_only=True, repr=False)
-class FailedData(_Data):
+class AuthorizationFailedData(_Data):
     """The error that Qonto sent instead of a code: untrusted text."""
 
     error: str
@@ -69,7 +69,7 @@ class AuthorizationGranted(_Event):
     dataschema: Literal["urn:qonto-connect:authorization-granted:v1"] = (
         "urn:qonto-connect:authorization-granted:v1"
     )
-    data: GrantedData
+    data: AuthorizationGrantedData
 
 
 @dataclass(kw_only=True, repr=False)
@@ -80,7 +80,7 @@ class AuthorizationFailed(_Event):
     dataschema: Literal["urn:qonto-connect:authorization-failed:v1"] = (
         "urn:qonto-connect:authorization-failed:v1"
     )
-    data: FailedData
+    data: AuthorizationFailedData
 
 
 type AuthorizationEvent = AuthorizationGranted | AuthorizationFailed
@@ -124,9 +124,9 @@ def build(
     )
     if response.error is not None:
         error, description = response.error, response.error_description
-        failed = FailedData(**vars(data), error=error, error_description=description)
+        failed = AuthorizationFailedData(**vars(data), error=error, error_description=description)
         return AuthorizationFailed(**vars(attributes), data=failed)
-    granted = GrantedData(
+    granted = AuthorizationGrantedData(
         **vars(data),
         code=response.code,
         code_expires_at=time + CODE_LIFETIME,

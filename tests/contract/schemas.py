@@ -47,12 +47,17 @@ def schemas() -> dict[str, Json]:
 
 def members(schema: Json) -> dict[str, tuple[Json, bool]]:
     """Return each member of *schema*, with the member's schema and whether it is required."""
-    [data] = schema["$defs"].values()
+    [data] = (each for each in schema["$defs"].values() if "properties" in each)
     return {
-        f"{prefix}{name}": (member, name in part["required"])
+        f"{prefix}{name}": (_inlined(member, schema), name in part["required"])
         for prefix, part in (("", schema), ("data.", data))
         for name, member in part["properties"].items()
     }
+
+
+def _inlined(member: Json, schema: Json) -> Json:
+    found = schema["$defs"].get(member.get("$ref", "").removeprefix("#/$defs/"), {})
+    return {**member, "type": "string", "enum": found["enum"]} if "enum" in found else member
 
 
 def text(schema: Json) -> str:
@@ -76,15 +81,16 @@ class _AsSent(GenerateJsonSchema):
 
 
 def _schema(model: type[AuthorizationEvent]) -> Json:
-    urn = model.dataschema
     message = TypeAdapter(model).json_schema(mode="serialization", schema_generator=_AsSent)
-    [data] = message["$defs"].values()
-    # dataschema names the schema of data alone, so this schema needs an identifier of its own.
-    data["$id"] = urn
-    message["properties"]["data"] = {"$ref": urn}
-    for name, (member, _) in members(message).items():
-        member["description"] = documented()[name].meaning
-    return {"$schema": GenerateJsonSchema.schema_dialect, "$id": f"{urn}:message"} | message
+    [data] = (each for each in message["$defs"].values() if "properties" in each)
+    for prefix, part in (("", message), ("data.", data)):
+        for name, member in part["properties"].items():
+            member["description"] = documented()[f"{prefix}{name}"].meaning
+    # Code generators read no `$id` below the root, so `data` is a definition without one.
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        "$id": f"{model.dataschema}:message",
+    } | message
 
 
 if __name__ == "__main__":
