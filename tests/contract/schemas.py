@@ -16,7 +16,7 @@ from demo.template import ROOT, Json
 
 FOLDER = ROOT / "docs" / "schemas"
 FIRST = Path(__file__).parent / "first"
-_ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (.+?) \| `(.+?)` \| (.+?) \| .+ \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| `([a-z_.]+)` \| (.+?) \| (.+?) \| (.+?) \| .+ \|$", re.MULTILINE)
 
 
 class Member(NamedTuple):
@@ -25,7 +25,6 @@ class Member(NamedTuple):
     name: str
     type: str
     meaning: str
-    example: str
     absent: str
 
 
