@@ -1,7 +1,7 @@
-"""The register of claims: what shows each statement and threat of docs/security.md.
+"""The register of claims: what shows each threat and statement of docs/security.md.
 
-A test names them with ``@pytest.mark.claim("S5", "T2")``. To write the page's last cells from the
-tests: `.venv/bin/python -m tests.claims`.
+A test names them with ``@pytest.mark.claim("S5", "T2")``. To write docs/claims.md from the tests:
+`.venv/bin/python -m tests.claims`.
 """
 
 import ast
@@ -10,12 +10,18 @@ from collections import defaultdict
 
 from demo.template import ROOT
 
-PAGE = ROOT / "docs" / "security.md"
-# A row without its last cell: a threat's, or a statement's with the threats that it stops.
-THREAT = r"^(?P<row>\| (?P<number>T\d+) \| .+ \| )"
-STATEMENT = r"^(?P<row>\| (?P<number>S\d+) \| .+ \| (?P<threats>T\d+(, T\d+)*) \| )"
+SECURITY, PAGE = ROOT / "docs" / "security.md", ROOT / "docs" / "claims.md"
+STATEMENT = re.compile(r"^- \*\*(S\d+)\*\* \((.+?)\) ", re.MULTILINE)
+THREAT = re.compile(r"^- \*\*(T\d+)\*\* ", re.MULTILINE)
 IS_CLAIM = re.compile(r"pytest\.mark\.claim\(").match
-CELL = r"(?P<cell>.*?) \|$"
+HEAD = """# Claims
+
+What shows each threat (T) and statement (S) of [security](security.md): the tests name them, and
+`.venv/bin/python -m tests.claims` writes this page.
+
+| | statements | tests |
+|---|---|---|
+"""
 
 
 def register() -> dict[str, list[str]]:
@@ -36,21 +42,26 @@ def register() -> dict[str, list[str]]:
     return tests
 
 
-def written(page: str) -> str:
-    """Return *page* with its last cells: a statement's tests, a threat's statements and tests."""
+def claims() -> dict[str, list[str]]:
+    """Return the numbers of docs/security.md, each threat with the statements that stop it."""
+    text = SECURITY.read_text("utf-8")
+    statements = [(number, stops.split(", ")) for number, stops in STATEMENT.findall(text)]
+    stopping = {
+        threat: [number for number, stops in statements if threat in stops]
+        for threat in THREAT.findall(text)
+    }
+    return stopping | {number: [] for number, _ in statements}
+
+
+def page() -> str:
+    """Return the text of docs/claims.md."""
     shown = register()
-    statements = defaultdict(list)
-    for found in re.finditer(STATEMENT, page, re.MULTILINE):
-        for threat in found["threats"].split(", "):
-            statements[threat].append(found["number"])
-
-    def row(found: re.Match[str]) -> str:
-        number = found["number"]
-        return f"{found['row']}{', '.join(statements[number] + shown[number])} |"
-
-    page = re.sub(STATEMENT + CELL, row, page, flags=re.MULTILINE)
-    return re.sub(THREAT + CELL, row, page, flags=re.MULTILINE)
+    rows = (
+        f"| {number} | {', '.join(statements)} | {', '.join(shown[number])} |\n"
+        for number, statements in claims().items()
+    )
+    return HEAD + "".join(rows)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(page(), "utf-8")

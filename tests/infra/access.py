@@ -1,6 +1,6 @@
 """Reads access.toml, who may do what, and has both stacks' policies evaluated against it.
 
-To write its tables into docs/security.md: `PYTHONPATH=functions .venv/bin/python -m
+To write its tables into docs/access.md: `PYTHONPATH=functions .venv/bin/python -m
 tests.infra.access`.
 """
 
@@ -18,7 +18,7 @@ from tests.infra.golden import STACKS
 from tests.support.resolution import PSEUDO, Resolution
 
 HERE = Path(__file__).parent
-PAGE = ROOT / "docs" / "security.md"
+PAGE = ROOT / "docs" / "access.md"
 DATA = tomllib.loads((HERE / "access.toml").read_text("utf-8"))
 ROWS: dict[str, list[Json]] = DATA["rows"]
 _NAMES = {f"{name}.Arn": arn for name, arn in DATA["arns"].items()} | DATA["arns"]
@@ -31,7 +31,7 @@ type _Step = tuple[str, str, dict[str, str]]  # an AWS action, its resource, and
 
 
 def page() -> str:
-    """Return docs/security.md with its tables written again from access.toml."""
+    """Return docs/access.md with its tables written again from access.toml."""
     text = PAGE.read_text("utf-8")
     for name, columns in DATA["columns"].items():
         lines = [["", *columns], ["---"] * (len(columns) + 1)]
