@@ -4,7 +4,7 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
-unexport STACK_NAME # names a stack in AWS: only a direct call of tests/e2e may use it
+unexport STACK_NAME # names a stack in AWS: only `verify` may use it
 unexport PYTHONHOME PYTHONPATH # these and the next would change which Python and packages are used
 unexport UV_CONSTRAINT UV_EXCLUDE_NEWER UV_NO_BINARY UV_NO_BUILD UV_OVERRIDE UV_PYTHON UV_SYSTEM_PYTHON
 # Tests read and write UTF-8, whatever the terminal's encoding.
@@ -21,12 +21,12 @@ LOCKED := $(UV) pip sync --quiet --require-hashes --compile-bytecode --python
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help demo unit test bench lint build check lock clean
+.PHONY: help demo unit test verify bench lint build check lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.ready ## run the connector on this machine and print the address to open (PORT=8000)
+demo: .venv/.ready ## run the connector on this machine (PORT=8000, APP_URL=http://localhost:5000/connected)
 	@$(BIN)/python -m demo
 
 unit: .venv/.ready ## run the unit tests: seconds
@@ -34,6 +34,10 @@ unit: .venv/.ready ## run the unit tests: seconds
 
 test: .venv/.ready ## run every test but the slow ones; say what was skipped and why: minutes
 	$(BIN)/pytest --numprocesses=$(WORKERS) --cov
+
+verify: .venv/.ready ## check a stack in AWS that has no users: a minute (STACK_NAME=…)
+	@[ "$(STACK_NAME)" ] || { echo "make: name the stack: make verify STACK_NAME=qonto-connect" >&2; exit 1; }
+	@STACK_NAME="$(STACK_NAME)" $(BIN)/pytest --quiet tests/e2e
 
 bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables
 	@PYTHONPATH=functions $(BIN)/python -m benchmarks
