@@ -8,7 +8,6 @@ too, the subscriber exchanges the code; else the live page shows it.
 
 import json
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -32,8 +31,6 @@ SECRETS = ("CLIENT_SECRET", "STAGING_TOKEN")
 PARAMETERS = {"QONTO_ENVIRONMENT": "QontoEnvironment", "CLIENT_ID": "ClientId", "SCOPE": "Scope"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SANDBOX = "https://sandbox.staging.qonto.co/devportal"
-# Makes a shell a client of this run; the variables follow.
-UNSET = "for name in $(env | sed -n 's/=.*//; /^AWS_/p'); do unset $name; done\n"
 
 say = partial(print, flush=True)
 
@@ -82,9 +79,9 @@ def _run(port: int, processes: ExitStack) -> str:
             variables["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
     if "CLIENT_SECRET" not in client:
         del functions["SubscriberFunction"]["QUEUE_URL"]
-    names = {"directory": directory, "access_key": aws.access_key, "STAGING_TOKEN": ""}
-    names |= {"raw_queue": aws.subscribe_queue(stack.topic_arn)} | example.resources | client | url
-    names["API_URL"] = functions["TokensFunction"]["API_URL"]
+    names = dict.fromkeys(SECRETS, "") | {"directory": directory, "access_key": aws.access_key}
+    names |= {"raw_queue": aws.subscribe_queue(stack.topic_arn)} | stack.resources
+    names |= example.resources | functions["TokensFunction"] | client | url
     children = []
     for service in sorted(HOSTS.keys() - ({"aws", "qonto"} if real else {"aws"})):
         variables = environment.copy()
@@ -97,12 +94,10 @@ def _run(port: int, processes: ExitStack) -> str:
     if real:
         _say_what_qonto_needs(client, redirect_uri)
     file = Path(directory, "demo.env")  # the directory is its owner's alone
-    own = {name: value for name, value in environment.items() if name.startswith("AWS_")}
-    own |= {"START_URL": f"{url['connector']}/start", "AWS_ENDPOINT_URL_LAMBDA": url["tokens"]}
-    own |= _stack_variables(stack, example)
-    own |= {name: client[name] for name in ("CLIENT_ID", *SECRETS) if name in client}
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in own.items())
-    file.write_text(UNSET + "".join(lines), "utf-8")
+    names["aws_variables"] = "\n".join(
+        f"export {name}='{value}'" for name, value in environment.items() if name[:4] == "AWS_"
+    )
+    file.write_text((infra.ROOT / "demo" / "demo.env").read_text("utf-8").format(**names), "utf-8")
     say(f"\nFor an app of yours, and for AWS clients, in another shell:  source {file}")
     if own_app:
         say(f"The connector returns to {own_app}, unless return_to names the example app.")
@@ -122,19 +117,6 @@ def _say_what_qonto_needs(client: Mapping[str, str], redirect_uri: str) -> None:
     if "CLIENT_SECRET" not in client:
         say("The live page shows the code, which is not exchanged: that would take")
         say("CLIENT_SECRET, and in the sandbox STAGING_TOKEN as well.")
-
-
-def _stack_variables(stack: Stack, example: Stack) -> dict[str, str]:
-    """Return what an app and a subscriber need of the two stacks."""
-    tokens = example.environment["TokensFunction"]
-    return {
-        "TOPIC_ARN": stack.topic_arn,
-        "QUEUE_URL": example.resources["Queue"],
-        "CONNECTION_TABLE_NAME": example.resources["ConnectionTable"],
-        "TOKENS_FUNCTION_NAME": "TokensFunction",
-        "TOKEN_ENDPOINT": tokens["TOKEN_ENDPOINT"],
-        "API_URL": tokens["API_URL"],
-    }
 
 
 def _first_port() -> int:
