@@ -26,7 +26,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes \
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.ready ## run the connector on this machine (PORT=8000, APP_URL=http://localhost:5000/connected)
+demo: .venv/.ready ## run the connector on this machine (PORT=8000, APP_URL=http://localhost:5001/connected)
 	@$(BIN)/python -m demo
 
 unit: .venv/.ready ## run the unit tests: seconds

@@ -79,7 +79,11 @@ def _run(port: int, processes: ExitStack) -> str:
             variables["TOKEN_ENDPOINT"] = f"{url['qonto']}/oauth2/token"
     if "CLIENT_SECRET" not in client:
         del functions["SubscriberFunction"]["QUEUE_URL"]
-    names = dict.fromkeys(SECRETS, "") | {"directory": directory, "access_key": aws.access_key}
+    names = dict.fromkeys(SECRETS, "") | {
+        "APP_URL": own_app,
+        "directory": directory,
+        "access_key": aws.access_key,
+    }
     names |= {"raw_queue": aws.subscribe_queue(stack.topic_arn)} | stack.resources
     names |= example.resources | functions["TokensFunction"] | client | url
     children = []

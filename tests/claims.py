@@ -19,8 +19,6 @@ HEAD = """# Claims
 What shows each threat (T) and statement (S) of [security](security.md): the tests name them, and
 `.venv/bin/python -m tests.claims` writes this page.
 
-| | statements | tests |
-|---|---|---|
 """
 
 
@@ -57,10 +55,10 @@ def page() -> str:
     """Return the text of docs/claims.md."""
     shown = register()
     rows = (
-        f"| {number} | {', '.join(statements)} | {', '.join(shown[number])} |\n"
+        [f"- **{number}** {', '.join(statements)}".rstrip(), *(f"  - {it}" for it in shown[number])]
         for number, statements in claims().items()
     )
-    return HEAD + "".join(rows)
+    return HEAD + "\n".join(line for row in rows for line in row) + "\n"
 
 
 if __name__ == "__main__":
