@@ -4,10 +4,9 @@ The local stack is in the local AWS. Its functions run from packages built for t
 the variables of the deployed functions. `make test` never tests a stack in AWS. To test one, set
 STACK_NAME and use the credentials and the region of the shell:
 
-    STACK_NAME=qonto-connect-staging .venv/bin/pytest tests/e2e
+    STACK_NAME=qonto-connect-staging .venv/bin/pytest -v tests/e2e/test_first_deploy.py
 
-The run ends with a report to paste into an issue, which docs/first-deploy.md explains; a test with
-`@pytest.mark.point` records what it sees of that point.
+docs/first-deploy.md says what to do if one of them fails.
 
 Never name a stack that has users: its subscribers get an event for each granted and failed
 authorization, with a code that Qonto does not know. The tests change nothing else. They need
@@ -18,8 +17,7 @@ GetQueueAttributes, SetQueueAttributes, ReceiveMessage, DeleteMessage and Delete
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -33,7 +31,7 @@ from demo import gateway
 from demo import template as infra
 from demo.local_aws import ministack
 from demo.template import Json
-from tests.e2e import report, sam
+from tests.e2e import sam
 from tests.e2e.deployed_stack import Deployed, Stack, environment_of, observed
 from tests.support.slow import slow
 
@@ -53,41 +51,6 @@ def deployed(request: pytest.FixtureRequest) -> Deployed:
     """The deployed stack under test, local or in AWS."""
     stack: Deployed = request.getfixturevalue(request.param)
     return stack
-
-
-@pytest.fixture(autouse=True)
-def _point(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    for point in request.node.iter_markers("point"):
-        record_property("point", point.args[0])
-
-
-@pytest.fixture
-def seen(
-    deployed: Deployed, record_property: Callable[[str, object], None]
-) -> Callable[[str], None]:
-    """A function that adds a text to the report, for the point of the test; not a secret."""
-    account = deployed.stack.outputs["TopicArn"].split(":")[4]
-    secret = rf"[\w-]{{43}}|[0-9a-f]{{8}}-[0-9a-f]{{4}}-|{account}"  # a state or a cookie, an id
-
-    def see(text: str) -> None:
-        assert not re.search(secret, text)
-        record_property("seen", text)
-
-    return see
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of the tests that the report has rows for."""
-    config.addinivalue_line("markers", "point(title): a row of the report on a deployed stack")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the report, and the file that holds it."""
-    tests = [each for outcome in report.RESULTS for each in terminalreporter.getreports(outcome)]
-    if any(test.user_properties for test in tests):
-        path = report.write(STACK_NAME or LOCAL_STACK, tests)
-        terminalreporter.section(f"report, also in {path}")
-        terminalreporter.write(path.read_text("utf-8"))
 
 
 @pytest.fixture
