@@ -35,7 +35,7 @@ unit: .venv/.ready ## run the unit tests: seconds
 test: .venv/.ready ## run every test but the slow ones; say what was skipped and why: minutes
 	$(BIN)/pytest --numprocesses=$(WORKERS) --cov
 
-bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables
+bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's table
 	@PYTHONPATH=functions $(BIN)/python -m benchmarks
 
 lint: .venv/.ready ## check style, types, spelling and words
