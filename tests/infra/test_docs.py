@@ -35,16 +35,10 @@ OF_AWS = {
 }
 
 
-def _bash(*arguments: str, text: str = "") -> str:
-    command = ["bash", *arguments]
-    run = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=True)
-    return run.stdout.strip()
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_shell_blocks_are_valid_bash(page: str) -> None:
     for block in BLOCKS[page]:
-        _bash("-n", text=block)
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)  # noqa: S607
 
 
 @pytest.mark.parametrize("page", TEMPLATES)
@@ -56,19 +50,13 @@ def test_readme_lists_parameters_and_outputs(page: str) -> None:
     assert [name for name in TEMPLATES[page]["Outputs"] if f"`{name}`" not in PAGES[page]] == []
 
 
-def test_operations_name_every_alarm_metric_and_log_line() -> None:
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "functions").glob("*/app.py"))
-    calls = "".join(re.findall(r"_logger\.\w+\(([^,]+)", code))
-    messages = [text.replace("%s", "…") for text in re.findall(r'"(.+?)"', calls)]
+def test_operations_name_every_alarm_and_metric() -> None:
     metrics = {each.name for each in dashboard_metrics(STACK) if each.namespace == OURS}
-    ours = re.sub(r"(?m)^\| `error` \|(.*\n\|)*", "", OPERATIONS)  # the table of AWS's errors
-    rows = dict(re.findall(r"(?m)^\| `(.+?)` \|(?:.*\|)? (.+) \|$", ours))
+    rows = set(re.findall(r"(?m)^\| `(\w+)` \|", OPERATIONS))
     named = set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", OPERATIONS + COSTS))
     parts = [CONNECTOR[section].keys() for section in ("Parameters", "Resources", "Outputs")]
 
-    assert rows.keys() == {*alarms(STACK), *metrics, *messages}
-    for name, alarm in alarms(STACK).items():
-        assert ("set this alarm off" in alarm["AlarmDescription"]) == (rows[name] != "nobody")
+    assert {*alarms(STACK), *metrics} <= rows
     assert named - OF_AWS <= metrics.union(*parts)
     [sid] = re.findall(r"statement \*(\w+)\*", OPERATIONS)
     assert f"'Sid': '{sid}'" in repr(CONNECTOR["Resources"]["StateTable"])
@@ -130,10 +118,8 @@ def test_aws_commands_and_names_of_first_deploy_exist() -> None:
                 assert name in (SUBSCRIBER if subscriber else CONNECTOR)[section]
 
 
-def test_printed_failure_hides_the_account_id() -> None:
-    """Its reason goes into an issue."""
-    reason = "User: arn:aws:sts::123456789012:assumed-role/admin is not authorized"
-    [function] = re.findall(r"^failures\(\).*$", COMMANDS, re.MULTILINE)
+def test_first_deploy_has_a_row_for_each_test_of_a_stack() -> None:
+    source = (ROOT / "tests" / "e2e" / "test_first_deploy.py").read_text("utf-8")
+    rows = re.findall(r"(?m)^\| `(test_\w+)` \|", PAGES["docs/first-deploy.md"])
 
-    printed = _bash("-c", f"aws() {{ echo '{reason}'; }}; {function}\nfailures stack")
-    assert printed == reason.replace("123456789012", "…")
+    assert rows == re.findall(r"(?m)^def (test_\w+)", source)
