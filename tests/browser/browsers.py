@@ -38,16 +38,10 @@ NAVIGATING = KeyError, WebDriverException, playwright.sync_api.Error  # of a scr
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab of one user, who has no cookies at first.
+    """A tab of one user, who has no cookies at first."""
 
-    Attributes:
-        goto: goes to a URL and waits until it is loaded.
-        script: returns the value of a JavaScript expression.
-
-    """
-
-    goto: Callable[[str], object]
-    script: Callable[[str], Any]
+    goto: Callable[[str], object]  # goes to a URL and waits until it is loaded
+    script: Callable[[str], Any]  # returns the value of a JavaScript expression
 
     @property
     def url(self) -> str:

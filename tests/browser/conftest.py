@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import playwright.sync_api
@@ -15,9 +14,7 @@ from tests.browser.site import Site, serve_example_app, serve_site
 from tests.support.connector import watched_aws
 from tests.support.slow import slow
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +61,12 @@ def browser(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def new_user(request: pytest.FixtureRequest, browser: str) -> Iterator[NewUser]:
     """A function that returns a tab of a new user in the browser."""
-    if browser != "chromium":
+    if browser == "chromium":
+        chromium: playwright.sync_api.Browser = request.getfixturevalue("chromium")
+        yield lambda: tab_of(chromium.new_context().new_page())
+    else:
         with {"firefox": firefox, "webkit": webkit}[browser]() as opened:
             yield opened
-        return
-    chromium: playwright.sync_api.Browser = request.getfixturevalue("chromium")
-    with ExitStack() as users:
-        yield lambda: tab_of(users.enter_context(chromium.new_context()).new_page())
 
 
 @pytest.fixture

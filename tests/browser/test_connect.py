@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from tests.browser.site import Site
-from tests.browser.test_pages import expect_accessible, screenshot
+from tests.browser.test_pages import expect_accessible
 from tests.support.demo_process import running
 from tests.support.slow import SLOW, slow
 
@@ -38,8 +38,6 @@ def test_connection_lives_until_it_is_unused_or_disconnected(page: Page) -> None
         expect(event).to_contain_text("Confirmed and exchanged: connected")
         expect(event).to_contain_text(re.compile(r"ory_at_.+ory_rt_", re.DOTALL))
         expect(event).not_to_contain_text(re.compile(r"ory_[a-z]{2}_[\w-]{20}"))  # shortened
-        screenshot(page, "allow-app")
-        screenshot(live, "allow-live")
 
         live.get_by_role("button", name="An hour later").click()
         expect(live.get_by_role("main")).to_contain_text("It is 1 hour ahead")

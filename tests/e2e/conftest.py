@@ -17,7 +17,7 @@ GetQueueAttributes, SetQueueAttributes, ReceiveMessage, DeleteMessage and Delete
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,16 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from demo import gateway
+from demo import gateway, qonto
 from demo import template as infra
-from demo.local_aws import ministack
+from demo.local_aws import ministack, subscribe_queue
 from demo.template import Json
 from tests.e2e import sam
-from tests.e2e.deployed_stack import Deployed, Stack, environment_of, observed
+from tests.e2e.deployed_stack import Deployed, Stack, environment_of
 from tests.support.slow import slow
+
+# A stack, a function that returns a browser, and clients of SNS and SQS.
+type Surroundings = tuple[Stack, Callable[[], httpx2.Client], Json, Json]
 
 STACK_NAME = os.environ.get("STACK_NAME")
 LOCAL_STACK = "qonto-connect-e2e"
@@ -47,10 +50,16 @@ PARAMETERS = {
 @pytest.fixture(
     scope="session", params=["_in_aws" if STACK_NAME else pytest.param("_local", marks=slow)]
 )
-def deployed(request: pytest.FixtureRequest) -> Deployed:
-    """The deployed stack under test, local or in AWS."""
-    stack: Deployed = request.getfixturevalue(request.param)
-    return stack
+def deployed(request: pytest.FixtureRequest) -> Iterator[Deployed]:
+    """The deployed stack under test, local or in AWS, with a queue subscribed to its topic."""
+    surroundings: Surroundings = request.getfixturevalue(request.param)
+    stack, browser, sns, sqs = surroundings
+    queue_url, subscription_arn = subscribe_queue(sns, sqs, stack.outputs["TopicArn"])
+    redirect_uris = [stack.outputs["RedirectUri"]]
+    server = qonto.AuthorizationServer(stack.parameters["ClientId"], "secret", redirect_uris)
+    yield Deployed(stack, browser, sqs, queue_url, server)
+    sns.unsubscribe(SubscriptionArn=subscription_arn)
+    sqs.delete_queue(QueueUrl=queue_url)
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ def browser(deployed: Deployed) -> Iterator[httpx2.Client]:
 @pytest.fixture(scope="session")
 def _local(
     packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployed]:
+) -> Iterator[Surroundings]:
     with ministack() as aws, ExitStack() as stopping:
         sam.deploy(aws, LOCAL_STACK, PARAMETERS, tmp_path_factory.mktemp("build"))
         stack = Stack(aws.cloudformation, LOCAL_STACK)
@@ -76,14 +85,11 @@ def _local(
         handlers = {logical_id: handler(logical_id) for logical_id in packages}
         api = gateway.application(gateway.routes(infra.load()), handlers)
         browser = partial(TestClient, api, stack.url, follow_redirects=False)
-        with observed(stack, browser, aws.sns, aws.sqs) as deployed:
-            yield deployed
+        yield stack, browser, aws.sns, aws.sqs
 
 
 @pytest.fixture(scope="session")
-def _in_aws() -> Iterator[Deployed]:
-    session: Json = boto3.Session()
-    stack = Stack(session.client("cloudformation"), str(STACK_NAME))
+def _in_aws() -> Surroundings:
+    stack = Stack(boto3.client("cloudformation"), str(STACK_NAME))
     browser = partial(httpx2.Client, base_url=stack.url, timeout=30, http2=True)
-    with observed(stack, browser, session.client("sns"), session.client("sqs")) as deployed:
-        yield deployed
+    return stack, browser, boto3.client("sns"), boto3.client("sqs")

@@ -34,8 +34,9 @@ def certificates(bundle: Path) -> dict[str, str]:
 def write_aws_roots(bundle: Path, target: Path) -> subprocess.CompletedProcess[str]:
     """Run the step of the build that writes the authorities of AWS in *bundle* into *target*."""
     program = MAKEFILE_FOLDER / "packing" / "aws_roots.py"
-    command = [sys.executable, str(program), str(bundle), str(target)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, program, bundle, target], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("name", FOLDERS)
