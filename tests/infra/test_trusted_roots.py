@@ -14,10 +14,12 @@ import pytest
 import trustme
 
 from benchmarks.aws_stub import aws_stub
+from tests.infra.golden import STACKS
 from tests.support.connector import REQUESTS
 from tests.support.flow import pending
 from tests.support.lambda_runtime import start_function
-from tests.support.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES
+from tests.support.packages import FOLDERS, MAKEFILE_FOLDER
+from tests.support.resolution import Resolution
 
 BUNDLE = Path(botocore.__file__).with_name("cacert.pem")
 ROOTS = tomllib.loads(Path(__file__).with_name("amazon-roots.toml").read_text("utf-8"))
@@ -74,10 +76,15 @@ def test_start_calls_whom_it_trusts(
     with bundle.open("ab") as file:
         file.write(authority.cert_pem.bytes())
     write_aws_roots(bundle, roots).check_returncode()
-    variables = {"AWS_CA_BUNDLE": str(roots)} if trusted_roots == "aws" else {}
+    deployed = Resolution(STACKS["connector"], TrustedRoots=trusted_roots).resources[
+        "StartFunction"
+    ]
+    variables = deployed["Properties"]["Environment"]["Variables"]
+    if "AWS_CA_BUNDLE" in variables:  # if it was empty, botocore would verify no certificate
+        variables["AWS_CA_BUNDLE"] = str(roots)
 
     with aws_stub(pending().item, authority) as url:
-        variables |= VARIABLES | {"AWS_ENDPOINT_URL": url}
+        variables["AWS_ENDPOINT_URL"] = url
         with start_function("StartFunction", package, variables) as function:
             response = function.invoke(REQUESTS["start"])
             written = function.stdout
