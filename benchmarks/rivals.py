@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from compileall import compile_dir
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -102,9 +101,9 @@ def _bare(folder: Path) -> Path:
 
 def _version_1(folder: Path) -> Path:
     """Extract version 1 from the project's history, and return its functions folder."""
-    archive = _run("git", "-C", ROOT, "archive", VERSION_1, "functions")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
+    archive = folder.with_suffix(".tar")
+    _run("git", "-C", ROOT, "archive", "--output", archive, VERSION_1, "functions")
+    shutil.unpack_archive(archive, folder, filter="data")
     return folder / "functions"
 
 
@@ -124,7 +123,6 @@ def _sam_build(folder: Path) -> Path:
     return folder / "Start"
 
 
-def _run(*command: str | Path) -> bytes:
+def _run(*command: str | Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "SAM_CLI_TELEMETRY": "0"}
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(command, env=os.environ | {"PATH": path, "SAM_CLI_TELEMETRY": "0"}, check=True)

@@ -86,7 +86,6 @@ class Site:
         return request["response"]
 
     def subscriber(self) -> Subscriber:
-        """Return a new subscriber, which receives what is published from now on."""
         return Subscriber(self.aws, self.stack)
 
     def start(self, **query: str) -> str:

@@ -62,7 +62,7 @@ def differences(tables: Mapping[str, list[Json]], without: str = "") -> list[str
     The statement *without* is left out of them.
     """
     cases, simulations = [], []
-    for name, row in ((name, row) for name, rows in tables.items() for row in rows):
+    for name, row in [(name, row) for name, rows in tables.items() for row in rows]:
         ways = [_steps(way) for way in row.get("together", [])]
         ways += [[step] for step in _steps(row.get("each", []))]
         resources = _resources(without, **row.get("parameters", {}))
@@ -121,10 +121,10 @@ def _simulation(step: _Step, by: str, resources: dict[str, Json]) -> Json:
             allow["Principal"] = {"Service": name}
             own, policy = None, policy | {"Statement": [*policy["Statement"], allow]}
     keys = {"aws:SecureTransport": "true"} | _keys(principal.get("keys", "")) | keys
-    if name:  # an anonymous request has no keys that name its principal
-        keys["aws:PrincipalIsAWSService"] = str(not name.startswith("arn:")).lower()
-    if name.startswith("arn:"):
-        keys["aws:PrincipalArn"] = name
+    if name.startswith("arn:"):  # an anonymous request has no keys that name its principal
+        keys |= {"aws:PrincipalIsAWSService": "false", "aws:PrincipalArn": name}
+    elif name:
+        keys["aws:PrincipalIsAWSService"] = "true"
     account = arn.split(":")[4] or PSEUDO["AWS::AccountId"]
     return {
         "request": {

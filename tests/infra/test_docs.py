@@ -1,7 +1,6 @@
 """The pages name parts that exist, their sums are right, and their commands can run."""
 
 import re
-import shlex
 import subprocess
 
 import botocore.session
@@ -60,13 +59,6 @@ def test_operations_name_every_alarm_and_metric() -> None:
     assert named - OF_AWS <= metrics.union(*parts)
     [sid] = re.findall(r"statement \*(\w+)\*", OPERATIONS)
     assert f"'Sid': '{sid}'" in repr(CONNECTOR["Resources"]["StateTable"])
-
-
-def test_documented_values_reach_sam_whole() -> None:
-    """SAM cuts a value without quotes at its first space (``CfnParameterOverridesType``)."""
-    commands = re.findall(r"--parameter-overrides (.+)$", OPERATIONS, re.MULTILINE)
-    for value in shlex.split(" ".join(commands)):
-        assert re.fullmatch(r'\w+=("[^"]*"|[^ "]+)', value)
 
 
 def test_costs_are_products_and_add_up() -> None:

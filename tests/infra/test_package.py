@@ -13,7 +13,7 @@ import pytest
 
 from demo.template import Json
 from tests.support.lambda_runtime import start_function
-from tests.support.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES, make
+from tests.support.packages import FOLDERS, MAKEFILE_FOLDER, VARIABLES
 
 # Sources, compiled sources, libraries, botocore's data, certificates and our pages.
 SUFFIXES = {".css", ".gz", ".html", ".json", ".pem", ".py", ".pyc", ".so", ".toml"}
@@ -109,24 +109,3 @@ def test_cold_start_imports_only_the_listed_packages(
     library |= {"__mp_main__"}  # multiprocessing's name for the main module
     assert top - library - OURS - {FOLDERS[name], "pages"} == IMPORTED
     assert len(imported) <= limit
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ([], "ARTIFACTS_DIR is not set"),
-        (["ARTIFACTS_DIR={}", "ARCHITECTURE=mips"], 'ARCHITECTURE is "mips"'),
-        (["ARTIFACTS_DIR={}", "PATH={}"], "python3.13 with pip is missing: "),
-        # pydantic-core publishes no wheel for such an old C library.
-        (["ARTIFACTS_DIR={}", "GLIBCS=manylinux_2_5"], "could not be installed for arm64"),
-    ],
-)
-def test_impossible_build_fails_with_its_reason(
-    arguments: list[str], complaint: str, tmp_path: Path
-) -> None:
-    """The package is for arm64 unless the call says otherwise."""
-    made = make("build-StartFunction", *(each.format(tmp_path) for each in arguments))
-
-    assert made.returncode != 0
-    assert complaint in made.stderr
-    assert not list(tmp_path.iterdir())

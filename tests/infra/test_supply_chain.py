@@ -58,7 +58,6 @@ def test_file_with_another_hash_fails_the_build(tmp_path: Path) -> None:
 
 
 def test_pip_settings_name_only_the_index(tmp_path: Path) -> None:
-    """Whatever else a file or variables set pip to do, a build does what it asks."""
     with zipfile.ZipFile(tmp_path / "nowhere_else-1-py3-none-any.whl", "w") as wheel:
         for name, text in WHEEL.items():
             wheel.writestr(f"nowhere_else-1.dist-info/{name}", text)
