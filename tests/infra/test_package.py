@@ -60,6 +60,7 @@ def test_package_holds_only_its_function_and_locked_packages(
 
     added = {"__pycache__", "aws-roots.pem", "licenses"}
     assert {path.name for path in package.iterdir()} == ours | theirs | added
+    assert 5 <= (package / "aws-roots.pem").read_text("utf-8").count("BEGIN") < 10  # all are 126
     assert {path.suffix for path in paths if path.is_file()} <= SUFFIXES
     assert {path.name for path in paths}.isdisjoint({"examples", "test", "tests"})
     assert {path.name.replace("-", "==", 1) for path in licences} == LOCKED
