@@ -14,12 +14,6 @@ GRANTED, FAILED = (
     json.loads((ROOT / "docs" / "examples" / f"{kind}.json").read_text("utf-8"))
     for kind in ("granted", "failed")
 )
-KINDS = {
-    "uuid": {"type": "string", "format": "uuid"},
-    "date-time": {"type": "string", "format": "date-time"},
-    "string": {"type": "string"},
-    "`production` or `sandbox`": {"type": "string", "enum": ["production", "sandbox"]},
-}
 each_schema = pytest.mark.parametrize("name", SCHEMAS)
 
 
@@ -35,15 +29,8 @@ def test_document_lists_the_members_of_the_schemas() -> None:
     members = granted | failed
 
     assert documented.keys() == members.keys()
-    for name, (member, required) in members.items():
-        kind, example = documented[name].type, documented[name].example
-        form = {keyword: value for keyword, value in member.items() if keyword != "description"}
+    for name, (_, required) in members.items():
         assert name == "data" or (documented[name].absent == "never") == required
-        if kind in KINDS:
-            assert form == KINDS[kind]
-            delivered.validator(form).validate(example)
-        else:
-            assert name == "data" or (kind == "constant" and form.keys() == {"type", "const"})
 
 
 @pytest.mark.parametrize(("name", "message"), [*zip(SCHEMAS, (GRANTED, FAILED), strict=True)])
