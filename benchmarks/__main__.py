@@ -50,15 +50,11 @@ def main() -> None:
     with TemporaryDirectory() as name, aws_stub(pending().item, authority) as url:
         rivals = make_rivals(Path(name), authority, url)
         samples = _cold(rivals) | _warm(rivals, "start") | _warm(rivals, "callback")
-    ratios = {
-        f"{ours} / {theirs}": (
-            [one / other for one, other in zip(samples[ours], samples[theirs], strict=True)],
-            limit,
-        )
-        for ours, theirs, limit in RATIOS
-    }
-    times = {f"{name}, ms": (found, LIMITS.get(name)) for name, found in samples.items()}
-    rows = [_row(name, *measured) for name, measured in (ratios | times).items()]
+    rows = []
+    for ours, theirs, limit in RATIOS:
+        ratios = [one / other for one, other in zip(samples[ours], samples[theirs], strict=True)]
+        rows.append(_row(f"{ours} / {theirs}", ratios, limit))
+    rows += [_row(f"{name}, ms", found, LIMITS.get(name)) for name, found in samples.items()]
     report = (
         f"Measured {datetime.now(UTC):%Y-%m-%d} on {platform.machine()} with {os.cpu_count()}"
         f" processors, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the"
@@ -74,7 +70,7 @@ def main() -> None:
 def _cold(rivals: dict[str, Rival]) -> Samples:
     """Start each rival but the bare calls once a round, and stop it after its first response."""
     names = [name for name in rivals if not name.startswith("bare calls")]
-    walls, processor = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    samples = defaultdict[str, list[float]](list)
     draw = random.Random(1)  # noqa: S311 - an order, no secret
     for _ in range(ROUNDS + 1):
         for name in draw.sample(names, len(names)):
@@ -83,10 +79,11 @@ def _cold(rivals: dict[str, Rival]) -> Samples:
                 before = _processor(function)
                 _invoke(function, rivals[name])
                 used = _processor(function) - before
-            walls[f"cold {name}"].append((function.responded_at[0] - function.spawned_at) / 1e6)
-            processor[f"processor in first {name}"].append(used)
+            wall = (function.responded_at[0] - function.spawned_at) / 1e6
+            samples[f"cold {name}"].append(wall)
+            samples[f"processor in first {name}"].append(used)
     # The first round only fills the file cache.
-    return {name: found[1:] for name, found in (walls | processor).items()}
+    return {name: samples[name][1:] for name in sorted(samples)}
 
 
 def _warm(rivals: dict[str, Rival], ours: str) -> Samples:
