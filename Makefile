@@ -37,9 +37,9 @@ test: .venv/.ready ## run every test but the slow ones; say what was skipped and
 
 verify: .venv/.ready ## check a stack in AWS that has no users: a minute (STACK_NAME=…)
 	@[ "$(STACK_NAME)" ] || { echo "make: name the stack: make verify STACK_NAME=qonto-connect" >&2; exit 1; }
-	@STACK_NAME="$(STACK_NAME)" $(BIN)/pytest --quiet tests/e2e
+	@STACK_NAME="$(STACK_NAME)" $(BIN)/pytest --quiet --tb=short tests/e2e/test_first_deploy.py
 
-bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's tables
+bench: .venv/.ready .venv-sam/.ready ## measure the packages against their rivals; write docs/performance.md's table
 	@PYTHONPATH=functions $(BIN)/python -m benchmarks
 
 lint: .venv/.ready ## check style, types, spelling and words

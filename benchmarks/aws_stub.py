@@ -1,7 +1,4 @@
-"""A stub of DynamoDB and SNS over TLS, which responds to every call at once, and with success.
-
-The stub does little else, so that the benchmark measures the function's own work.
-"""
+"""A stub of DynamoDB and SNS over TLS, which responds to every call at once, and with success."""
 
 import json
 import ssl
@@ -22,9 +19,9 @@ PUBLISHED = (
 
 @contextmanager
 def aws_stub(item: dict[str, dict[str, str]], authority: trustme.CA) -> Iterator[str]:
-    """Yield the stub's URL; *item* is the old item of each write that asks for one.
+    """Yield the URL of a stub with a certificate of *authority*.
 
-    The stub has a certificate of *authority*.
+    Its response to each write that asks for the old item is *item*.
     """
     returned = json.dumps({"Attributes": item}).encode()
 
@@ -40,14 +37,11 @@ def aws_stub(item: dict[str, dict[str, str]], authority: trustme.CA) -> Iterator
                 body = returned if b'"ReturnValues"' in request else b"{}"
             self.send_response_only(200)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("x-amzn-RequestId", "A" * 52)
             self.send_header("x-amz-crc32", str(zlib.crc32(body)))
             self.end_headers()
             self.wfile.write(body)
 
     class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
         def handle_error(self, *_: object) -> None:
             """Ignore a function that was killed after its response."""
 
@@ -58,10 +52,8 @@ def aws_stub(item: dict[str, dict[str, str]], authority: trustme.CA) -> Iterator
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+        Thread(target=server.serve_forever).start()
         try:
             yield f"https://localhost:{server.server_address[1]}"
         finally:
             server.shutdown()
-            thread.join()

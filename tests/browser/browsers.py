@@ -38,16 +38,10 @@ NAVIGATING = KeyError, WebDriverException, playwright.sync_api.Error  # of a scr
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab of one user, who has no cookies at first.
+    """A tab of one user, who has no cookies at first."""
 
-    Attributes:
-        goto: goes to a URL and waits until it is loaded.
-        script: returns the value of a JavaScript expression.
-
-    """
-
-    goto: Callable[[str], object]
-    script: Callable[[str], Any]
+    goto: Callable[[str], object]  # goes to a URL and waits until it is loaded
+    script: Callable[[str], Any]  # returns the value of a JavaScript expression
 
     @property
     def url(self) -> str:
@@ -70,13 +64,11 @@ type NewUser = Callable[[], Tab]
 
 
 def tab_of(page: playwright.sync_api.Page) -> Tab:
-    """Return the tab of a Chromium *page*."""
     return Tab(page.goto, page.evaluate)
 
 
 @contextmanager
 def firefox() -> Iterator[NewUser]:
-    """Run headless Firefox while the block runs."""
     if FIREFOX is None:
         pytest.skip("Firefox is not installed (Debian: apt install firefox-esr)")
     command = [FIREFOX, "--headless", "--no-remote", "--remote-debugging-port=0", "--profile"]
@@ -107,7 +99,7 @@ def firefox() -> Iterator[NewUser]:
 
 @contextmanager
 def webkit() -> Iterator[NewUser]:
-    """Run WebKit on a virtual screen, with a session for each user, while the block runs."""
+    """Run WebKit on a virtual screen, with a session for each user."""
     if not (MINI_BROWSER and WEBKIT_DRIVER and shutil.which("Xvfb")):
         pytest.skip("WebKit is not installed (Debian: apt install webkit2gtk-driver xvfb)")
     options = WebKitGTKOptions()

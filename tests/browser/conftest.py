@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import playwright.sync_api
@@ -15,28 +14,24 @@ from tests.browser.site import Site, serve_example_app, serve_site
 from tests.support.connector import watched_aws
 from tests.support.slow import slow
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="session")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
+def sites() -> Iterator[dict[str, Site]]:
     """The running connector, app and mock Qonto, over HTTP and once more over HTTPS."""
-    pem = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
-    tls = {"ssl_keyfile": str(pem), "ssl_certfile": str(pem)}
+    certificate = trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem
     with (
+        certificate.tempfile() as pem,
         watched_aws() as aws,
         serve_site(aws, "http") as http,
-        serve_site(aws, "https", **tls) as https,
+        serve_site(aws, "https", ssl_keyfile=pem, ssl_certfile=pem) as https,
     ):
         yield {"http": http, "https": https}
 
 
 @pytest.fixture(scope="module")  # while it runs, other tests cannot run an event loop
 def chromium() -> Iterator[playwright.sync_api.Browser]:
-    """Headless Chromium."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt install chromium)")
     with sync_playwright() as running:
@@ -57,27 +52,24 @@ def page(chromium: playwright.sync_api.Browser) -> Iterator[Page]:
     params=["chromium", pytest.param("firefox", marks=slow), pytest.param("webkit", marks=slow)],
 )
 def browser(request: pytest.FixtureRequest) -> str:
-    """The name of a browser."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def new_user(request: pytest.FixtureRequest, browser: str) -> Iterator[NewUser]:
-    """A function that returns a tab of a new user in the browser."""
-    if browser != "chromium":
+    if browser == "chromium":
+        chromium: playwright.sync_api.Browser = request.getfixturevalue("chromium")
+        yield lambda: tab_of(chromium.new_context().new_page())
+    else:
         with {"firefox": firefox, "webkit": webkit}[browser]() as opened:
             yield opened
-        return
-    chromium: playwright.sync_api.Browser = request.getfixturevalue("chromium")
-    with ExitStack() as users:
-        yield lambda: tab_of(users.enter_context(chromium.new_context()).new_page())
 
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, sites: dict[str, Site]) -> Site:
     """The connector with a return URL, before its first request, at a URL for the browser."""
-    is_webkit = "browser" in request.fixturenames and request.getfixturevalue("browser") == "webkit"
-    site = sites["https" if is_webkit else "http"]  # WebKit sets no Secure cookie over HTTP
+    is_webkit = "webkit" in request.node.name  # which sets no Secure cookie over HTTP
+    site = sites["https" if is_webkit else "http"]
     site.use()
     return site
 

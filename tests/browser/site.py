@@ -53,40 +53,27 @@ def wait_until(condition: Callable[[], bool], *ignored: type[Exception]) -> None
 
 @dataclass
 class Site:
-    """The URLs of all servers, and the connector that responds.
+    """The URLs of all servers, and the connector that responds."""
 
-    Attributes:
-        app: the app's URL. Each of its pages has a heading, a link and any element of a test.
-        connector: the connector's URL.
-        qonto: mock Qonto's URL. To a browser it is another site than the connector, as Qonto is.
-        functions: the connector.
-        callback: the handler of callback, which a test may replace until the next `use`.
-        seen: the requests to the functions, in their order, each with its ``response``.
-        connection: what the example app reads of a connection that it has confirmed.
-
-    """
-
-    app: str
+    app: str  # each of its pages has a heading, a link and any element of a test
     connector: str
-    qonto: str
+    qonto: str  # to a browser, another site than the connector, as Qonto is
     aws: LocalAws
     stack: Stack
     functions: Connector = field(init=False)
-    callback: Handler = field(init=False)
-    seen: list[dict[str, Json]] = field(default_factory=list)
-    connection: dict[str, str] = field(default_factory=dict)
+    callback: Handler = field(init=False)  # which a test may replace until the next `use`
+    seen: list[dict[str, Json]] = field(default_factory=list)  # requests, each with its `response`
+    connection: dict[str, str] = field(default_factory=dict)  # what the example app reads
 
     def use(self, *, reach_aws: bool = True, **environment: str) -> None:
         """Switch to a connector with *environment*, and forget the requests."""
-        settings = {
+        environment = {
             "REDIRECT_URI": f"{self.connector}/callback",
             "OAUTH_BASE_URL": self.qonto,
             "RETURN_URLS": f"{self.app}/connected",
-        }
+        } | environment
         endpoint_url = None if reach_aws else f"http://127.0.0.1:{free_port()}"
-        self.functions = Connector(
-            self.aws, self.stack, endpoint_url=endpoint_url, **(settings | environment)
-        )
+        self.functions = Connector(self.aws, self.stack, endpoint_url=endpoint_url, **environment)
         self.callback = self.functions.callback
         self.seen.clear()
 
@@ -94,12 +81,11 @@ class Site:
         """Return the response of the function to *request*, and remember both."""
         self.seen.append(request)
         is_start = request["routeKey"] == "GET /start"
-        response = (self.functions.start if is_start else self.callback)(request, context)
-        request["response"] = response
-        return response
+        handler = self.functions.start if is_start else self.callback
+        request["response"] = handler(request, context)
+        return request["response"]
 
     def subscriber(self) -> Subscriber:
-        """Return a new subscriber, which receives what is published from now on."""
         return Subscriber(self.aws, self.stack)
 
     def start(self, **query: str) -> str:
@@ -119,27 +105,22 @@ async def _app_page(request: Request) -> Response:
 @contextmanager
 def serve_site(aws: LocalAws, scheme: str, **tls: str) -> Iterator[Site]:
     """Serve the app, connector and mock Qonto; the *scheme* ``https`` needs uvicorn's *tls*."""
-    stack, template, redirect_uris = aws.deploy(PARAMETERS), infra.load(), list[str]()
-    client_id = stack.environment["StartFunction"]["CLIENT_ID"]
-    mock_qonto = qonto.create_app(qonto.AuthorizationServer(client_id, "secret", redirect_uris))
-
-    def respond(request: Json, context: LambdaContext) -> Json:
-        return site.respond(request, context)
-
-    functions = dict.fromkeys(("StartFunction", "CallbackFunction"), respond)
+    port = free_port(3)
+    urls = f"{scheme}://localhost:{port}", f"{scheme}://localhost:{port + 1}"
+    site = Site(*urls, f"http://127.0.0.1:{port + 2}", aws, aws.deploy(PARAMETERS))
+    client = site.stack.environment["StartFunction"]["CLIENT_ID"], "secret"
+    server = qonto.AuthorizationServer(*client, [f"{site.connector}/callback"])
+    functions = dict.fromkeys(("StartFunction", "CallbackFunction"), site.respond)
     beside_worker = [
         Route("/worker", lambda _: HTMLResponse(WORKER)),
         Route("/worker.js", lambda _: Response(WORKER_JS, media_type="text/javascript")),
-        Mount("/", gateway.application(gateway.routes(template), functions)),
+        Mount("/", gateway.application(gateway.routes(infra.load()), functions)),
     ]
     with (
-        serving(Starlette(routes=[Route("/{path:path}", _app_page)]), **tls) as app_port,
-        serving(Starlette(routes=beside_worker), **tls) as connector_port,
-        serving(mock_qonto) as qonto_port,
+        serving(Starlette(routes=[Route("/{path:path}", _app_page)]), port, **tls),
+        serving(Starlette(routes=beside_worker), port + 1, **tls),
+        serving(qonto.create_app(server), port + 2),
     ):
-        app, connector = (f"{scheme}://localhost:{port}" for port in (app_port, connector_port))
-        site = Site(app, connector, f"http://127.0.0.1:{qonto_port}", aws, stack)
-        redirect_uris.append(f"{connector}/callback")
         yield site
 
 

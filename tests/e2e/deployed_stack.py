@@ -1,8 +1,7 @@
 """A deployed stack with its outputs, a browser, a subscriber's queue and the mock Qonto."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,24 +11,16 @@ import httpx2
 from starlette.datastructures import FormData
 
 from demo import qonto
-from demo.local_aws import LocalAws, subscribe_queue
+from demo.local_aws import LocalAws
 from demo.template import Json
 from tests.contract import delivered
 from tests.support.lambda_runtime import ExecutionEnvironment
 
 
 class Stack:
-    """A stack as CloudFormation describes it.
-
-    Attributes:
-        parameters: the parameters of its deployment, defaults included.
-        outputs: the values that its operator and its subscribers need.
-        resources: the physical id of each resource, by logical id.
-
-    """
+    """A stack as CloudFormation describes it, with the physical ids of its resources."""
 
     def __init__(self, cloudformation: Json, name: str) -> None:
-        """Read the stack *name*."""
         [stack] = cloudformation.describe_stacks(StackName=name)["Stacks"]
         found = cloudformation.describe_stack_resources(StackName=name)["StackResources"]
         self.parameters = {it["ParameterKey"]: it["ParameterValue"] for it in stack["Parameters"]}
@@ -38,7 +29,6 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """The URL of the connector's API."""
         return str(self.outputs["StartUrl"]).removesuffix("/start")
 
 
@@ -59,16 +49,11 @@ def environment_of(
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployed stack and its surroundings.
+    """A deployed stack, and the queue of a subscriber.
 
-    Attributes:
-        stack: the stack as CloudFormation describes it.
-        browser: returns a browser without cookies, which follows no redirect by itself.
-        sqs: a client of SQS.
-        queue_url: the URL of a subscriber's queue, which receives its events.
-        qonto: the mock Qonto, in place of the server to which the stack redirects users. It checks
-            a request as Qonto does, and accepts only its own codes.
-
+    *browser* returns a browser without cookies, which follows no redirect by itself. The mock Qonto
+    is in place of the server to which the stack redirects users: it checks a request as Qonto does,
+    and accepts only its own codes.
     """
 
     stack: Stack
@@ -103,18 +88,3 @@ class Deployed:
             event: dict[str, Any] = json.loads(message["Body"])
             if data.items() <= event["data"].items():
                 return event
-
-
-@contextmanager
-def observed(
-    stack: Stack, browser: Callable[[], httpx2.Client], sns: Json, sqs: Json
-) -> Iterator[Deployed]:
-    """Subscribe a queue to the topic of *stack* for as long as the block runs."""
-    url, subscription_arn = subscribe_queue(sns, sqs, stack.outputs["TopicArn"])
-    redirect_uris = [stack.outputs["RedirectUri"]]
-    server = qonto.AuthorizationServer(stack.parameters["ClientId"], "secret", redirect_uris)
-    try:
-        yield Deployed(stack, browser, sqs, url, server)
-    finally:
-        sns.unsubscribe(SubscriptionArn=subscription_arn)
-        sqs.delete_queue(QueueUrl=url)

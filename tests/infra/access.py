@@ -10,7 +10,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import islice
+from itertools import product
 from pathlib import Path
 
 from demo.template import ROOT, Json
@@ -35,9 +35,10 @@ def page() -> str:
     text = PAGE.read_text("utf-8")
     for name, columns in DATA["columns"].items():
         lines = [["", *columns], ["---"] * (len(columns) + 1)]
-        for row in ROWS[name]:
-            decisions = ("yes" if column in row["may"] else "no" for column in columns)
-            lines.append([row["action"], *decisions])
+        lines += [
+            [row["action"], *("yes" if column in row["may"] else "no" for column in columns)]
+            for row in ROWS[name]
+        ]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         marked = rf"(<!-- begin access of {name} -->\n\n).*?(\n\n<!-- end access of {name} -->)"
         text, count = re.subn(marked, rf"\1{table}\2", text, flags=re.DOTALL)
@@ -60,22 +61,16 @@ def differences(tables: Mapping[str, list[Json]], without: str = "") -> list[str
 
     The statement *without* is left out of them.
     """
-    cases = [
-        (row, way, column, principal)
-        for name, rows in tables.items()
-        for row in rows
-        for way in [*map(_steps, row.get("together", []))]
-        + [[step] for step in _steps(row.get("each", []))]
-        for column, principals in DATA["columns"][name].items()
-        for principal in principals
-    ]
-    simulations = [
-        _simulation(
-            step, row.get("by", principal), _resources(without, **row.get("parameters", {}))
-        )
-        for row, way, _, principal in cases
-        for step in way
-    ]
+    cases, simulations = [], []
+    for name, row in [(name, row) for name, rows in tables.items() for row in rows]:
+        ways = [_steps(way) for way in row.get("together", [])]
+        ways += [[step] for step in _steps(row.get("each", []))]
+        resources = _resources(without, **row.get("parameters", {}))
+        for way, (column, principals) in product(ways, DATA["columns"][name].items()):
+            for principal in principals:
+                cases.append((row, way, column))
+                by = row.get("by", principal)
+                simulations += [_simulation(step, by, resources) for step in way]
     node = subprocess.run(
         ["node", HERE / "simulate.mjs"],  # noqa: S607 - from the path
         input=json.dumps(simulations),
@@ -84,18 +79,19 @@ def differences(tables: Mapping[str, list[Json]], without: str = "") -> list[str
         check=True,
     )
     allowed = iter(json.loads(node.stdout))
-    decided = [all(list(islice(allowed, len(way)))) for _, way, *_ in cases]
-    return [
-        f"{row['action']} ({', '.join(action for action, *_ in way)}): {column} {decision}"
-        for (row, way, column, _), decision in zip(cases, decided, strict=True)
-        if decision != (column in row["may"])
-    ]
+    found = []
+    for row, way, column in cases:
+        decisions = [next(allowed) for _ in way]
+        if all(decisions) != (column in row["may"]):
+            actions = ", ".join(action for action, *_ in way)
+            found.append(f"{row['action']} ({actions}): {column} {all(decisions)}")
+    return found
 
 
 def _steps(texts: list[str]) -> list[_Step]:
     steps = []
     for text in texts:
-        actions, resource, keys = [*(part.strip() for part in text.split("|")), ""][:3]
+        actions, resource, keys = map(str.strip, f"{text}|".split("|")[:3])
         service, _, names = DATA["actions"].get(actions, actions).partition(":")
         steps += [(f"{service}:{name}", resource, _keys(keys)) for name in names.split()]
     return steps
@@ -125,10 +121,10 @@ def _simulation(step: _Step, by: str, resources: dict[str, Json]) -> Json:
             allow["Principal"] = {"Service": name}
             own, policy = None, policy | {"Statement": [*policy["Statement"], allow]}
     keys = {"aws:SecureTransport": "true"} | _keys(principal.get("keys", "")) | keys
-    if name:  # an anonymous request has no keys that name its principal
-        keys["aws:PrincipalIsAWSService"] = str(not name.startswith("arn:")).lower()
-    if name.startswith("arn:"):
-        keys["aws:PrincipalArn"] = name
+    if name.startswith("arn:"):  # an anonymous request has no keys that name its principal
+        keys |= {"aws:PrincipalIsAWSService": "false", "aws:PrincipalArn": name}
+    elif name:
+        keys["aws:PrincipalIsAWSService"] = "true"
     account = arn.split(":")[4] or PSEUDO["AWS::AccountId"]
     return {
         "request": {

@@ -6,9 +6,9 @@ missing data" and "Using math expressions with CloudWatch metrics".
 
 import math
 import operator
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import partial, partialmethod
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -49,92 +49,78 @@ def rings(
     # equal to or more than the alarm's Evaluation Periods, CloudWatch evaluates the alarm state
     # based on the most recent real data points". If it is lower, it "fills in the missing data
     # points with the result you specified".
-    points = _data_points(alarm, history, now, reading)
-    real = [point for point in points if point is not None][-needed:]
+    real = _data_points(alarm, history, now, reading)[-needed:]
     breaching = sum(point > alarm["Threshold"] for point in real)
     if alarm["TreatMissingData"] == "ignore" and breaching == len(real) < needed:
         return rang  # "Retain current state"
     return bool(breaching >= alarm.get("DatapointsToAlarm", needed))
 
 
-def _pointwise(operation: Callable[[float, float], float]) -> Any:  # noqa: ANN401 - a method
-    """Return a method that applies *operation* to each pair of points of which one exists.
+class _Series(dict[int, float]):
+    """A time series in a metric expression: the data point of each period that has one.
 
     "Missing values in a time series are treated as 0." "each data point is either 0 (false) or 1
     (true)". A number exists only where the series does.
     """
 
-    def applied(series: "_Series", other: "_Series | int") -> "_Series":
-        if not isinstance(other, _Series):
-            other = _Series([None if point is None else other for point in series.points])
-        pairs = zip(series.points, other.points, strict=True)
-        return _Series(
-            [
-                None if one is None and two is None else float(operation(one or 0, two or 0))
-                for one, two in pairs
-            ]
-        )
+    def _with(self, operation: Callable[[float, float], float], other: Any) -> "_Series":  # noqa: ANN401
+        others = other if isinstance(other, _Series) else dict.fromkeys(self, other)
+        return _Series({at: operation(self.get(at, 0), others.get(at, 0)) for at in self | others})
 
-    return applied
-
-
-@dataclass(eq=False)
-class _Series:
-    """A time series in a metric expression: data points, the oldest first; None is missing."""
-
-    points: list[float | None]
-    __add__ = _pointwise(operator.add)
-    __eq__ = _pointwise(operator.eq)
-    __gt__ = _pointwise(operator.gt)
-    __hash__ = object.__hash__
+    __add__ = partialmethod(_with, operator.add)
+    __eq__ = partialmethod(_with, operator.eq)
+    __gt__ = partialmethod(_with, operator.gt)
+    __hash__ = None
 
 
 def _data_points(
     alarm: Mapping[str, Any], history: History, now: int, reading: Reading
-) -> list[float | None]:
-    """Return the data points of *alarm* in its evaluation range: the last ends with *now* - 1."""
+) -> list[float]:
+    """Return the existing data points in the evaluation range, which ends with minute *now* - 1."""
     length = alarm["EvaluationPeriods"] + reading.extra
 
     def metric(metric: Mapping[str, Any], statistic: str, period: int) -> _Series:
-        values: list[list[float]] = [[] for _ in range(length)]
+        values = defaultdict[int, list[float]](list)
         reason = "".join(f"[{d['Value']}]" for d in metric["Dimensions"] if d["Name"] == "reason")
         for minute, value, seen in history.get(metric["MetricName"] + reason, ()):
             age = (now - 1 - minute) // (period // 60)
             if seen <= now and age < length:
-                values[-1 - age].append(value)
-        return _Series([STATISTICS[statistic](each) if each else None for each in values])
+                values[length - 1 - age].append(value)
+        return _Series({at: STATISTICS[statistic](each) for at, each in values.items()})
 
-    if "Metrics" not in alarm:
+    if "Metrics" in alarm:
+        # "Returns a non-sparse time series where every value is set to a scalar argument."
+        names: dict[str, Any] = {
+            "TIME_SERIES": lambda value: _Series(dict.fromkeys(range(length), float(value)))
+        }
+        names |= {"FILL": partial(_fill, reading, length), "IF": _choose, "REPEAT": None}
+        for query in reversed(alarm["Metrics"]):  # an expression stands before what it uses
+            if stat := query.get("MetricStat"):
+                names[query["Id"]] = metric(stat["Metric"], stat["Stat"], stat["Period"])
+            else:  # metric math reads as Python
+                names[query["Id"]] = eval(query["Expression"], names)  # noqa: S307 - our template's
+        [result] = [query["Id"] for query in alarm["Metrics"] if query.get("ReturnData", True)]
+        series = names[result]
+    else:
         statistic = alarm.get("Statistic") or alarm["ExtendedStatistic"]
-        return metric(alarm, statistic, alarm["Period"]).points
-    # "Returns a non-sparse time series where every value is set to a scalar argument."
-    names: dict[str, Any] = {"TIME_SERIES": lambda value: _Series([value] * length)}
-    names |= {"FILL": partial(_fill, reading), "IF": _choose, "REPEAT": None}
-    for query in reversed(alarm["Metrics"]):  # an expression stands before what it uses
-        if stat := query.get("MetricStat"):
-            names[query["Id"]] = metric(stat["Metric"], stat["Stat"], stat["Period"])
-        else:  # metric math reads as Python
-            names[query["Id"]] = eval(query["Expression"], names)  # noqa: S307 - our template's
-    [result] = [query["Id"] for query in alarm["Metrics"] if query.get("ReturnData", True)]
-    points: list[float | None] = names[result].points
-    return points
+        series = metric(alarm, statistic, alarm["Period"])
+    return [series[at] for at in sorted(series)]
 
 
-def _fill(reading: Reading, series: _Series, filler: int | None) -> _Series:
+def _fill(reading: Reading, length: int, series: _Series, filler: float | None) -> _Series:
     if filler is None:  # REPEAT: a point before the first value stays missing
-        points = series.points.copy()
-        for index in range(1, len(points)):
-            points[index] = points[index - 1] if points[index] is None else points[index]
-        return _Series(points)
-    if set(series.points) == {None} and not reading.fills_empty_series:
-        return series
-    return _Series([filler if point is None else point for point in series.points])
+        for at in range(length):
+            if at not in series and at - 1 in series:
+                series[at] = series[at - 1]
+    elif series or reading.fills_empty_series:
+        return _Series(dict.fromkeys(range(length), filler) | series)
+    return series
 
 
-def _choose(condition: _Series, then: _Series, otherwise: int | None = None) -> _Series:
+def _choose(condition: _Series, then: _Series, otherwise: float | None = None) -> _Series:
     """Return *then* where *condition* holds, which "has the value of 0" where it does not exist.
 
     A point "is dropped" if the condition, or the other branch, does not exist.
     """
-    pairs = zip(condition.points, then.points, strict=True)
-    return _Series([None if c is None else (p or 0) if c else otherwise for c, p in pairs])
+    kept = {at: holds for at, holds in condition.items() if holds or otherwise is not None}
+    return _Series({at: then.get(at, 0) if holds else otherwise or 0 for at, holds in kept.items()})

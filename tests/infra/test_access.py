@@ -7,11 +7,11 @@ import pytest
 from demo.template import ROOT
 from tests.infra.access import PAGE, ROWS, differences, page, statements
 from tests.infra.golden import STACKS
-from tests.support.slow import slow
+from tests.support.slow import SLOW
 
 evaluated = pytest.mark.skipif(
-    not (shutil.which("node") and (ROOT / ".node" / ".ready").exists()),
-    reason="needs Node.js and the policy evaluator: run `make .node/.ready` once",
+    not (SLOW and shutil.which("node") and (ROOT / ".node" / ".ready").exists()),
+    reason="slow, and needs Node.js and the policy evaluator: run `make .node/.ready` once",
 )
 ROLES = {"app": "AppRoleArn", "token reader": "TokenReaderRoleArn", "operator": "OperatorRoleArn"}
 
@@ -21,14 +21,12 @@ def test_page_shows_who_may_do_what() -> None:
     assert PAGE.read_text("utf-8") == page()
 
 
-@slow
 @evaluated
 @pytest.mark.claim("S26", "S28", "S33", "T10")
 def test_policies_decide_as_the_tables_say() -> None:
     assert differences(ROWS) == []
 
 
-@slow
 @evaluated
 def test_omitted_role_allows_nobody() -> None:
     omitted = {"parameters": dict.fromkeys(ROLES.values(), "")}
@@ -37,7 +35,6 @@ def test_omitted_role_allows_nobody() -> None:
     assert differences({"subscriber": rows}) == []
 
 
-@slow
 @evaluated
 @pytest.mark.parametrize("statement", [each for each in statements() if "WriteLogs" not in each])
 @pytest.mark.claim("S26")

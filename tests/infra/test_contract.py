@@ -1,6 +1,5 @@
 """The published contract: docs/events.md and the schemas."""
 
-import copy
 import json
 
 import pytest
@@ -13,13 +12,6 @@ GRANTED, FAILED = (
     json.loads((ROOT / "docs" / "examples" / f"{kind}.json").read_text("utf-8"))
     for kind in ("granted", "failed")
 )
-EXAMPLE_OF = dict(zip(SCHEMAS, (GRANTED, FAILED), strict=True))
-KINDS = {
-    "uuid": {"type": "string", "format": "uuid"},
-    "date-time": {"type": "string", "format": "date-time"},
-    "string": {"type": "string"},
-    "`production` or `sandbox`": {"type": "string", "enum": ["production", "sandbox"]},
-}
 each_schema = pytest.mark.parametrize("name", SCHEMAS)
 
 
@@ -35,35 +27,18 @@ def test_document_lists_the_members_of_the_schemas() -> None:
     members = granted | failed
 
     assert documented.keys() == members.keys()
-    for name, (member, required) in members.items():
-        kind = documented[name].type
-        form = {
-            word: value for word, value in member.items() if word not in {"description", "$ref"}
-        }
+    for name, (_, required) in members.items():
         assert name == "data" or (documented[name].absent == "never") == required
-        if kind in KINDS:
-            assert form == KINDS[kind]
-        else:
-            assert name == "data" or (kind == "constant" and form.keys() == {"type", "const"})
 
 
-@each_schema
-def test_schema_refuses_missing_required_and_null_members(name: str) -> None:
-    def is_valid(message: Json) -> bool:
-        return bool(delivered.validator(SCHEMAS[name]).is_valid(message))
+@pytest.mark.parametrize(("name", "message"), [*zip(SCHEMAS, (GRANTED, FAILED), strict=True)])
+def test_schema_allows_new_members_but_no_null(name: str, message: Json) -> None:
+    is_valid = delivered.validator(SCHEMAS[name]).is_valid
+    data = message["data"]
 
-    message = EXAMPLE_OF[name]
-    data = message["data"] | {"new": {"of": "any form"}}
-    assert is_valid(message)
-    assert is_valid(message | {"partitionkey": "new", "data": data})
-
-    for member, (_, required) in schemas.members(SCHEMAS[name]).items():
-        changed = copy.deepcopy(message)
-        part = changed["data"] if member.startswith("data.") else changed
-        part[member.removeprefix("data.")] = None
-        assert not is_valid(changed)
-        del part[member.removeprefix("data.")]
-        assert is_valid(changed) != required
+    assert is_valid(message | {"partitionkey": "new", "data": data | {"new": {"of": "any form"}}})
+    for member in data:
+        assert not is_valid(message | {"data": data | {member: None}})
 
 
 @each_schema

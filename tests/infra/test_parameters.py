@@ -23,14 +23,13 @@ def _values() -> Iterator[tuple[str, str, str, bool]]:
         for name, values in parameters.items():
             rules = STACKS[stack]["Parameters"][name]
             default = [rules["Default"]] if "Default" in rules else []
-            accepted = {*values["accepted"], *map(str, rules.get("AllowedValues", []) + default)}
-            refused = set(values["refused"])
+            accepted = [*values["accepted"], *rules.get("AllowedValues", []), *default]
+            refused = values["refused"]
             if "longest" in values:
                 longest = values["longest"].ljust(values["length"], "x")
-                accepted.add(longest)
-                refused.add(f"{longest}x")
-            yield from ((stack, name, value, True) for value in sorted(accepted))
-            yield from ((stack, name, value, False) for value in sorted(refused))
+                accepted, refused = [*accepted, longest], [*refused, f"{longest}x"]
+            yield from ((stack, name, value, True) for value in sorted(set(map(str, accepted))))
+            yield from ((stack, name, value, False) for value in refused)
 
 
 def _settings_accept(variable: str, value: str) -> bool:
