@@ -6,12 +6,10 @@ those.
 """
 
 import sys
-from functools import partial
 
 from demo.local_aws import LocalAws, ministack
 from tests.integration import outcomes, subscriber_outcomes
-from tests.integration.matrix import PAGE, run, section, tables
-from tests.integration.matrix import cases as all_cases
+from tests.integration.matrix import PAGE, Case, cases, run, section, tables
 from tests.support.connector import PARAMETERS
 from tests.support.faults import microburst
 from tests.support.packages import FOLDERS, packed
@@ -22,19 +20,20 @@ def _write(name: str, text: str) -> None:
 
 
 def _write_connector(aws: LocalAws, url: str) -> None:
-    ended = partial(outcomes.ended, {name: packed(name) for name in FOLDERS})
+    packages = {name: packed(name) for name in FOLDERS}
+
+    def outcome(lane: outcomes.Lane, case: Case) -> str:
+        is_end = outcomes.is_end(case)
+        return outcomes.ended(packages, lane, case) if is_end else outcomes.failed(lane, case)
+
     with outcomes.lanes(aws, url) as lanes:
-        _write("singles", tables(outcomes.COLUMNS, run(lanes, outcomes.failing, outcomes.SINGLES)))
-        _write("pairs", outcomes.pair_tables(run(lanes, outcomes.pair_code, outcomes.PAIRS)))
-        for name, cases in ("kills", outcomes.KILLS), ("time-outs", outcomes.TIMEOUTS):
-            _write(name, outcomes.list_table(outcomes.ENDINGS[name], run(lanes[:4], ended, cases)))
+        _write("connector", tables(outcomes.COLUMNS, run(lanes, outcome, outcomes.CASES)))
 
 
 def _write_subscriber(aws: LocalAws, url: str) -> None:
     with subscriber_outcomes.lanes(aws, url, aws.deploy(PARAMETERS).topic_arn) as lanes:
         for name, matrix in subscriber_outcomes.MATRICES.items():
-            found = run(lanes, matrix.outcome, all_cases(matrix.calls))
-            _write(name, tables(matrix.columns, found))
+            _write(name, tables(matrix.columns, run(lanes, matrix.outcome, cases(matrix.calls))))
 
 
 _WRITERS = {"connector": _write_connector, "subscriber": _write_subscriber}

@@ -18,11 +18,11 @@ from tests.support.faults import Fault, FaultProxy
 
 PAGE = ROOT / "docs" / "fault-matrix.md"
 FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"
-BEFORE, APPLIED, RESPONDED = "before the call", "applied, before the response", "after the response"
+# The process stores nothing: the outcome of a kill depends on the last call that was applied.
+BEFORE, APPLIED = "before the call", "applied, before the response"
 LANES = 12
-# A drip outlasts the clients' timeouts and ends at Lambda's, so that it has a table of its own.
-_EXCLUDED = {Fault.DELAYED, Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
-FAULTS = [fault for fault in Fault if fault not in _EXCLUDED]
+# A drip outlasts the clients' timeouts and ends at Lambda's.
+FAULTS = [fault for fault in Fault if fault not in {Fault.DRIPPING, Fault.HELD}]
 
 
 class Call(NamedTuple):
@@ -133,12 +133,6 @@ def section(name: str) -> str:
     return str(found)
 
 
-def table(first: str, columns: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Return a Markdown table of *rows*, each with its name in the *first* column."""
-    lines = [f"| {name} | {row} |" for name, row in [(first, columns), *rows]]
-    return "\n".join([lines[0], "|---" * (columns.count("|") + 2) + "|", *lines[1:], ""])
-
-
 def tables(columns: str, found: Mapping[Case, str]) -> str:
     """Return one Markdown table per call, with a row for all faults with the same cells."""
     alike: defaultdict[str, defaultdict[str, defaultdict[str, list[str]]]]
@@ -147,11 +141,12 @@ def tables(columns: str, found: Mapping[Case, str]) -> str:
         alike[call.name][row][attempts].append(fault)
     lines = []
     for name, faults_of_row in alike.items():
-        rows = []
+        lines += [f"### {name}", "", f"| What fails | {columns} |"]
+        lines.append("|---" * (columns.count("|") + 2) + "|")
         for row, faults in faults_of_row.items():
             what = (f"{attempts}: {'; '.join(each)}" for attempts, each in faults.items())
-            rows.append(("<br>".join(what), row))
-        lines += [f"### {name}", "", table("What fails", columns, rows)]
+            lines.append(f"| {'<br>'.join(what)} | {row} |")
+        lines.append("")
     return "\n".join(lines)
 
 

@@ -14,12 +14,12 @@ from tests.integration.outcomes import RECEIVED, TRY_AGAIN, seen
 from tests.integration.test_callback import claim
 from tests.support.connector import NOW, Browser, Connector, Subscriber
 from tests.support.faults import Fault, FaultProxy
-from tests.support.monitoring import alarm_metrics, counted, dashboard_metrics
+from tests.support.monitoring import counted, dashboard_metrics
 from tests.support.resolution import Resolution
 
 SECRET = "a text with a code"
 GRANTED = ["StateNotDeleted", "AuthorizationGranted"]
-# Of faults: the tests at the end show them.
+OURS = "qonto-connect"
 FAULTS = {"StateStoreFailed", "PublishFailed", "StateNotDeleted", "InternalError"}
 
 
@@ -39,9 +39,10 @@ def lines(printed: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in printed.splitlines() if '"_aws"' not in line]
 
 
-@pytest.fixture
-def printed(connector: Connector, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the log of each outcome that requests of anybody can have."""
+@pytest.mark.claim("S24")
+def test_each_outcome_writes_one_line_and_one_metric(
+    connector: Connector, capsys: pytest.CaptureFixture[str]
+) -> None:
     browser = Browser(connector.restarted())
     stranger = Browser(browser.connector)
     state, denied, failed, claimed, late = (browser.started() for _ in range(5))
@@ -58,13 +59,9 @@ def printed(connector: Connector, capsys: pytest.CaptureFixture[str]) -> str:
     stranger.cookies["__Host-qonto-connect"] = "s" * 43
     stranger.granted(late)
     browser.request("callback", "code=evil&state=value")
-    return capsys.readouterr().out
 
-
-@pytest.mark.claim("S24")
-def test_each_outcome_writes_one_line_and_one_metric(printed: str) -> None:
+    printed = capsys.readouterr().out
     written = lines(printed)
-
     rows = [
         *[("INFO", "Authorization started", None, "AuthorizationStarted")] * 5,
         ("WARNING", "Start refused", None, None),
@@ -89,22 +86,11 @@ def test_each_outcome_writes_one_line_and_one_metric(printed: str) -> None:
     assert (written[5]["parameters"], written[-1]["parameters"]) == (["context"], ["state"])
     assert "evil" not in printed
     assert all(line["timestamp"].endswith("+00:00") for line in written)
-
-
-def test_alarms_and_dashboard_watch_the_written_metrics(connector: Connector, printed: str) -> None:
     service = connector.stack.environment["StartFunction"]["POWERTOOLS_SERVICE_NAME"]
-    resolution = Resolution(infra.load(), **{"AWS::StackName": service})
-    shown, written = dashboard_metrics(resolution), counted(printed)
-
-    assert written < shown
-    ours = {metric for metric in shown if metric.namespace == "qonto-connect"}
-    assert {metric.name for metric in ours - written} == FAULTS
-    # AWS counts these for a flood, and for a response to a topic without subscribers.
-    by_anybody = {metric.name for metric in written} | {"Throttles", "NumberOfMessagesPublished"}
-    for alarm, metrics in alarm_metrics(resolution).items():
-        description = resolution.resources[alarm]["Properties"]["AlarmDescription"]
-        can_be_set_off = bool(by_anybody & {metric.name for metric in metrics})
-        assert ("can set this alarm off" in description) == can_be_set_off
+    shown = dashboard_metrics(Resolution(infra.load(), **{"AWS::StackName": service}))
+    assert counted(printed) < shown
+    others = {metric.name for metric in shown - counted(printed) if metric.namespace == OURS}
+    assert others == FAULTS
 
 
 @pytest.mark.claim("S8", "T12")
@@ -132,14 +118,16 @@ def test_equal_callbacks_at_once_count_one_authorization(
     assert sorted(counts(capsys.readouterr().out)) == both
 
 
-def failing(collaborator: type, method: str) -> Any:  # noqa: ANN401 - a class made here
-    """Return a class like *collaborator* in which *method* does its work and then fails."""
+def failing(method: str) -> dict[str, Any]:
+    """Return the collaborator with *method*, which does its work there and then fails."""
+    collaborator: Any = Publisher if method == "publish" else StateStore
 
     def fail(self: object, *arguments: object) -> None:
         getattr(collaborator, method)(self, *arguments)
         raise RuntimeError(SECRET)
 
-    return type("Failing", (collaborator,), {method: fail})
+    name = "publisher" if method == "publish" else "states"
+    return {name: type("Failing", (collaborator,), {method: fail})}
 
 
 @pytest.mark.parametrize("error", ["AccessDeniedException", "RuntimeError"])
@@ -168,26 +156,22 @@ def test_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR09
     """The error is one of AWS, or one of our own code."""
     state, healthy = browser.started(), browser.connector
     with FaultProxy(healthy.aws.endpoint_url, microburst) as proxy:
-        if error == "RuntimeError":
-            own = Publisher if method == "publish" else StateStore
-            collaborators = {"publisher" if method == "publish" else "states": failing(own, method)}
-            browser.connector = healthy.restarted(**collaborators)
-        else:
-            behind = Connector(healthy.aws, healthy.stack, **proxy.endpoints)
-            browser.connector = behind.restarted()
+        behind = Connector(healthy.aws, healthy.stack, **proxy.endpoints)
+        is_own = error == "RuntimeError"
+        if not is_own:
             proxy.inject(call.partition(" ")[0], Fault.DENIED)
+        browser.connector = behind.restarted(**failing(method) if is_own else {})
         capsys.readouterr()
-
         response = browser.start() if method == "issue" else browser.granted(state)
 
     assert seen(response) == (RECEIVED if metrics is GRANTED else TRY_AGAIN)
     printed = capsys.readouterr().out
     [line] = [line for line in lines(printed) if line["level"] == "ERROR"]
     assert line["error"] == error
-    is_internal = error == "RuntimeError" and metrics == ["StateStoreFailed"]
-    counted = ["InternalError"] if is_internal else metrics
-    assert counts(printed) == [(metric, None) for metric in counted]
-    if error == "RuntimeError":
+    is_internal = is_own and metrics == ["StateStoreFailed"]
+    names = ["InternalError"] if is_internal else metrics
+    assert counts(printed) == [(metric, None) for metric in names]
+    if is_own:
         first, *_, last = [place.rpartition(":") for place in line["place"].split()]
         module = "start.app" if method == "issue" else "callback.app"
         assert (first[0], last[0]) == (module, __name__)
