@@ -123,25 +123,22 @@ def test_forwarded_link_connects_nothing(make_world: MakeWorld) -> None:
     assert "Connect with Qonto" in world.mallory.connection()
 
 
-def test_forwarded_link_without_confirmation_connects_victims_bank(make_world: MakeWorld) -> None:
-    world = make_world(RequireConfirmation="false")
+@pytest.mark.parametrize(
+    ("app", "confirmation"), [(Ledgerly, "false"), (ConfirmsEveryReturn, "true")]
+)
+def test_forwarded_link_without_a_defence_connects_victims_bank(
+    make_world: MakeWorld, app: type[Ledgerly], confirmation: str
+) -> None:
+    world = make_world(app, RequireConfirmation=confirmation)
     link = world.mallory.link()
 
-    # The app has no time to repudiate.
-    world.alice.get(world.alice.allow(link, ALICES), follow_redirects=False)
+    callback = world.alice.allow(link, ALICES)
+    # Without a confirmation, the app has no time to repudiate.
+    world.alice.get(callback, follow_redirects=confirmation == "true")
     world.settle()
 
     grant = world.example.grant(world.topic.message())
     assert (grant["status"], grant["context"]) == ("connected", httpx2.URL(link).params["context"])
-
-
-def test_forwarded_link_with_careless_app_connects_victims_bank(make_world: MakeWorld) -> None:
-    world = make_world(ConfirmsEveryReturn)
-
-    world.alice.get(world.alice.allow(world.mallory.link(), ALICES))
-    world.settle()
-
-    assert f"Connected to {ALICES.name}" in world.mallory.connection()
 
 
 def put_into_own_flow(world: World, stolen: httpx2.URL) -> None:

@@ -54,8 +54,12 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def _store[S: StateStore](states: type[S], settings: StartSettings | CallbackSettings) -> S:
-    return states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
+def start_app(environment: Mapping[str, str], states: type[StateStore]) -> StartApp:
+    """Return the app of start as its ``handler.py`` builds it, with *states*."""
+    with _environment(environment):
+        settings = StartSettings.model_validate(environment)
+        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
+        return StartApp(settings, store, observability.new_logger())
 
 
 def callback_app(
@@ -66,8 +70,9 @@ def callback_app(
     """Return the app of callback as its ``handler.py`` builds it, with other collaborators."""
     with _environment(environment):
         settings = CallbackSettings.model_validate(environment)
+        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
         topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
-        return CallbackApp(settings, _store(states, settings), topic, observability.new_logger())
+        return CallbackApp(settings, store, topic, observability.new_logger())
 
 
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
@@ -113,34 +118,31 @@ class Connector:
     def __init__(
         self, aws: LocalAws, stack: Stack, *, endpoint_url: str | None = None, **environment: str
     ) -> None:
-        """Build both functions for *stack*, with more *environment*.
-
-        They call AWS at *endpoint_url*; the default is the URL of *aws*.
-        """
+        """Build both functions for *stack*, which call AWS at *endpoint_url*, or else at *aws*."""
         self.aws, self.stack = aws, stack
-        given = aws.environment(endpoint_url), {"REDIRECT_URI": REDIRECT_URI} | environment
         self.start_environment, self.callback_environment = (
-            given[0] | stack.environment[function] | given[1]
+            aws.environment(endpoint_url)
+            | stack.environment[function]
+            | {"REDIRECT_URI": REDIRECT_URI}
+            | environment
             for function in ("StartFunction", "CallbackFunction")
         )
-        self._build(StateStore, Publisher)
+        self._build()
 
-    def _build(self, states: type[StateStore], publisher: type[Publisher]) -> None:
-        with _environment(self.start_environment):
-            settings = StartSettings.model_validate(self.start_environment)
-            start = StartApp(settings, _store(states, settings), observability.new_logger())
-        callback = callback_app(self.callback_environment, states, publisher)
+    def _build(
+        self, states: type[StateStore] = StateStore, publisher: type[Publisher] = Publisher
+    ) -> None:
+        # A logger of its own writes where capsys reads.
+        service = {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}
+        start = start_app(self.start_environment | service, states)
+        callback = callback_app(self.callback_environment | service, states, publisher)
         self.start: Handler = lambda request, _context: start.handle(request)
         self.callback: Handler = lambda request, _context: callback.handle(request)
 
-    def restarted(
-        self, states: type[StateStore] = StateStore, publisher: type[Publisher] = Publisher
-    ) -> "Connector":
-        """Return this connector, restarted with a new logger, which writes where capsys reads."""
-        restarted, service = copy.copy(self), {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}
-        restarted.start_environment = self.start_environment | service
-        restarted.callback_environment = self.callback_environment | service
-        restarted._build(states, publisher)  # noqa: SLF001 - of the same class
+    def restarted(self, **collaborators: Any) -> "Connector":  # noqa: ANN401 - classes
+        """Return this connector with a new logger, and with other *collaborators*."""
+        restarted = copy.copy(self)
+        restarted._build(**collaborators)  # noqa: SLF001 - of the same class
         return restarted
 
     def item(self, state: str) -> dict[str, Any] | None:
