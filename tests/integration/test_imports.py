@@ -7,8 +7,9 @@ from tests.support.connector import Browser, Connector, cold_start
 
 def test_only_a_page_loads_the_pages(connector: Connector) -> None:
     browser = Browser(connector.restarted())
-    browser.connector.start = cold_start("start.handler", connector.start_environment)
-    browser.connector.callback = cold_start("callback.handler", connector.callback_environment)
+    start, callback = connector.environments.values()
+    browser.connector.start = cold_start("start.handler", start)
+    browser.connector.callback = cold_start("callback.handler", callback)
 
     browser.granted(browser.started())
     browser.request("callback", "")

@@ -42,7 +42,7 @@ def test_start_stores_authorization_and_redirects_to_qonto(aws: LocalAws, stack:
 
 @pytest.mark.claim("S1")
 def test_forked_handlers_issue_10_000_different_states(connector: Connector) -> None:
-    environment, request = connector.start_environment, REQUESTS["start"]
+    environment, request = connector.environments["StartFunction"], REQUESTS["start"]
 
     responses = in_forks(PROCESSES, load_start, environment, start, request)
 

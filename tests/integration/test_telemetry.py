@@ -80,9 +80,9 @@ def test_each_outcome_writes_one_line_and_one_metric(
     assert found == [row[:3] for row in rows]
     assert counts(printed) == [(metric, reason) for _, _, reason, metric in rows if metric]
     references = [line.get("reference") for line in written]
-    state, denied, failed, claimed, late = references[:5]
-    assert references[5:11] == [None, state, denied, failed, state, claimed]
-    assert references[11:] == [None, late, None, None, None]
+    one, two, three, four, five = references[:5]
+    assert references[5:11] == [None, one, two, three, one, four]
+    assert references[11:] == [None, five, None, None, None]
     assert (written[5]["parameters"], written[-1]["parameters"]) == (["context"], ["state"])
     assert "evil" not in printed
     assert all(line["timestamp"].endswith("+00:00") for line in written)

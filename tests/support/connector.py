@@ -54,25 +54,22 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def start_app(environment: Mapping[str, str], states: type[StateStore]) -> StartApp:
-    """Return the app of start as its ``handler.py`` builds it, with *states*."""
-    with _environment(environment):
-        settings = StartSettings.model_validate(environment)
-        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
-        return StartApp(settings, store, observability.new_logger())
-
-
-def callback_app(
-    environment: Mapping[str, str],
+def build(
+    environments: Mapping[str, Mapping[str, str]],
     states: type[StateStore] = StateStore,
     publisher: type[Publisher] = Publisher,
-) -> CallbackApp:
-    """Return the app of callback as its ``handler.py`` builds it, with other collaborators."""
-    with _environment(environment):
-        settings = CallbackSettings.model_validate(environment)
-        store = states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
-        topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
-        return CallbackApp(settings, store, topic, observability.new_logger())
+) -> tuple[StartApp, CallbackApp]:
+    """Return both apps as each ``handler.py`` builds them, with other collaborators."""
+    start = StartSettings.model_validate(environments["StartFunction"])
+    callback = CallbackSettings.model_validate(environments["CallbackFunction"])
+    with _environment(environments["CallbackFunction"]):
+        logger = observability.new_logger()
+        dynamodb = guarded(boto3.client("dynamodb", config=CALL_CONFIG))
+        topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), callback.topic_arn)
+    return (
+        StartApp(start, states(dynamodb, start), logger),
+        CallbackApp(callback, states(dynamodb, callback), topic, logger),
+    )
 
 
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
@@ -120,27 +117,22 @@ class Connector:
     ) -> None:
         """Build both functions for *stack*, which call AWS at *endpoint_url*, or else at *aws*."""
         self.aws, self.stack = aws, stack
-        self.start_environment, self.callback_environment = (
-            aws.environment(endpoint_url)
-            | stack.environment[function]
-            | {"REDIRECT_URI": REDIRECT_URI}
-            | environment
+        given = {"REDIRECT_URI": REDIRECT_URI} | environment
+        self.environments = {
+            function: aws.environment(endpoint_url) | stack.environment[function] | given
             for function in ("StartFunction", "CallbackFunction")
-        )
+        }
         self._build()
 
-    def _build(
-        self, states: type[StateStore] = StateStore, publisher: type[Publisher] = Publisher
-    ) -> None:
-        # A logger of its own writes where capsys reads.
-        service = {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}
-        start = start_app(self.start_environment | service, states)
-        callback = callback_app(self.callback_environment | service, states, publisher)
+    def _build(self, **collaborators: Any) -> None:  # noqa: ANN401 - classes
+        service = {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}  # with a logger of its own
+        environments = {name: each | service for name, each in self.environments.items()}
+        start, callback = build(environments, **collaborators)
         self.start: Handler = lambda request, _context: start.handle(request)
         self.callback: Handler = lambda request, _context: callback.handle(request)
 
     def restarted(self, **collaborators: Any) -> "Connector":  # noqa: ANN401 - classes
-        """Return this connector with a new logger, and with other *collaborators*."""
+        """Return this connector with other *collaborators*, and a log that capsys reads."""
         restarted = copy.copy(self)
         restarted._build(**collaborators)  # noqa: SLF001 - of the same class
         return restarted
