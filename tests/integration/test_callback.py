@@ -86,45 +86,40 @@ def test_response_is_published_and_each_repeat_ends_alike(
     assert subscriber.messages() == []
 
 
-@pytest.mark.claim("S2", "S11", "T4")
-def test_unknown_or_altered_state_is_refused(browser: Browser, subscriber: Subscriber) -> None:
-    state = browser.started()
-    altered = state[:-1] + ("A" if state[-1] != "A" else "B")
-
-    assert browser.granted(altered).location == "/callback/used#_"
-    for malformed in ("", state[:-1], state + "A", f"used.{state}", f"used.{state}"[:43]):
-        assert browser.granted(malformed).location == "/callback/invalid-request#_"
-    assert browser.connector.item(state) is not None
-    assert subscriber.messages() == []
-
-
-@pytest.mark.claim("S5", "S11", "S18", "T2", "T11")
-def test_other_browser_is_refused_and_own_can_finish(
-    browser: Browser, subscriber: Subscriber
+@pytest.mark.claim("S2", "S4", "S5", "S7", "S9", "S11", "S18", "T2", "T4", "T8", "T11")
+def test_refused_callback_changes_nothing(
+    browser: Browser, cut_off: Connector, subscriber: Subscriber
 ) -> None:
+    connector, stranger = browser.connector, Browser(browser.connector)
     state = browser.started(context="ctx-1")
-    stranger, cookieless = Browser(browser.connector), Browser(browser.connector)
     stranger.start()
+    item, own, cookie = connector.item(state), browser.cookies, "__Host-qonto-connect"
+    altered = state[:-1] + ("A" if state[-1] != "A" else "B")
+    malformed = ["", state[:-1], state + "A", f"used.{state}", f"used.{state}"[:43]]
 
-    for other in (stranger, cookieless):
-        refusal = other.granted(state)
-        assert (refusal.location, refusal.cookies) == ("/callback/other-browser#_", [])
+    for asked, cookies_sent, query, page in [
+        (connector, own, f"state={altered}", "used"),
+        (connector, stranger.cookies, f"state={state}", "other-browser"),
+        # Without an AWS call, which would be a 503:
+        (cut_off, {}, f"state={state}", "other-browser"),
+        (cut_off, {cookie: "x" * 44}, f"state={state}", "other-browser"),
+        (cut_off, own, f"state={state}&code=x&error=x", "invalid-request"),
+        *((cut_off, own, f"state={each}", "invalid-request") for each in malformed),
+    ]:
+        for response in ("code=x", "error=access_denied"):
+            visitor = Browser(asked)
+            visitor.cookies = dict(cookies_sent)
+            refusal = visitor.request("callback", f"{query}&{response}")
+            assert (refusal.status, refusal.location) == (303, f"/callback/{page}#_")
+            assert refusal.cookies == []
+    expired = browser.granted(state, at=NOW + 3600)
+
+    assert expired.parameters.items() >= {("outcome", "expired"), ("context", "ctx-1")}
+    assert connector.item(state) == item
     assert subscriber.messages() == []
     assert browser.granted(state).parameters["outcome"] == "granted"
     assert stranger.granted(state).location == "/callback/used#_"
     assert subscriber.message()["data"]["context"] == "ctx-1"
-
-
-@pytest.mark.claim("S4", "S18", "T4")
-def test_expired_state_is_refused_without_event(
-    browser: Browser, without_app: Browser, subscriber: Subscriber
-) -> None:
-    to_app = browser.granted(browser.started(context="ctx-1"), at=NOW + 3600)
-    to_page = without_app.granted(without_app.started(), at=NOW + 3600)
-
-    assert to_app.parameters.items() >= {("outcome", "expired"), ("context", "ctx-1")}
-    assert to_page.location.startswith("/callback/expired?reference=")
-    assert subscriber.messages() == []
 
 
 @pytest.mark.claim("S6")
@@ -134,19 +129,6 @@ def test_two_tabs_both_finish_in_reverse_order(browser: Browser) -> None:
     for tab in ("tab-2", "tab-1"):
         response = browser.granted(states[tab])
         assert response.parameters.items() >= {("outcome", "granted"), ("context", tab)}
-
-
-@pytest.mark.claim("S7", "S9", "S18", "T8")
-def test_invalid_query_or_cookie_makes_no_aws_call(browser: Browser, cut_off: Connector) -> None:
-    state = browser.started()
-    browser.connector = cut_off
-
-    response = browser.request("callback", f"code=x&code=x&state={state}")
-
-    assert (response.status, response.location) == (303, "/callback/invalid-request#_")
-    assert browser.granted(state).status == 503  # for an AWS call
-    browser.cookies["__Host-qonto-connect"] = "x" * 44
-    assert browser.granted(state).location == "/callback/other-browser#_"
 
 
 @pytest.mark.claim("T16")
