@@ -16,15 +16,7 @@ from authorization import PendingAuthorization, to_item
 from aws import CALL_CONFIG
 from demo.gateway import Handler, LambdaContext
 from state_store import ResponseInFlightError, StateStore
-from tests.support.connector import (
-    CODE,
-    NOW,
-    REQUESTS,
-    RETURN_URL,
-    Browser,
-    Subscriber,
-    build,
-)
+from tests.support.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber, build
 from tests.support.forks import Fork, Json, Load, in_forks
 
 THREADS = 10  # of each process, because botocore keeps as many connections

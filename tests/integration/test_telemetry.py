@@ -1,7 +1,6 @@
 """Each outcome and each fault writes one log line and its metrics, and no secret."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -23,20 +22,17 @@ OURS = "qonto-connect"
 FAULTS = {"StateStoreFailed", "PublishFailed", "StateNotDeleted", "InternalError"}
 
 
-def counts(printed: str) -> list[tuple[str, str | None]]:
-    """Return the name and the reason of each metric in *printed*, which each count 1."""
-    metrics = re.findall(r'^\{"_aws".*\[1\.0\]\}$', printed, re.MULTILINE)
-    assert len(metrics) == printed.count('"Unit":"Count"') == printed.count('"_aws"')
-    blobs = map(json.loads, metrics)
-    return [
-        (blob["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"], blob.get("reason"))
-        for blob in blobs
-    ]
-
-
-def lines(printed: str) -> list[dict[str, Any]]:
-    """Return the log lines, without the metrics between them."""
-    return [json.loads(line) for line in printed.splitlines() if '"_aws"' not in line]
+def read(printed: str) -> tuple[list[dict[str, Any]], list[tuple[str, str | None]]]:
+    """Return the log lines in *printed*, and the name and the reason of each metric."""
+    lines, metrics = [], []
+    for line in map(json.loads, printed.splitlines()):
+        if "_aws" not in line:
+            lines.append(line)
+            continue
+        [[metric]] = [each["Metrics"] for each in line["_aws"]["CloudWatchMetrics"]]
+        assert (line[metric["Name"]], metric["Unit"]) == ([1.0], "Count")
+        metrics.append((metric["Name"], line.get("reason")))
+    return lines, metrics
 
 
 @pytest.mark.claim("S24")
@@ -61,7 +57,7 @@ def test_each_outcome_writes_one_line_and_one_metric(
     browser.request("callback", "code=evil&state=value")
 
     printed = capsys.readouterr().out
-    written = lines(printed)
+    written, metrics = read(printed)
     rows = [
         *[("INFO", "Authorization started", None, "AuthorizationStarted")] * 5,
         ("WARNING", "Start refused", None, None),
@@ -78,7 +74,7 @@ def test_each_outcome_writes_one_line_and_one_metric(
     ]
     found = [(line["level"], line["message"], line.get("reason")) for line in written]
     assert found == [row[:3] for row in rows]
-    assert counts(printed) == [(metric, reason) for _, _, reason, metric in rows if metric]
+    assert metrics == [(metric, reason) for _, _, reason, metric in rows if metric]
     references = [line.get("reference") for line in written]
     one, two, three, four, five = references[:5]
     assert references[5:11] == [None, one, two, three, one, four]
@@ -114,8 +110,8 @@ def test_equal_callbacks_at_once_count_one_authorization(
 
     assert during[0].parameters["outcome"] == "granted"
     assert len({message["id"] for message in subscriber.messages()}) == 1
-    both = [("AuthorizationGranted", None), ("CallbackRepeated", None)]
-    assert sorted(counts(capsys.readouterr().out)) == both
+    _, metrics = read(capsys.readouterr().out)
+    assert sorted(metrics) == [("AuthorizationGranted", None), ("CallbackRepeated", None)]
 
 
 def failing(method: str) -> dict[str, Any]:
@@ -134,7 +130,7 @@ def failing(method: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("call", "method", "message", "metrics"),
     [
-        ("PutItem of start", "issue", "State not issued", ["StateStoreFailed"]),
+        ("PutItem", "issue", "State not issued", ["StateStoreFailed"]),
         ("UpdateItem", "claim", "State not claimed", ["StateStoreFailed"]),
         ("Publish", "publish", "Event not published", ["PublishFailed"]),
         ("PutItem", "leave_receipt", "State not deleted", GRANTED),
@@ -159,18 +155,19 @@ def test_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR09
         behind = Connector(healthy.aws, healthy.stack, **proxy.endpoints)
         is_own = error == "RuntimeError"
         if not is_own:
-            proxy.inject(call.partition(" ")[0], Fault.DENIED)
+            proxy.inject(call, Fault.DENIED)
         browser.connector = behind.restarted(**failing(method) if is_own else {})
         capsys.readouterr()
         response = browser.start() if method == "issue" else browser.granted(state)
 
     assert seen(response) == (RECEIVED if metrics is GRANTED else TRY_AGAIN)
     printed = capsys.readouterr().out
-    [line] = [line for line in lines(printed) if line["level"] == "ERROR"]
+    lines, counts = read(printed)
+    [line] = [line for line in lines if line["level"] == "ERROR"]
     assert line["error"] == error
     is_internal = is_own and metrics == ["StateStoreFailed"]
     names = ["InternalError"] if is_internal else metrics
-    assert counts(printed) == [(metric, None) for metric in names]
+    assert counts == [(metric, None) for metric in names]
     if is_own:
         first, *_, last = [place.rpartition(":") for place in line["place"].split()]
         module = "start.app" if method == "issue" else "callback.app"
