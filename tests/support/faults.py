@@ -90,7 +90,6 @@ class FaultProxy(ThreadingTCPServer):
     asks_for_pause = True
 
     def __init__(self, upstream: str, microburst: str = "") -> None:
-        """Accept calls."""
         self._upstream, self._microburst = upstream, microburst
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -189,10 +188,9 @@ class FaultProxy(ThreadingTCPServer):
 
     def _respond(self, attempt: Attempt, fault: Fault | None, response: Response) -> None:
         status, headers, body = response
-        dropped = {"connection", "content-length", "transfer-encoding"}
         if fault in {Fault.FAILED_LATE, Fault.MALFORMED}:
-            body = b"<html><body>a page of something in between</body></html>"
-            dropped.add("x-amz-crc32")
+            headers, body = {}, b"<html><body>a page of something in between</body></html>"
+        dropped = {"connection", "content-length", "transfer-encoding"}
         headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
         headers |= {"Content-Length": str(len(body)), "Connection": "close"}
         if fault and self.asks_for_pause:
