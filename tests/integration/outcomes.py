@@ -28,7 +28,6 @@ from tests.support.lambda_runtime import ExecutionEnvironment, FunctionError, st
 
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
 KILLED = "API Gateway's own 500"
-COLUMNS = "The user sees | State stored | Events | Events in all"
 ISSUE = Call("issue: `PutItem` of start")
 CALLBACK = [
     Call("claim: `UpdateItem` of callback"),
