@@ -26,6 +26,7 @@ from demo.template import Json, Template
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
+from tests.contract import delivered
 
 CODE_ROOT = Path(observability.__file__).parent  # of both functions
 REQUESTS = {
@@ -211,16 +212,13 @@ class Subscriber:
 
     def messages(self) -> list[dict[str, Any]]:
         """Publish a marker and return the events before it that were not yet read."""
-        # This import takes a second, and the processes of a race do not need it.
-        from tests.contract import delivered  # noqa: PLC0415
-
         marker = f"read up to here: {uuid4()}"
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
-        every: Json = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"]}
-        every |= {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 5}
+        every: Json = {"MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
         while marker not in bodies:
-            for message in self._aws.sqs.receive_message(**self._queue, **every)["Messages"]:
+            received = self._aws.sqs.receive_message(**self._queue, **every, WaitTimeSeconds=5)
+            for message in received["Messages"]:
                 self._aws.sqs.delete_message(**self._queue, ReceiptHandle=message["ReceiptHandle"])
                 bodies.append(message["Body"])
                 if message["Body"].startswith("{"):

@@ -36,16 +36,12 @@ def in_forks(
 
 
 def _parent(processes: int, load: Load, environment: Json, work: Work, request: Json) -> list[Json]:
+    global _fork  # noqa: PLW0603 - a barrier can be inherited, but not pickled
     context = get_context("fork")
-    fork = Fork(load(environment), context.Barrier(processes))
-    with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
+    _fork = Fork(load(environment), context.Barrier(processes))
+    with context.Pool(processes) as pool:
         results = [pool.apply_async(_child, (work, request)) for _ in range(processes)]
         return [response for result in results for response in result.get(500)]
-
-
-def _inherit(fork: Fork) -> None:
-    global _fork  # noqa: PLW0603 - a barrier can be inherited, but not pickled
-    _fork = fork
 
 
 def _child(work: Work, request: Json) -> list[Json]:
