@@ -16,6 +16,7 @@ from demo import template as infra
 from demo.local_aws import LocalAws, Stack
 from demo.qonto import SCOPES
 from outcomes import Outcome
+from tests.integration.examples import FOLDER, examples
 from tests.support.connector import (
     CODE,
     NOW,
@@ -120,6 +121,12 @@ def test_refused_callback_changes_nothing(
     assert browser.granted(state).parameters["outcome"] == "granted"
     assert stranger.granted(state).location == "/callback/used#_"
     assert subscriber.message()["data"]["context"] == "ctx-1"
+
+
+def test_published_examples_match_delivered_messages(aws: LocalAws, stack: Stack) -> None:
+    published = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir()}
+
+    assert published == examples(aws, stack)
 
 
 @pytest.mark.claim("S6")

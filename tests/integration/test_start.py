@@ -1,6 +1,7 @@
-"""``GET /start``: the response, the cookie and the item."""
+"""``GET /start``: the response, the cookie and the item; and both handlers."""
 
 import re
+import sys
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from uuid import UUID
@@ -120,3 +121,18 @@ def test_request_ahead_of_the_user_returns_425_without_an_aws_call(
         response = browser.request(name, query, headers=headers)
         assert (response.status, response.body, response.cookies) == (425, "", [])
         assert "Retry-After" not in response.headers
+
+
+def test_only_a_page_loads_the_pages(connector: Connector) -> None:
+    browser = Browser(connector.restarted())
+    start, callback = connector.environments.values()
+    browser.connector.start = cold_start("start.handler", start)
+    browser.connector.callback = cold_start("callback.handler", callback)
+
+    browser.granted(browser.started())
+    browser.request("callback", "")
+    browser.request("start", headers={"sec-purpose": "prefetch"})
+    assert "pages.rendering" not in sys.modules
+
+    browser.request("start", "context=not+allowed")
+    assert "pages.rendering" in sys.modules
