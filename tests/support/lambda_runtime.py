@@ -6,14 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Self
 from uuid import uuid4
 
 from demo import template as infra
@@ -69,17 +68,11 @@ class _Request(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-class ExecutionEnvironment:
+class ExecutionEnvironment(AbstractContextManager["ExecutionEnvironment"]):
     """A process that runs *handler* of the folder *package*, one payload at a time.
 
     It has the variables that Lambda sets and those of *environment*, and no other. On its import
     path are the package, the runtime client and the standard library, in this order.
-
-    Attributes:
-        pid: the process id.
-        spawned_at: the start of the process, by `time.monotonic_ns`, as the times here.
-        responded_at: the arrival of each response, or of the handler's error.
-
     """
 
     def __init__(  # noqa: PLR0913 - a function's configuration
@@ -138,16 +131,12 @@ class ExecutionEnvironment:
                 process_group=0,  # Ctrl-C reaches only this process, which then stops the function
             )
         self.pid = self._process.pid
-        self.responded_at: list[int] = []
+        self.responded_at: list[int] = []  # by time.monotonic_ns: each response or error
         self._waiter = Thread(target=self._report_exit)
         self._waiter.start()
 
     def _report_exit(self) -> None:
         self._api.requests.put((_EXIT, f"Runtime exited: {self._process.wait()}".encode()))
-
-    def __enter__(self) -> Self:
-        """Return this environment; the end of the block stops it."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Kill the process, as Lambda does with an idle one, and return when it is gone."""
