@@ -2,13 +2,13 @@
 
 import json
 import re
+from collections import defaultdict
 from functools import cache
+from math import nan
+from types import CodeType
 from typing import Any
 
 from botocore.exceptions import ClientError
-from moto.dynamodb.comparisons import get_filter_expression
-from moto.dynamodb.models.dynamo_type import DynamoType
-from moto.dynamodb.models.dynamo_type import Item as MotoItem
 
 type Item = dict[str, Any]
 
@@ -54,14 +54,23 @@ class FakeAws:
 
 
 def _holds(request: dict[str, Any], item: Item) -> bool:
-    values = json.dumps(request.get("ExpressionAttributeValues", {}))
-    condition = _parsed(request.get("ConditionExpression"), values)
-    return bool(condition.expr(MotoItem(DynamoType({"S": ""}), None, item)))
+    values = item | request.get("ExpressionAttributeValues", {})
+    # Each comparison with "not a number" is false, like that with a missing attribute.
+    untyped = defaultdict(lambda: nan, {name: plain(typed) for name, typed in values.items()})
+    condition = _compiled(request.get("ConditionExpression", "True"))
+    return bool(eval(condition, {"item": item, "values": untyped}))  # noqa: S307 - see _compiled
 
 
 @cache
-def _parsed(condition: str | None, values: str) -> Any:  # noqa: ANN401 - moto's
-    return get_filter_expression(condition, {}, json.loads(values))
+def _compiled(condition: str) -> CodeType:
+    """Translate a condition expression into Python, which has the same precedence."""
+
+    def python(match: re.Match[str]) -> str:
+        return f"('{match[1]}' not in item)" if match[1] else f"values['{match[0]}']"
+
+    names = re.sub(r"attribute_not_exists\((\w+)\)|:?\b[a-z]\w*", python, condition)
+    operators = names.replace(" AND ", " and ").replace(" OR ", " or ").replace(" = ", " == ")
+    return compile(operators, "condition", "eval")
 
 
 def plain(typed: dict[str, str]) -> str | int:
