@@ -1,7 +1,6 @@
-"""The register of claims: what shows each statement and threat of docs/security.md.
+"""What shows each statement and threat of docs/security.md: the tests that are marked with it.
 
-A test names them with ``@pytest.mark.claim("S5", "T2")``. To write the page's last cells from the
-tests: `.venv/bin/python -m tests.claims`.
+To write the page's last cells: `.venv/bin/python -m tests.claims`.
 """
 
 import ast
