@@ -1,23 +1,21 @@
 """Walks a path of the model with the real apps, and compares both after every move.
 
-`StartApp`, `CallbackApp`, `StateStore` and `Publisher` are the real ones. Each request runs in a
-thread of its own, which stops before each attempt of an AWS call until the path says what happens
-to this attempt.
+`StartApp`, `CallbackApp`, `StateStore` and `Publisher` are the real ones. A request stops before
+each attempt of an AWS call until the path says what happens to this attempt. Then it runs again
+from its beginning, with the same results as before.
 
 The replay compares the table, the events, the next call of each process and what each browser is
 shown, but no logs and metrics. The client gives up on an attempt with the same error each time, and
-a kill is an exception. The fault matrix has every kind of error, and real kills.
+a killed request does not go on. The fault matrix has every kind of error, and real kills.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from hashlib import sha256
-from queue import SimpleQueue
 from random import Random
-from threading import Thread
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid5
 
@@ -28,37 +26,20 @@ import cookies
 from authorization import Receipt as RealReceipt
 from callback.app import CallbackApp
 from callback.publisher import Publisher
-from http_api import Request, Response
+from http_api import Response
 from settings import CallbackSettings, StartSettings
-from start.app import StartApp
+from start import app as start_app
 from state_store import StateStore
-from tests.model.callback_flow import (
-    OTHER,
-    OWN,
-    Aws,
-    Item,
-    Model,
-    Move,
-    Path,
-    Receipt,
-)
-from tests.model.exploration import lines, path_to
+from tests.model.callback_flow import OTHER, OWN, Aws, Item, Model, Move, Receipt, State
+from tests.model.exploration import Path, lines, path_to
 from tests.support.connector import NOW, REQUESTS, RETURN_URL
 from tests.support.fake_aws import ConditionFailedError, FakeAws, plain
+from tests.support.flow import STATE
+from tests.support.packages import VARIABLES
 
-# As texts, because each run needs a copy of its own. `NOW` is 0 seconds in the model.
-TEXTS = {name: json.dumps(request) for name, request in REQUESTS.items()}
-ENVIRONMENT = {
-    "QONTO_ENVIRONMENT": "sandbox",
-    "CLIENT_ID": "client-1",
-    "SCOPE": "offline_access",
-    "REDIRECT_URI": "https://connect.example.com/callback",
-    "RETURN_URLS": RETURN_URL,
-    "TABLE_NAME": "table",
-    "TOPIC_ARN": "topic",
-}
-START_SETTINGS = StartSettings.model_validate(ENVIRONMENT)
-CALLBACK_SETTINGS = CallbackSettings.model_validate(ENVIRONMENT)
+SETTINGS = VARIABLES | {"RETURN_URLS": RETURN_URL}
+START_SETTINGS = StartSettings.model_validate(SETTINGS)
+CALLBACK_SETTINGS = CallbackSettings.model_validate(SETTINGS)
 LOGGER = Logger(service="model", level="CRITICAL")
 COOKIES = {OWN: cookies.new_browser(), OTHER: cookies.new_browser()}
 # The model's responses: their identities, which are their queries too, and how an app is told them.
@@ -69,60 +50,55 @@ CALLS = {"update_item": "claim", "get_item": "lookup", "delete_item": "delete"}
 PAGES = {302: "redirect to Qonto", 409: "in flight", 503: "try again"}
 
 
-class KilledError(BaseException):
-    """Ends a process. It is no `Exception`, so that the apps do not handle it."""
-
-
-def _is_receipt(key: str) -> bool:
-    return key.startswith(RealReceipt.key(""))
+class StoppedError(BaseException):
+    """Stops a request. It is no `Exception`, so that the apps do not handle it."""
 
 
 class Run:
-    """One request to an app. Its thread stops before each attempt of an AWS call.
+    """One request to an app, and the client of AWS that the app has.
 
     Attributes:
         key: browser, response and arrival, as in the model.
-        at: the model's name of the call that it makes next, and the attempt; or its response, which
-            is None after a kill.
+        at: the model's name of the call that it makes next, and the attempt.
+        call: this call's operation and request.
+        response: what the browser gets in the end.
 
     """
 
     exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionFailedError)
+    at: tuple[str, int]
+    call: tuple[str, dict[str, Any]]
+    response: Response | None = None
 
-    def __init__(self, key: tuple[str, int, int], aws: FakeAws, late: list[Any]) -> None:
-        """Call *aws*, and add what is given up on to *late*."""
+    def __init__(self, key: tuple[str, int, int], states: type[StateStore]) -> None:
+        """Go to the first call."""
         self.key = key
-        self.at: tuple[str, int] | Response | None = None
-        self._aws = aws
-        self._late = late
-        self._reports: SimpleQueue[Any] = SimpleQueue()  # what `at` becomes, or an exception
-        self._verdicts: SimpleQueue[str] = SimpleQueue()
+        self._states = states
+        self._results: list[dict[str, Any] | ConditionFailedError | None] = []
+        self._repeat()
 
-    def start(self, handle: Callable[[Request], Response], request: Request) -> None:
-        """Let *handle* begin with *request*."""
+    def go_on(self, result: dict[str, Any] | ConditionFailedError | None) -> None:
+        """Go to the next attempt, or to the end. *result* is None if the client gave up."""
+        self._results.append(result)
+        self._repeat()
 
-        def run() -> None:
-            try:
-                self._reports.put(handle(request))
-            except KilledError:
-                self._reports.put(None)
-            except BaseException as error:  # noqa: BLE001 - the test must see it
-                self._reports.put(error)
-
-        Thread(target=run, daemon=True).start()
-        self._wait()
-
-    def go_on(self, verdict: str) -> None:
-        """Continue with what happens to the attempt: "ok", "given up" or "killed"."""
-        self._verdicts.put(verdict)
-        self._wait()
-
-    def _wait(self) -> None:
-        self.at = None
-        report = self._reports.get(timeout=10)
-        if isinstance(report, BaseException):
-            raise report
-        self.at = report
+    def _repeat(self) -> None:
+        browser, response, arrived = self.key
+        request = REQUESTS["callback" if response else "start"]
+        request = request | {
+            "cookies": [f"{cookies.BROWSER_COOKIE}={COOKIES[browser]}"],
+            "rawQueryString": f"{RESPONSES[response]}&state={STATE}" if response else "context=1",
+            "requestContext": request["requestContext"] | {"timeEpoch": (NOW + arrived) * 1000},
+        }
+        client: Any = self
+        states = self._states(client, CALLBACK_SETTINGS)
+        app: CallbackApp | start_app.StartApp = start_app.StartApp(START_SETTINGS, states, LOGGER)
+        if response:
+            publisher = Publisher(client, CALLBACK_SETTINGS.topic_arn)
+            app = CallbackApp(CALLBACK_SETTINGS, states, publisher, LOGGER)
+        self._before = iter(self._results)
+        with suppress(StoppedError):
+            self.response = app.handle(request)
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         """Return *operation* of a boto3 client, with botocore's two attempts."""
@@ -132,48 +108,36 @@ class Run:
             if operation == "put_item":
                 name = "receipt" if _is_receipt(request["Item"]["state"]["S"]) else "issue"
             for attempt in (1, 2):
-                self._reports.put((name, attempt))
-                verdict = self._verdicts.get()
-                if verdict == "killed":
-                    raise KilledError
-                if verdict == "ok":
-                    return self._aws.apply(operation, request, attempt - 1)
-                self._late.append(((*self.key, name, attempt), operation, request))
+                try:
+                    result = next(self._before)
+                except StopIteration:
+                    self.at = name, attempt
+                    if attempt == 1:  # the second repeats its request, random values too
+                        self.call = operation, request
+                    raise StoppedError from None
+                if isinstance(result, ConditionFailedError):
+                    raise result
+                if result is not None:
+                    return result
             raise ReadTimeoutError(endpoint_url="https://aws.example.com")
 
         return call
 
 
+def _is_receipt(key: str) -> bool:
+    return key.startswith(RealReceipt.key(""))
+
+
 class Connector:
     """The real apps, their table and topic, and the requests that run."""
 
-    def __init__(self, state_store: type[StateStore]) -> None:
+    def __init__(self, states: type[StateStore]) -> None:
         """Begin with a request to start, as the model does."""
-        self._state_store = state_store
-        self._aws = FakeAws(ENVIRONMENT["TABLE_NAME"])
-        self._late: list[tuple[tuple[object, ...], str, dict[str, Any]]] = []
-        self._runs: list[Run] = []
-        self._state = ""
+        self._states = states
+        self._aws = FakeAws(CALLBACK_SETTINGS.table_name)
+        self._late: list[tuple[tuple[object, ...], tuple[str, dict[str, Any]]]] = []
+        self._runs = [Run((OWN, 0, 0), states)]
         self._successes: dict[str, Response] = {}
-        self._begin((OWN, 0, 0))
-
-    def _begin(self, key: tuple[str, int, int]) -> None:
-        browser, response, arrived = key
-        request = json.loads(TEXTS["callback" if response else "start"])
-        request["requestContext"]["timeEpoch"] = (NOW + arrived) * 1000
-        request["cookies"] = [f"{cookies.BROWSER_COOKIE}={COOKIES[browser]}"]
-        query = f"{RESPONSES[response]}&state={self._state}" if response else "context=1"
-        request["rawQueryString"] = query
-        run = Run(key, self._aws, self._late)
-        client = cast("Any", run)
-        states = self._state_store(client, CALLBACK_SETTINGS)
-        if response:
-            publisher = Publisher(client, CALLBACK_SETTINGS.topic_arn)
-            handle = CallbackApp(CALLBACK_SETTINGS, states, publisher, LOGGER).handle
-        else:
-            handle = StartApp(START_SETTINGS, states, LOGGER).handle
-        self._runs.append(run)
-        run.start(handle, request)
 
     def move(self, move: Move) -> str:
         """Do *move*, and return what the browser is then shown."""
@@ -183,27 +147,37 @@ class Connector:
         if process is None:
             return ""
         if move.name == "arrives":
-            self._begin(process[:3])
+            self._runs.append(Run(process[:3], self._states))
             return ""
         if move.name == "arrives late":
             write = next(write for write in self._late if write[0] == process[:5])
             self._late.remove(write)
-            with suppress(ConditionFailedError):
-                self._aws.apply(*write[1:])
+            self._applied(*write[1])
             return ""
         run = next(run for run in self._runs if (*run.key, run.at) == (*process[:3], process[3:5]))
-        run.go_on(move.name)
-        if isinstance(run.at, tuple):
-            return ""
-        self._runs.remove(run)
-        return self._shown(run.at) if run.at else ""
+        if move.name == "ok":
+            run.go_on(self._applied(*run.call, process.attempt - 1))
+        elif move.name == "given up":
+            self._late.append((process[:5], run.call))
+            run.go_on(None)
+        if move.name == "killed" or run.response:
+            self._runs.remove(run)
+        return self._shown(run.response) if run.response else ""
+
+    def _applied(
+        self, operation: str, request: dict[str, Any], retries: int = 0
+    ) -> dict[str, Any] | ConditionFailedError:
+        try:
+            return self._aws.apply(operation, request, retries)
+        except ConditionFailedError as error:
+            return error
 
     def _shown(self, response: Response) -> str:
         status = response["statusCode"]
         url = urlsplit(response["headers"].get("Location", ""))
         query: dict[str, str] = {name: value for name, [value] in parse_qs(url.query).items()}
         if status in PAGES:
-            self._state = query.get("state", self._state)
+            assert query.get("state", STATE) == STATE
             return PAGES[status]
         if url.path.startswith("/callback/"):
             assert query == {}
@@ -215,41 +189,29 @@ class Connector:
         assert self._successes.setdefault(success, response) == response
         return success
 
-    def seen(self) -> tuple[Aws, list[tuple[object, ...]]]:
+    def seen(self) -> tuple[Aws, list[Any]]:
         """Return the table, the topic and the running processes in the model's words."""
-        item, receipt = None, None
+        item, receipt, published = None, None, set()
         for key, typed in self._aws.table.items():
-            values = {name: plain(value) for name, value in typed.items()}
+            values: dict[str, Any] = {name: plain(value) for name, value in typed.items()}
             if _is_receipt(key):
-                expires_at = cast("int", values["expires_at"]) - NOW
-                receipt = Receipt(OUTCOMES[cast("str", values["outcome"]).lower()], expires_at)
+                receipt = Receipt(OUTCOMES[values["outcome"].lower()], values["expires_at"] - NOW)
             elif "response_hash" in values:
-                claimed_at = cast("int", values["claimed_at"]) - NOW
-                item = Item(HASHES[cast("str", values["response_hash"])], claimed_at)
+                item = Item(HASHES[values["response_hash"]], values["claimed_at"] - NOW)
             else:
                 item = Item()
-        published = frozenset(self._published())
-        running = [(*run.key, *cast("tuple[str, int]", run.at)) for run in self._runs]
-        return Aws(item, receipt, published), sorted(running)
-
-    def _published(self) -> Iterator[int]:
         for event in self._aws.events:
-            data, subject = event["data"], UUID(event["subject"])
-            response = 1 if data.get("code") == "code-1" else 2
-            assert UUID(event["id"]) == uuid5(subject, RESPONSES[response])
-            yield response
-
-    def close(self) -> None:
-        """Kill what still runs."""
-        for run in self._runs:
-            if isinstance(run.at, tuple):
-                run.go_on("killed")
+            response = 1 if event["data"].get("code") == "code-1" else 2
+            assert UUID(event["id"]) == uuid5(UUID(event["subject"]), RESPONSES[response])
+            published.add(response)
+        running = sorted((*run.key, *run.at) for run in self._runs)
+        return Aws(item, receipt, frozenset(published)), running
 
 
-def replay(path: Path, state_store: type[StateStore] = StateStore) -> None:
-    """Walk *path* with the apps and *state_store*; they must do what the model does."""
-    # The apps print metrics.
-    with redirect_stdout(None), closing(Connector(state_store)) as connector:
+def replay(path: Path[State, Move], states: type[StateStore] = StateStore) -> None:
+    """Walk *path* with the apps and *states*; they must do what the model does."""
+    with redirect_stdout(None), patch.object(start_app, "token_urlsafe", return_value=STATE):
+        connector = Connector(states)
         for number, (move, state) in enumerate(path, 1):
             shown = connector.move(move)
             running = sorted(process[:5] for process in state.running)
@@ -257,9 +219,9 @@ def replay(path: Path, state_store: type[StateStore] = StateStore) -> None:
             assert apps == model, f"{lines(path[:number])}\nmodel: {model}\napps: {apps}"
 
 
-def walks(model: Model) -> Iterator[Path]:
+def walks(model: Model) -> Iterator[Path[State, Move]]:
     """Yield paths that together take every move of *model* in every one of its states."""
-    origins = model.explore(sought=()).origins
+    origins = model.explore().origins
     untaken = {state: dict(model.moves(state)) for state in origins}
     for last in reversed(origins):  # so that long paths take the moves of short ones
         while untaken[last]:
@@ -273,9 +235,9 @@ def walks(model: Model) -> Iterator[Path]:
             yield path
 
 
-def random_walk(model: Model, random: Random) -> Path:
+def random_walk(model: Model, random: Random) -> Path[State, Move]:
     """Return a path of random moves of *model*, up to a state without a move."""
-    path: Path = []
+    path: Path[State, Move] = []
     state = model.initial
     while moves := list(model.moves(state)):
         move, state = random.choice(moves)

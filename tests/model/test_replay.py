@@ -37,7 +37,7 @@ SAMPLED = Model(
 
 
 @pytest.mark.parametrize(
-    "model", [*REPLAYED, *(pytest.param(model, marks=slow) for model in LARGE_REPLAYED)], ids=str
+    "model", [*REPLAYED, *(pytest.param(model, marks=slow) for model in LARGE_REPLAYED)]
 )
 @pytest.mark.claim("S23")
 def test_apps_take_every_move_of_model(model: Model) -> None:
