@@ -17,26 +17,26 @@ the organisation's name (a fault there is one of the next call), scopes, foreign
 processes than a test gives it.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from typing import Any, NamedTuple
 
 from subscriber.grants import Status
 from tests.model.exploration import Exploration, explore, less, plus
-from tests.model.steps import Arrival, Call, Grant, Handle, Kind, Steps
+from tests.model.steps import Arrival, Call, Grant, Kind, Steps, edited
 from tests.model.subscriber_code import handle
 
 FRESH, EXPIRED, HOUR_OVER = range(3)  # the clock: of the codes, and of repudiations
 BROWSERS = {Kind.RIGHT, Kind.OTHER_SESSION, Kind.OTHER}
-SECRET = {Status.HELD, Status.EXCHANGING, Status.CONNECTED}  # a code or tokens are in the item
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
 
+AT_QONTO = {"exchange", "refresh", "revoke"}
 # A process that is killed here leaves the same as one that is killed at the write before.
-NO_FAULT = {"read", "query", "status", "asked", "use", "repudiate context", "set confirmed"}
-
+NO_FAULT = {"read", "query", "connection", "status", "expired?", "asked", "use"}
+NO_FAULT |= {"repudiate context", "set confirmed"}
 # The updates of a grant: the status before, whether the owner alone may do it, the status after.
 UPDATES = {
     "claim": ({Status.HELD}, False, Status.EXCHANGING),
@@ -141,17 +141,12 @@ class Move(NamedTuple):
     arrival: Arrival | None = None
     call: Call | None = None
 
-    def __str__(self) -> str:
-        """Return the move as one line of a path."""
-        call = self.call and f"{self.call.name} {self.call.about} {self.call.owner or ''}"
-        return ": ".join(str(part) for part in (self.arrival, call, self.name) if part)
-
 
 @dataclass(frozen=True)
 class Model:
     """The moves of *messages* and *browsers*, with at most *faults*.
 
-    A broken variant has other code, its *handle*, or is *without* a condition of a call.
+    A broken variant has *edits* of the code, or is *without* a condition of a call.
     """
 
     messages: tuple[Arrival, ...]
@@ -160,16 +155,17 @@ class Model:
     last: int = FRESH  # the clock stops there
     parallel: int = 2  # processes at most
     without: str = ""
-    handle: Handle = handle
+    edits: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def steps(self) -> Steps:
         """The code that the processes run."""
-        return Steps(self.handle)
+        return Steps(edited(handle, self.edits))
 
     @cached_property
-    def _applied(self) -> dict[tuple[World, Call], tuple[Any, World]]:
-        return {}
+    def apply(self) -> Callable[[World, Call], tuple[Any, World]]:
+        """The result of a call, and the world after it."""
+        return cache(self._apply)
 
     def initial(self) -> State:
         """Return the state before anything has happened."""
@@ -185,13 +181,11 @@ class Model:
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
-        if state.clock < self.last and not (state.running and state.clock == EXPIRED):
-            late = state.late if state.clock == FRESH else ()
-            yield Move("time passes"), state._replace(clock=state.clock + 1, late=late)
+        yield from self._passing(state)
         for write in dict.fromkeys(state.late):
             _, world = self.apply(state.world, write)
             if world != state.world:
-                after = self._written(state._replace(late=less(state.late, write)), world)
+                after = state._replace(world=world, late=less(state.late, write))
                 yield Move("arrives late", call=write), after
         if len(state.running) < self.parallel:
             yield from self._arrivals(state)
@@ -200,17 +194,21 @@ class Model:
             for name, after in self._attempt(state, process, call):
                 yield Move(name, process.arrival, call), after
 
+    def _passing(self, state: State) -> Iterator[tuple[Move, State]]:
+        if state.clock < self.last and not (state.running and state.clock == EXPIRED):
+            late = state.late if state.clock == FRESH else ()
+            yield Move("time passes"), state._replace(clock=state.clock + 1, late=late)
+
     def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
         for browser in dict.fromkeys(state.expected):
             after = state._replace(expected=less(state.expected, browser))
             yield Move("comes back", browser), self._started(after, browser)
         for message in self._deliverable(state):
-            after = self._started(state, message)
-            if state.faults:
-                again = after._replace(faults=state.faults - 1)
-                yield Move("is delivered, and will be again", message), again
             world = state.world._replace(queue=less(state.world.queue, message))
-            yield Move("is delivered", message), after._replace(world=world)
+            yield Move("arrives", message), self._started(state._replace(world=world), message)
+            if state.faults:
+                again = state._replace(faults=state.faults - 1)
+                yield Move("arrives, and will again", message), self._started(again, message)
 
     def _deliverable(self, state: State) -> list[Arrival]:
         is_late = state.clock == HOUR_OVER
@@ -230,22 +228,21 @@ class Model:
                 yield "outlived", self._next(faulty, process, result=True)
             return
         result, world = self._result(state, call)
-        applied = self._written(state, world)
-        yield str(result), self._next(applied, process, result)
-        if not state.faults or call.name in NO_FAULT or call.name == "expired?":
+        yield str(result), self._next(state._replace(world=world), process, result)
+        if not state.faults or call.name in NO_FAULT:
             return
 
-        if not self._is_over(call, state.world):
-            faulty = faulty._replace(late=plus(state.late, call))
+        faulty = faulty._replace(late=plus(state.late, call))
         failed = faulty._replace(has_failed=True)
         yield "killed, or no response", self._ended(failed, process)
-        if call.name != "exchange":
+        if call.name not in AT_QONTO:
             yield "no response, tried again", faulty
             return
         yield "no response", self._next(failed, process, "lost")
         failed = failed._replace(late=state.late)
         yield "not sent", self._next(failed, process, "not sent")
-        yield "refused", self._next(self._written(failed, world), process, "refused")
+        refused = failed._replace(world=world) if call.name == "exchange" else failed
+        yield "refused", self._next(refused, process, "refused")
 
     def _result(self, state: State, call: Call) -> tuple[Any, World]:
         if call.name == "expired?":
@@ -293,29 +290,7 @@ class Model:
         queue = plus(state.world.queue, message)
         return state._replace(world=state.world._replace(queue=queue))
 
-    def _written(self, state: State, world: World) -> State:
-        """Return *state* with *world*, without late writes that cannot change it any more."""
-        late = tuple(write for write in state.late if not self._is_over(write, world))
-        return state._replace(world=world, late=late)
-
-    def _is_over(self, write: Call, world: World) -> bool:
-        if self.without.startswith("condition") or self.apply(world, write)[1] != world:
-            return False
-        if write.name == "tell":
-            told = dict(world.connections)[write.about.key].status
-            return told in {Status.CONNECTED, Status.REPUDIATED}
-        if write.name in UPDATES:
-            status = dict(world.grants)[write.about.event].status
-            return status not in {Status.HELD, Status.EXCHANGING}
-        return True
-
     # -------------------------------------------------------------------- calls
-
-    def apply(self, world: World, call: Call) -> tuple[Any, World]:
-        """Return the result of *call*, and the world after it."""
-        if (world, call) not in self._applied:
-            self._applied[world, call] = self._apply(world, call)
-        return self._applied[world, call]
 
     def _apply(self, world: World, call: Call) -> tuple[Any, World]:
         about, grants = call.about, dict(world.grants)
@@ -397,7 +372,7 @@ class Model:
             yield from self._problems_of_tables(old, move.call, new)
         if after.running:
             return
-        if any(self._is_stuck(after, message) for message in self._deliverable(after)):
+        if any(self._alone(after, it)[0].name == "failed" for it in self._deliverable(after)):
             yield Problem.STUCK
         if not new.queue:
             yield from _problems_at_end(after)
@@ -429,24 +404,27 @@ class Model:
         if len(open_) != len({context for _, context in open_}):
             yield Problem.CONTEXT_TWICE
 
-    def _is_stuck(self, state: State, message: Arrival) -> bool:
-        """Tell whether *message* fails though it is handled alone and without a fault."""
-        step, world = self.steps.start(message), state.world
-        while (call := self.steps.calls[step]).name not in {"done", "failed"}:
-            result: Any = {"over?": True, "owner": 99}.get(call.name)
-            if result is None:
-                result, world = self._result(state._replace(world=world), call)
+    def _alone(self, state: State, arrival: Arrival) -> tuple[Call, World]:
+        """Return how *arrival* ends if it is handled alone and without a fault, and the world."""
+        step = self.steps.start(arrival)
+        answers: dict[str, object] = {"over?": True, "waited?": True, "lives?": False, "owner": 99}
+        while (call := self.steps.calls[step]).name not in {"respond", "done", "failed"}:
+            result: object = answers.get(call.name)
+            if call.name not in answers:
+                result, world = self._result(state, call)
+                state = state._replace(world=world)
             step = self.steps.next(step, result)
-        return call.name == "failed"
+        return call, state.world
 
 
 def _problems_at_end(state: State) -> Iterator[Problem]:
     world, told = state.world, _told(state.world)
+    secret = {Status.HELD, Status.EXCHANGING, Status.CONNECTED}  # the item has a code or tokens
     grants = [it for _, it in world.grants]
     connected = [it.event for it in grants if it.status is Status.CONNECTED]
     if len(connected) != len({it.authorization for it in connected}):
         yield Problem.TWO_GRANTS
-    if state.refused & (told | {it.event.key for it in grants if it.status in SECRET}):
+    if state.refused & (told | {it.event.key for it in grants if it.status in secret}):
         yield Problem.REPUDIATED
     if not {it.key for it in connected} <= told:
         yield Problem.UNTOLD

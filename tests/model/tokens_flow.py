@@ -29,23 +29,13 @@ from subscriber.grants import CONNECTIONS, REFRESHING, Status
 from tests.model.exploration import less, plus
 from tests.model.steps import Arrival, Call, Grant, Kind, Refresh
 from tests.model.subscriber_code import NEAR
-from tests.model.subscriber_flow import (
-    OPEN,
-    UPDATES,
-    Connection,
-    Model,
-    Move,
-    Process,
-    State,
-    World,
-)
+from tests.model.subscriber_flow import OPEN, Connection, Model, Move, Process, State, World
 
 PERIOD = REFRESHING + 2  # seconds: then the first reminder of a claim arrives
 GRACE = -(-60 // PERIOD)  # in periods
 UNUSED, REVOKED = -1, 9  # instead of the number of periods since the first use
 REDELIVERY = "3"  # periods until a message comes again
 FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
-AT_QONTO = {"refresh", "revoke"}
 REQUEST_FAULTS = {"no response", "not sent", "refused"}
 
 
@@ -70,7 +60,6 @@ class TokensModel(Model):
 
     tokens: int = NEAR  # that are stored at first
     only_requests: bool = False  # fail: nothing is killed or late, and AWS responds
-    few: int = 2  # with so many faults, no connection is lost
     grace: int = GRACE
     reminders: tuple[str, ...] = ("1", "2")
 
@@ -89,7 +78,7 @@ class TokensModel(Model):
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
-        for move, after in (*super().moves(state), *self._passing(state)):
+        for move, after in super().moves(state):
             is_excluded = after.faults < state.faults and move.name not in REQUEST_FAULTS
             if not (self.only_requests and is_excluded):
                 yield move, after
@@ -97,26 +86,26 @@ class TokensModel(Model):
     def _passing(self, state: State) -> Iterator[tuple[Move, State]]:
         if any(it.age for it in state.running):
             return
-        world, name, age, faults = state.world, "time passes", 1, state.faults
-        is_claimed = any(it.refresh and not it.refresh.is_over for _, it in world.grants)
-        waiting = {"waited?"} if is_claimed else set()
+        world, age, faults = state.world, 1, state.faults
+        waiting = {"waited?"} if _is_claimed(world) else set()
         is_waiting = {self.steps.calls[it.step].name for it in state.running} <= waiting
         if not is_waiting or any(it.kind is Kind.UNFINISHED for it in self._deliverable(state)):
-            name, age, faults = "time passes a process or a message", 2, faults - 1
+            age, faults = 2, faults - 1
         if faults < 0:
             return
         world = world._replace(
             queue=tuple(sorted(map(_nearer, world.queue))),
             grants=tuple((key, _with_claim_over(it)) for key, it in world.grants),
-            issued=tuple((event, self._older(use)) for event, use in world.issued),
+            issued=tuple(
+                (event, use if use in {UNUSED, REVOKED} else min(use + 1, self.grace))
+                for event, use in world.issued
+            ),
         )
         running = tuple(sorted(it._replace(age=age) for it in state.running))
-        late = tuple(it for it in state.late if it.name in AT_QONTO)
-        after = state._replace(running=running, late=late, faults=faults)
-        yield Move(name), self._written(after, world)
-
-    def _older(self, use: int) -> int:
-        return use if use in {UNUSED, REVOKED} else min(use + 1, self.grace)
+        # Of the late calls, only the refreshes remain.
+        late = tuple(it for it in state.late if it.name in {"refresh", "revoke"})
+        after = state._replace(running=running, late=late, faults=faults, world=world)
+        yield Move("time passes"), after
 
     def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
         yield from super()._arrivals(state)
@@ -148,39 +137,35 @@ class TokensModel(Model):
         return self._going_on(state, process)
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        if call.name == "lives?":
-            results: tuple[object, ...] = False, True
-        elif call.name == "waited?":  # never, if the claim is over: the next attempt has it
-            refresh = dict(state.world.grants)[call.about.event].refresh
-            results = (False, True) if refresh and not refresh.is_over else (False,)
-        elif call.name == "remind" and process.arrival.kind is Kind.UNFINISHED:
-            results = (None,)  # the message that is handled comes again
-        elif call.name == "refresh" and _is_too_late(state.world, process, call):
-            results = ("too late",)
-        elif call.name in AT_QONTO:
-            yield from self._request(state, process, call)
-            return
-        else:
-            yield from super()._attempt(state, process, call)
-            return
+        grant = dict(state.world.grants).get(call.about.event)
+        refresh = grant.refresh if grant else None
+        match call.name:
+            case "lives?":
+                results: tuple[object, ...] = False, True
+            case "waited?":  # never, if the claim is over: the next attempt has it
+                results = (False, True) if refresh and not refresh.is_over else (False,)
+            case "remind" if process.arrival.kind is Kind.UNFINISHED:
+                results = (None,)  # the message that is handled comes again
+            case "refresh" if refresh and (refresh.is_over or refresh.owner != process.owner):
+                results = ("too late",)
+            case _:
+                yield from super()._attempt(state, process, call)
+                return
         for result in results:
             yield str(result), self._next(state, process, result)
 
-    def _request(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        result, world = self.apply(state.world, call)
-        yield str(result), self._next(self._written(state, world), process, result)
-        if not state.faults:
-            return
-        unsent = state._replace(faults=state.faults - 1)
-        sent = self._written(unsent._replace(late=plus(unsent.late, call)), state.world)
-        yield "killed", self._ended(sent, process)
-        yield "no response", self._next(sent, process, "lost")
-        yield "not sent", self._next(unsent, process, "not sent")
-        yield "refused", self._next(unsent, process, "refused")
-
     def _responded(self, state: State, process: Process, call: Call) -> State:
-        wrong = set(_problems_of_response(state.world, process, call))
-        return state._replace(wrong=state.wrong | wrong)
+        world, wrong = state.world, set()
+        is_request = process.arrival.kind is Kind.DISCONNECT
+        if call.value == Status.CONNECTED:
+            if all(it.tokens != call.tokens for _, it in world.grants):
+                wrong.add(Problem.OLD)
+            if process.starts_after or is_request:
+                wrong.add(Problem.DISCONNECTED)
+        is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
+        if call.value == Status.DISCONNECTED and is_request and is_kept:
+            wrong.add(Problem.DISCONNECTED)
+        return state._replace(wrong=frozenset(wrong))
 
     def _redelivered(self, state: State, message: Arrival) -> State:
         if message.kind is Kind.UNFINISHED:
@@ -188,16 +173,6 @@ class TokensModel(Model):
         elif message not in self.messages:
             return state
         return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
-
-    def _is_over(self, write: Call, world: World) -> bool:
-        if write.name == "refresh":
-            return world.issued[write.tokens - 1][1] in {REVOKED, self.grace}
-        if write.name in UPDATES:
-            return super()._is_over(write, world)
-        grant = dict(world.grants).get(write.about.event)
-        if grant and write.name == "claim refresh" and grant.tokens == write.tokens:
-            return False
-        return self.apply(world, write)[1] == world
 
     # -------------------------------------------------------------------- calls
 
@@ -287,48 +262,28 @@ class TokensModel(Model):
             yield Problem.REUSED
 
     def _problems_at_rest(self, state: State) -> Iterator[Problem]:
-        world = state.world
-        yield from self._problems_of_caller(world)
-        if world.queue:
-            return
-        connection, told = _connection(world), _told(world)
-        if connection is None:
+        if not _is_claimed(state.world):
+            yield from self._problems_of_caller(state)
+        connection, told = _connection(state.world), _told(state.world)
+        if state.world.queue or connection is None:
             return
         if connection.status is Status.DISCONNECTING:
             yield Problem.ENDLESS
         elif told not in {connection.status, Status.REPUDIATED}:
             yield Problem.UNTOLD
-        if connection.status is Status.DISCONNECTED and _keeps_any(world):
+        if connection.status is Status.DISCONNECTED and _keeps_any(state.world):
             yield Problem.UNREVOKED
 
-    def _problems_of_caller(self, world: World) -> Iterator[Problem]:
+    def _problems_of_caller(self, state: State) -> Iterator[Problem]:
         """Yield the problems of a caller that is alone, and has no fault."""
-        if any(it.refresh and not it.refresh.is_over for _, it in world.grants):
-            return  # "unavailable", for a period
-        takes_any, step = _takes_any(world), self.steps.start(Arrival(Kind.REFUSED, "A", "X"))
-        while (call := self.steps.calls[step]).name not in {"respond", "done"}:
-            result: Any = {"waited?": True, "lives?": False, "owner": 99}.get(call.name)
-            if result is None:
-                result, world = self.apply(world, call)
-            step = self.steps.next(step, result)
+        call, world = self._alone(state, Arrival(Kind.REFUSED, "A", "X"))
         connection = _connection(world)
         is_true = call.value == (connection.status if connection else "not-connected")
         if not is_true or (call.tokens and world.issued[call.tokens - 1][1] != UNUSED):
             yield Problem.STUCK
-        if call.value == Status.ENDED and takes_any and self.faults <= self.few:
+        few = 3 if self.only_requests else 2  # with so many faults, no connection is lost
+        if call.value == Status.ENDED and _takes_any(state.world) and self.faults <= few:
             yield Problem.ENDED
-
-
-def _problems_of_response(world: World, process: Process, call: Call) -> Iterator[Problem]:
-    is_request = process.arrival.kind is Kind.DISCONNECT
-    if call.value == Status.CONNECTED:
-        if all(it.tokens != call.tokens for _, it in world.grants):
-            yield Problem.OLD
-        if process.starts_after or is_request:
-            yield Problem.DISCONNECTED
-    is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
-    if call.value == Status.DISCONNECTED and is_request and is_kept:
-        yield Problem.DISCONNECTED
 
 
 def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
@@ -344,14 +299,12 @@ def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
         yield Problem.REOPENED
 
 
-def _is_too_late(world: World, process: Process, call: Call) -> bool:
-    """Tell whether the claim of *process* is over: then it does not send its request."""
-    refresh = dict(world.grants)[call.about.event].refresh
-    return refresh is not None and (refresh.is_over or refresh.owner != process.owner)
-
-
 def _owner(grant: Grant) -> int | None:
     return grant.refresh.owner if grant.refresh else None
+
+
+def _is_claimed(world: World) -> bool:
+    return any(it.refresh and not it.refresh.is_over for _, it in world.grants)
 
 
 def _connection(world: World) -> Grant | None:
