@@ -295,61 +295,56 @@ class Model:
     def _apply(self, world: World, call: Call) -> tuple[Any, World]:
         about, grants = call.about, dict(world.grants)
         match call.name:
-            case "hold":
-                held = grants.get(about.event, Grant(about, Status.HELD))
-                return about.event not in grants, world.put("grants", about.event, held)
             case "read":
                 return grants[about.event], world
             case "query":
-                found = (it for it in grants.values() if _authorization(it) == about.authorization)
-                return tuple(found), world
-            case "lock":
-                locked_by = dict(world.locks).get(about.code, about.event)
-                return locked_by == about.event, world.put("locks", about.code, locked_by)
+                of = about.authorization
+                return tuple(it for it in grants.values() if it.event.authorization == of), world
+            case "status":
+                told = dict(world.connections).get(about.key)
+                return told and told.status, world
+            case "asked":  # the code does not read whether the context is repudiated
+                context = dict(world.contexts).get(about.context, Context())
+                return context._replace(repudiated=False), world
             case "exchange":
                 times = dict(world.exchanges).get(about.code, 0) + 1
                 return "tokens", world.put("exchanges", about.code, times)
             case "send":
                 message = Arrival(Kind(call.value), about.authorization, about.context)
                 return None, world._replace(queue=plus(world.queue, message))
-            case "status" | "confirm" | "repudiate connection" | "tell":
-                return self._apply_to_connection(world, call)
-            case "asked" | "use" | "repudiate context" | "set confirmed":
-                return self._apply_to_context(world, call)
-        may, grant = self._updated(world, call, grants[about.event])
+        table, key, may, row = self._write(world, call)
         if not may and self.without != f"condition of {call.name}":
             return False, world
-        return True, world.put("grants", about.event, grant)
+        return True, world.put(table, key, row)
 
-    def _apply_to_connection(self, world: World, call: Call) -> tuple[Any, World]:
-        key = call.about.key
-        old = dict(world.connections).get(key)
+    def _write(self, world: World, call: Call) -> tuple[str, str, bool, object]:
+        """Return the table of *call*, the row's key, whether the condition holds, the new row."""
+        about, key = call.about, call.about.key
+        told = dict(world.connections).get(key)
+        context = dict(world.contexts).get(about.context, Context())
         match call.name:
-            case "status":
-                return old and old.status, world
+            case "hold":
+                may = about.event not in dict(world.grants)
+                return "grants", about.event, may, Grant(about, Status.HELD)
+            case "lock":
+                locked_by = dict(world.locks).get(about.code, about.event)
+                return "locks", about.code, locked_by == about.event, about.event
             case "confirm":
-                may, new = not old, Connection("pending")
+                return "connections", key, not told, Connection("pending")
             case "repudiate connection":
-                may, new = True, Connection(Status.REPUDIATED)
-            case _:
-                may = bool(old and _replaces(call, old)) or self.without == "condition of tell"
-                new = Connection(call.value, call.about.event)
-        return may, world.put("connections", key, new) if may else world
-
-    def _apply_to_context(self, world: World, call: Call) -> tuple[Any, World]:
-        context, authorization = call.about.context, call.about.authorization
-        row = dict(world.contexts).get(context, Context())
-        if call.name == "asked":
-            return row._replace(repudiated=False), world  # the code does not read that column
-        is_free = row.authorization in {"", authorization} and not row.repudiated
-        if call.name == "use" and not is_free and self.without != "condition of use":
-            return False, world
-        row = {
-            "use": row._replace(authorization=authorization),
-            "repudiate context": row._replace(repudiated=True),
-            "set confirmed": row._replace(confirmed=True),
-        }[call.name]
-        return True, world.put("contexts", context, row)
+                return "connections", key, True, Connection(Status.REPUDIATED)
+            case "tell":
+                may = told is not None and _replaces(call, told)
+                return "connections", key, may, Connection(call.value, about.event)
+            case "use":
+                may = context.authorization in {"", about.authorization} and not context.repudiated
+                used = context._replace(authorization=about.authorization)
+                return "contexts", about.context, may, used
+            case "repudiate context":
+                return "contexts", about.context, True, context._replace(repudiated=True)
+            case "set confirmed":
+                return "contexts", about.context, True, context._replace(confirmed=True)
+        return "grants", about.event, *self._updated(world, call, dict(world.grants)[about.event])
 
     def _updated(self, _world: World, call: Call, grant: Grant) -> tuple[bool, Grant]:
         """Return whether *call* may change *grant*, and the grant after it."""
@@ -444,10 +439,6 @@ def _free_owner(state: State) -> int:
     for _, grant in state.world.grants:
         used |= {grant.owner, grant.refresh.owner if grant.refresh else 0}
     return next(owner for owner in count(1) if owner not in used)
-
-
-def _authorization(grant: Grant) -> str:
-    return grant.event.authorization
 
 
 def _told(world: World) -> set[str]:
