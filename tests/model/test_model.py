@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from tests.model.callback_flow import CONDITIONS, OTHER, OWN, Excuse, Model, Problem
-from tests.model.exploration import lines
 from tests.support.slow import slow
 
 # Callbacks: a response, another one of the same browser, and one of another browser.
@@ -35,7 +34,7 @@ LARGE_MODELS = [
 def test_design_has_no_problem_in_any_order(model: Model) -> None:
     found = model.explore(*Problem)
 
-    assert found.problem is None, lines(found.path)
+    assert found.problem is None, found.path
 
 
 EXCUSES = frozenset(Excuse)

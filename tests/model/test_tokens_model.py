@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from tests.model.exploration import lines
 from tests.model.steps import Arrival, Kind
 from tests.model.subscriber_code import NEAR
 from tests.model.tokens_flow import Problem, TokensModel
@@ -58,7 +57,7 @@ LARGE_MODELS = [
 def test_tokens_have_no_problem_in_any_order(model: TokensModel) -> None:
     found = model.explore(Problem)
 
-    assert found.problem is None, lines(found.path)
+    assert found.problem is None, found.path
 
 
 ONE, TWO = TokensModel((), (ASKS,), 1), TokensModel((), (ASKS, ASKS), 1)
@@ -101,7 +100,7 @@ BROKEN: list[tuple[Problem, TokensModel, *tuple[tuple[str, str], ...]]] = [
     (Problem.ENDED, ONE, (REMIND, "")),
     (Problem.ENDED, ONE, (REMIND, ""), (RELEASE, REMIND_LATER + RELEASE)),
     (Problem.ENDLESS, END, ('yield Call("remind", asked)', "pass")),
-    (Problem.OLD, ONE, ("USABLE, renewed", "USABLE, claimed._replace(tokens=response)")),
+    (Problem.OLD, ONE, ('"usable", renewed', '"usable", claimed._replace(tokens=response)')),
     (Problem.STUCK, ONE, (" and not connection.refresh.is_over", "")),
     (Problem.ENDED, THREE_REQUESTS, ("attempts = is_first, 2", "attempts = is_first, 1")),
     (
@@ -109,7 +108,7 @@ BROKEN: list[tuple[Problem, TokensModel, *tuple[tuple[str, str], ...]]] = [
         ('"unused" if is_unused else ""', '"unused"'),
     ),
     (Problem.ENDED, REFUSAL, (" or connection.refresh is not None", "")),
-    (Problem.ENDED, ONE, (TOO_LATE + "break", TOO_LATE + "return Outcome.ENDED, claimed")),
+    (Problem.ENDED, ONE, (TOO_LATE + "break", TOO_LATE + 'return "ended", claimed')),
     (Problem.UNTOLD, TokensModel((), (ASKS, WITHDRAWS), 1), ("if connection:", "if False:")),
     (Problem.DISCONNECTED, REFUSAL_AND_END, (MARK + LIST, TELL + MARK + LIST)),
     (Problem.DISCONNECTED, SECOND_CODE, (MARK + LIST, LIST + MARK)),
