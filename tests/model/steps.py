@@ -69,6 +69,16 @@ class Grant(NamedTuple):
     tokens: int = 0
     refresh: Refresh | None = None
 
+    @property
+    def refresher(self) -> int | None:
+        """The owner of the unfinished refresh."""
+        return self.refresh and self.refresh.owner
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether another process may be refreshing the tokens."""
+        return self.refresh is not None and not self.refresh.is_over
+
 
 class FailedError(Exception):
     """The handling raises: the message comes again."""

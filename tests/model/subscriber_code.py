@@ -98,9 +98,7 @@ def _exchange(event: Arrival) -> Calls[None]:
     if not (yield Call("claim", event, owner)) and (yield Call("read", event)).owner != owner:
         raise FailedError
     response = yield Call("exchange", event, owner)
-    is_written = yield Call(AFTER_EXCHANGE[response], event, owner)
-    if response == "tokens" and not is_written:
-        yield Call("read", event)  # for the log alone
+    yield Call(AFTER_EXCHANGE[response], event, owner)
     if response == "not sent":
         raise FailedError
 
@@ -188,7 +186,7 @@ def _respond(asked: Arrival, connection: Grant | None) -> Calls[str]:
 def _usable(connection: Grant, refused: int) -> Calls[tuple[str, Grant]]:
     owner = 0
     while _must_refresh(connection, refused):
-        if not (connection.refresh and not connection.refresh.is_over):
+        if not connection.is_claimed:
             yield Call("remind", connection.event)
             owner = owner or (yield Call("owner", connection.event))
             if (yield from _claim_refresh(connection, owner)):
@@ -208,12 +206,9 @@ def _must_refresh(connection: Grant, refused: int) -> bool:
 
 
 def _claim_refresh(connection: Grant, owner: int) -> Calls[bool]:
-    as_read = str(connection.refresh and connection.refresh.owner)
-    about = connection.event, owner, as_read, connection.tokens
-    if (yield Call("claim refresh", *about)):
-        return True
-    found = yield Call("read", connection.event)
-    return found.refresh is not None and found.refresh.owner == owner
+    event, as_read = connection.event, str(connection.refresher)
+    is_claimed = yield Call("claim refresh", event, owner, as_read, connection.tokens)
+    return bool(is_claimed or (yield Call("read", event)).refresher == owner)
 
 
 def _refresh(claimed: Grant, owner: int, *, is_first: bool) -> Calls[tuple[str, Grant]]:
@@ -227,16 +222,14 @@ def _refresh(claimed: Grant, owner: int, *, is_first: bool) -> Calls[tuple[str, 
             break
         if response not in {"lost", "not sent"}:
             yield Call("renew", claimed.event, owner, tokens=response)
-            renewed = yield Call("read", claimed.event)
-            return "usable", renewed
+            return "usable", (yield Call("read", claimed.event))
         is_unused = is_unused and response == "not sent"
     yield Call("release refresh", claimed.event, owner, "unused" if is_unused else "")
     return "unavailable", claimed
 
 
 def _end(connection: Grant) -> Calls[Grant]:
-    owner = connection.refresh.owner if connection.refresh else 0
-    yield Call("end", connection.event, owner, tokens=connection.tokens)
+    yield Call("end", connection.event, connection.refresher or 0, tokens=connection.tokens)
     found: Grant = yield Call("read", connection.event)
     if found.status is Status.ENDED:
         yield Call("tell", found.event, 0, Status.ENDED)
@@ -271,8 +264,7 @@ def _disconnect(asked: Arrival, event: Arrival) -> Calls[str]:
     events = _events((yield Call("query", asked)))
     for other in events:
         yield Call("set disconnected", other)
-    read = yield Call("read", event)
-    return (yield from _respond(asked, read))
+    return (yield from _respond(asked, (yield Call("read", event))))
 
 
 def _mark(event: Arrival) -> Calls[None]:

@@ -30,7 +30,8 @@ from tests.model.steps import Arrival, Call, Grant, Kind, Steps, edited
 from tests.model.subscriber_code import handle
 
 FRESH, EXPIRED, HOUR_OVER = range(3)  # the clock: of the codes, and of repudiations
-BROWSERS = {Kind.RIGHT, Kind.OTHER_SESSION, Kind.OTHER}
+MESSAGES = {Kind.EVENT, Kind.CONFIRMATION, Kind.REPUDIATION, Kind.LATE}
+REDELIVERY = "3"  # periods until a message about something unfinished comes again
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
 
 AT_QONTO = {"exchange", "refresh", "revoke"}
@@ -209,10 +210,16 @@ class Model:
             if state.faults:
                 again = state._replace(faults=state.faults - 1)
                 yield Move("arrives, and will again", message), self._started(again, message)
+                if message.kind is Kind.UNFINISHED:
+                    after = again._replace(world=world)
+                    yield Move("arrives, and fails", message), self._redelivered(after, message)
 
     def _deliverable(self, state: State) -> list[Arrival]:
-        is_late = state.clock == HOUR_OVER
-        return [it for it in dict.fromkeys(state.world.queue) if is_late or it.kind != Kind.LATE]
+        # A process that waited while time passed has ended before the messages that it sent come.
+        due = "" if any(it.age == 1 for it in state.running) else "0"
+        dues = {Kind.LATE: "" if state.clock == HOUR_OVER else None, Kind.UNFINISHED: due}
+        queue = dict.fromkeys(state.world.queue)
+        return [it for it in queue if it.event == dues.get(it.kind, it.event)]
 
     def _started(self, state: State, arrival: Arrival) -> State:
         return self._going_on(state, Process(arrival, self.steps.start(arrival)))
@@ -285,10 +292,11 @@ class Model:
         return self._redelivered(state, process.arrival)
 
     def _redelivered(self, state: State, message: Arrival) -> State:
-        if message.kind in BROWSERS or message in state.world.queue:
+        if message.kind is Kind.UNFINISHED:
+            message = message._replace(event=REDELIVERY)
+        elif message.kind not in MESSAGES or message in state.world.queue:
             return state
-        queue = plus(state.world.queue, message)
-        return state._replace(world=state.world._replace(queue=queue))
+        return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
 
     # -------------------------------------------------------------------- calls
 
@@ -437,7 +445,7 @@ def _problems_at_end(state: State) -> Iterator[Problem]:
 def _free_owner(state: State) -> int:
     used = {process.owner for process in state.running} | {call.owner for call in state.late}
     for _, grant in state.world.grants:
-        used |= {grant.owner, grant.refresh.owner if grant.refresh else 0}
+        used |= {grant.owner, grant.refresher or 0}
     return next(owner for owner in count(1) if owner not in used)
 
 

@@ -69,6 +69,7 @@ REFUSAL_AND_END = TokensModel((), (ASKS_AGAIN, ENDS), 0, tokens=NEW)
 REMIND = '            yield Call("remind", connection.event)\n'
 REMIND_LATER = '    yield Call("remind", claimed.event)\n'
 ATTEMPTS, RELEASE = "    is_unused, attempts", '    yield Call("release refresh"'
+READ = '(yield Call("read", claimed.event))'
 TOO_LATE = '"too late"}:\n            '
 MARK = "    yield from _mark(event)\n"
 TELL = '    yield Call("tell", event, 0, Status.DISCONNECTED)\n'
@@ -100,8 +101,8 @@ BROKEN: list[tuple[Problem, TokensModel, *tuple[tuple[str, str], ...]]] = [
     (Problem.ENDED, ONE, (REMIND, "")),
     (Problem.ENDED, ONE, (REMIND, ""), (RELEASE, REMIND_LATER + RELEASE)),
     (Problem.ENDLESS, END, ('yield Call("remind", asked)', "pass")),
-    (Problem.OLD, ONE, ('"usable", renewed', '"usable", claimed._replace(tokens=response)')),
-    (Problem.STUCK, ONE, (" and not connection.refresh.is_over", "")),
+    (Problem.OLD, ONE, (READ, "claimed._replace(tokens=response)")),
+    (Problem.STUCK, ONE, ("not connection.is_claimed", "connection.refresh is None")),
     (Problem.ENDED, THREE_REQUESTS, ("attempts = is_first, 2", "attempts = is_first, 1")),
     (
         *(Problem.ENDED, replace(REFUSAL, faults=2, only_requests=True)),

@@ -26,15 +26,13 @@ from enum import StrEnum
 from typing import Any
 
 from subscriber.grants import CONNECTIONS, REFRESHING, Status
-from tests.model.exploration import less, plus
 from tests.model.steps import Arrival, Call, Grant, Kind, Refresh
 from tests.model.subscriber_code import NEAR
 from tests.model.subscriber_flow import OPEN, Connection, Model, Move, Process, State, World
 
-PERIOD = REFRESHING + 2  # seconds: then the first reminder of a claim arrives
-GRACE = -(-60 // PERIOD)  # in periods
+# In periods of a claim's life. In seconds, it is 60; after a period, a claim's reminder arrives.
+GRACE = -(-60 // (REFRESHING + 2))
 UNUSED, REVOKED = -1, 9  # instead of the number of periods since the first use
-REDELIVERY = "3"  # periods until a message comes again
 FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
 REQUEST_FAULTS = {"no response", "not sent", "refused"}
 
@@ -107,20 +105,6 @@ class TokensModel(Model):
         after = state._replace(running=running, late=late, faults=faults, world=world)
         yield Move("time passes"), after
 
-    def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
-        yield from super()._arrivals(state)
-        for message in self._deliverable(state) if state.faults else ():
-            if message.kind is Kind.UNFINISHED:
-                world = state.world._replace(queue=less(state.world.queue, message))
-                after = state._replace(world=world, faults=state.faults - 1)
-                yield Move("is delivered, and fails", message), self._redelivered(after, message)
-
-    def _deliverable(self, state: State) -> list[Arrival]:
-        # A process that waited while time passed has ended before the messages that it sent come.
-        due = "" if any(it.age == 1 for it in state.running) else "0"
-        found = super()._deliverable(state)
-        return [it for it in found if it.kind is not Kind.UNFINISHED or it.event == due]
-
     def _started(self, state: State, arrival: Arrival) -> State:
         process = Process(arrival, self.steps.start(arrival))
         if arrival.kind in {Kind.TOKEN, Kind.REFUSED}:
@@ -137,16 +121,15 @@ class TokensModel(Model):
         return self._going_on(state, process)
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        grant = dict(state.world.grants).get(call.about.event)
-        refresh = grant.refresh if grant else None
+        grant = dict(state.world.grants).get(call.about.event, Grant(call.about, Status.HELD))
         match call.name:
             case "lives?":
                 results: tuple[object, ...] = False, True
             case "waited?":  # never, if the claim is over: the next attempt has it
-                results = (False, True) if refresh and not refresh.is_over else (False,)
+                results = (False, True) if grant.is_claimed else (False,)
             case "remind" if process.arrival.kind is Kind.UNFINISHED:
                 results = (None,)  # the message that is handled comes again
-            case "refresh" if refresh and (refresh.is_over or refresh.owner != process.owner):
+            case "refresh" if grant.refresh not in {None, Refresh(process.owner)}:
                 results = ("too late",)
             case _:
                 yield from super()._attempt(state, process, call)
@@ -166,13 +149,6 @@ class TokensModel(Model):
         if call.value == Status.DISCONNECTED and is_request and is_kept:
             wrong.add(Problem.DISCONNECTED)
         return state._replace(wrong=frozenset(wrong))
-
-    def _redelivered(self, state: State, message: Arrival) -> State:
-        if message.kind is Kind.UNFINISHED:
-            message = message._replace(event=REDELIVERY)
-        elif message not in self.messages:
-            return state
-        return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
 
     # -------------------------------------------------------------------- calls
 
@@ -213,12 +189,12 @@ class TokensModel(Model):
         return len(issued) + 1, world._replace(issued=(*issued, (event, UNUSED)))
 
     def _updated(self, world: World, call: Call, grant: Grant) -> tuple[bool, Grant]:
-        refresh, is_owner = grant.refresh, _owner(grant) == call.owner
+        is_owner = grant.refresher == call.owner
         match call.name:
             case "claim refresh":
-                is_as_read = call.value == str(_owner(grant))
+                is_as_read = call.value == str(grant.refresher)
                 may = is_as_read or self.without == "comparison of claim refresh"
-                may = may and (refresh is None or refresh.is_over) and grant.tokens == call.tokens
+                may = may and not grant.is_claimed and grant.tokens == call.tokens
                 return may, grant._replace(refresh=Refresh(call.owner))
             case "renew":
                 return is_owner, grant._replace(refresh=None, tokens=call.tokens)
@@ -257,7 +233,7 @@ class TokensModel(Model):
         if use == REVOKED or grant.status is not Status.CONNECTED:
             return
         calls = [self.steps.calls[it.step] for it in before.running]
-        would_be_stored = any(it.name == "renew" and it.owner == _owner(grant) for it in calls)
+        would_be_stored = any(it.name == "renew" and it.owner == grant.refresher for it in calls)
         if grant.tokens != call.tokens or would_be_stored:
             yield Problem.REUSED
 
@@ -299,12 +275,8 @@ def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
         yield Problem.REOPENED
 
 
-def _owner(grant: Grant) -> int | None:
-    return grant.refresh.owner if grant.refresh else None
-
-
 def _is_claimed(world: World) -> bool:
-    return any(it.refresh and not it.refresh.is_over for _, it in world.grants)
+    return any(it.is_claimed for _, it in world.grants)
 
 
 def _connection(world: World) -> Grant | None:
