@@ -33,6 +33,8 @@ from tests.model.exploration import Exploration, explore, less, plus
 LONGEST_RUN = 36
 OWN, OTHER = "own browser", "other browser"
 FINISHING = {"publish", "receipt", "delete"}  # the calls of a callback whose claim succeeded
+# The calls that have a condition, and two parts of the claim's: "browser"; and "order", by which a
+# claim does not replace that of a later callback.
 CONDITIONS = frozenset({"browser", "claim", "order", "receipt", "delete"})
 
 
@@ -116,22 +118,13 @@ class Model:
     """The moves of *callbacks* (browser and response) at *instants*, with at most *faults*.
 
     The other fields are the design, and a broken variant differs in one of them.
-
-    Attributes:
-        instants: in seconds since start. The first callback arrives at the first one.
-        calls: those of a callback, in their order.
-        wait: in seconds. After it, another response can claim the state.
-        conditions: the calls that have their condition, and two parts of the claim's: "browser",
-            and "order", by which a claim does not replace that of a later callback.
-        excuses: the faults after which two different responses may be published.
-
     """
 
     callbacks: tuple[tuple[str, int], ...]
-    instants: tuple[int, ...]
+    instants: tuple[int, ...]  # seconds since start; the first callback arrives at the first one
     faults: int
-    calls: tuple[str, ...] = ("claim", "publish", "receipt", "delete")
-    wait: int = CLAIM_LIFETIME
+    calls: tuple[str, ...] = ("claim", "publish", "receipt", "delete")  # of a callback, in order
+    wait: int = CLAIM_LIFETIME  # in seconds: after it, another response can claim the state
     conditions: frozenset[str] = CONDITIONS
     excuses: frozenset[Excuse] = frozenset(Excuse)
 
@@ -213,13 +206,12 @@ class Model:
             case "publish":
                 return "done", aws._replace(published=published | {response})
             case "receipt":
-                if receipt and "receipt" in conditions:
-                    return "done", aws
-                return "done", aws._replace(receipt=Receipt(response, now + RECEIPT_LIFETIME))
+                new = Receipt(response, now + RECEIPT_LIFETIME)
+                is_kept = receipt and "receipt" in conditions
+                return "done", aws._replace(receipt=receipt if is_kept else new)
             case "delete":
-                if item and item.response != response and "delete" in conditions:
-                    return "done", aws
-                return "done", aws._replace(item=None)
+                is_kept = item and item.response != response and "delete" in conditions
+                return "done", aws._replace(item=item if is_kept else None)
             case "lookup":
                 is_own = process.browser == OWN or "browser" not in conditions
                 is_valid = is_own and receipt and receipt.expires_at > now

@@ -57,7 +57,7 @@ def lines[S, M](path: Path[S, M]) -> str:
     return "".join(f"\n{move}" for move, _ in path)
 
 
-def plus[T: tuple[object, ...]](values: tuple[T, ...], value: T) -> tuple[T, ...]:
+def plus[T: str | tuple[object, ...]](values: tuple[T, ...], value: T) -> tuple[T, ...]:
     """Return sorted *values* and *value*, sorted: equal states must meet."""
     return tuple(sorted((*values, value)))
 

@@ -17,6 +17,7 @@ the organisation's name (a fault there is one of the next call), scopes, foreign
 processes than a test gives it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,6 +33,7 @@ from tests.model.subscriber_code import handle
 FRESH, EXPIRED, HOUR_OVER = range(3)  # the clock: of the codes, and of repudiations
 MESSAGES = {Kind.EVENT, Kind.CONFIRMATION, Kind.REPUDIATION, Kind.LATE}
 REDELIVERY = "3"  # periods until a message about something unfinished comes again
+CONFIRMING = {Kind.CONFIRMATION, Kind.RIGHT}
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
 
 AT_QONTO = {"exchange", "refresh", "revoke"}
@@ -93,14 +95,14 @@ type Rows[V] = tuple[tuple[str, V], ...]
 
 
 class World(NamedTuple):
-    """The subscriber's queue and tables, the app's store, and how often Qonto received a code."""
+    """The subscriber's queue and tables, the app's store, and what Qonto knows."""
 
     queue: tuple[Arrival, ...]
     grants: Rows[Grant] = ()
     locks: Rows[str] = ()
     connections: Rows[Connection] = ()
     contexts: Rows[Context] = ()
-    exchanges: Rows[int] = ()
+    exchanged: tuple[str, ...] = ()  # each code as often as Qonto received it
     issued: tuple[tuple[str, int], ...] = ()  # for `tokens_flow.py`: of which event, how old
 
     def put(self, table: str, key: str, row: object) -> "World":
@@ -225,21 +227,19 @@ class Model:
         return self._going_on(state, Process(arrival, self.steps.start(arrival)))
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        faulty = state._replace(faults=state.faults - 1)
-        if call.name == "over?":
-            is_running = any(other.owner == call.owner for other in state.running)
-            yield "no", self._next(state, process, result=False)
-            if not is_running:
-                yield "yes", self._next(state, process, result=True)
-            elif state.faults:
-                yield "outlived", self._next(faulty, process, result=True)
+        answers = self._answers(state, process, call)
+        for answer, faults in answers.items():
+            if faults <= state.faults:
+                after = state._replace(faults=state.faults - faults)
+                yield str(answer), self._next(after, process, answer)
+        if answers:
             return
         result, world = self._result(state, call)
         yield str(result), self._next(state._replace(world=world), process, result)
         if not state.faults or call.name in NO_FAULT:
             return
 
-        faulty = faulty._replace(late=plus(state.late, call))
+        faulty = state._replace(faults=state.faults - 1, late=plus(state.late, call))
         failed = faulty._replace(has_failed=True)
         yield "killed, or no response", self._ended(failed, process)
         if call.name not in AT_QONTO:
@@ -250,6 +250,12 @@ class Model:
         yield "not sent", self._next(failed, process, "not sent")
         refused = failed._replace(world=world) if call.name == "exchange" else failed
         yield "refused", self._next(refused, process, "refused")
+
+    def _answers(self, state: State, _process: Process, call: Call) -> dict[object, int]:
+        """Return what neither AWS nor Qonto says, and how many faults each answer takes."""
+        if call.name != "over?":
+            return {}
+        return {False: 0, True: any(other.owner == call.owner for other in state.running)}
 
     def _result(self, state: State, call: Call) -> tuple[Any, World]:
         if call.name == "expired?":
@@ -315,8 +321,7 @@ class Model:
                 context = dict(world.contexts).get(about.context, Context())
                 return context._replace(repudiated=False), world
             case "exchange":
-                times = dict(world.exchanges).get(about.code, 0) + 1
-                return "tokens", world.put("exchanges", about.code, times)
+                return "tokens", world._replace(exchanged=plus(world.exchanged, about.code))
             case "send":
                 message = Arrival(Kind(call.value), about.authorization, about.context)
                 return None, world._replace(queue=plus(world.queue, message))
@@ -369,7 +374,7 @@ class Model:
     def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
         """Yield each problem with *move*, and with *after* if the model may end there."""
         old, new = before.world, after.world
-        if move.call and new.exchanges != old.exchanges:
+        if move.call and new.exchanged != old.exchanged:
             yield from self._problems_of_exchange(move.call, after)
         if move.call and (new.grants, new.connections) != (old.grants, old.connections):
             yield from self._problems_of_tables(old, move.call, new)
@@ -381,15 +386,10 @@ class Model:
             yield from _problems_at_end(after)
 
     def _problems_of_exchange(self, call: Call, after: State) -> Iterator[Problem]:
-        if any(times > 1 for _, times in after.world.exchanges):
+        if len(after.world.exchanged) != len(set(after.world.exchanged)):
             yield Problem.TWICE
-        confirming = [
-            it.key
-            for it in (*self.messages, *self.browsers)
-            if it.kind in {Kind.CONFIRMATION, Kind.RIGHT}
-        ]
-        expected = [it.key for it in after.expected if it.kind is Kind.RIGHT]
-        if confirming.count(call.about.key) == expected.count(call.about.key):
+        came = Counter((*self.messages, *self.browsers)) - Counter(after.expected)
+        if all(it.kind not in CONFIRMING or it.key != call.about.key for it in came):
             yield Problem.UNCONFIRMED
 
     def _problems_of_tables(self, before: World, call: Call, after: World) -> Iterator[Problem]:
@@ -431,10 +431,10 @@ def _problems_at_end(state: State) -> Iterator[Problem]:
         yield Problem.REPUDIATED
     if not {it.key for it in connected} <= told:
         yield Problem.UNTOLD
-    locks, exchanges = dict(world.locks), dict(world.exchanges)
+    locks = dict(world.locks)
     for event, status, *_ in grants:
         connection = dict(world.connections).get(event.key, Connection(Status.REPUDIATED))
-        is_alive = state.clock == FRESH and event.code not in exchanges
+        is_alive = state.clock == FRESH and event.code not in world.exchanged
         is_own = locks.get(event.code, event.event) == event.event
         is_confirmed = connection.status != Status.REPUDIATED
         is_lost = status in {Status.FAILED, Status.LOST} and not state.has_failed
@@ -443,9 +443,8 @@ def _problems_at_end(state: State) -> Iterator[Problem]:
 
 
 def _free_owner(state: State) -> int:
-    used = {process.owner for process in state.running} | {call.owner for call in state.late}
-    for _, grant in state.world.grants:
-        used |= {grant.owner, grant.refresher or 0}
+    used = {it.owner for it in state.running} | {it.owner for it in state.late}
+    used |= {owner for _, it in state.world.grants for owner in (it.owner, it.refresher or 0)}
     return next(owner for owner in count(1) if owner not in used)
 
 

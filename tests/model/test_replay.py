@@ -63,23 +63,15 @@ class StoppedError(BaseException):
 
 
 class Run:
-    """One request to an app, and the client of AWS that the app has.
-
-    Attributes:
-        key: browser, response and arrival, as in the model.
-        at: the model's name of the call that it makes next, and the attempt.
-        call: this call's operation and request.
-        response: what the browser gets in the end.
-
-    """
+    """One request to an app, and the client of AWS that the app has."""
 
     exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionFailedError)
-    at: tuple[str, int]
-    call: tuple[str, dict[str, Any]]
+    at: tuple[str, int]  # the model's name of the call that it makes next, and the attempt
+    call: tuple[str, dict[str, Any]]  # this call's operation and request
     response: Response | None = None
 
     def __init__(self, key: tuple[str, int, int], states: type[StateStore]) -> None:
-        """Go to the first attempt."""
+        """Go to the first attempt. *key* is browser, response and arrival, as in the model."""
         self.key = key
         self._states = states
         self._results: tuple[Result, ...] = ()
@@ -281,36 +273,29 @@ def test_apps_take_random_paths_of_model() -> None:
         replay([path[1:]])
 
 
-def edited(pattern: str, replacement: str) -> type[StateStore]:
-    """Return a state store that sends other conditions."""
-
-    class Edited(StateStore):
-        def _call(self, operation: Callable[..., Any], **request: Any) -> dict[str, Any]:  # noqa: ANN401
-            condition = request.get("ConditionExpression")
-            if condition:
-                request["ConditionExpression"] = re.sub(pattern, replacement, condition)
-            return super()._call(operation, **request)
-
-    return Edited
-
-
 WRONG = {
-    "any browser claims": edited("^browser_hash = :browser_hash", "True"),
-    "any response claims": edited("claimed_at < :free", "True"),
-    "no other response claims": edited("claimed_at < :free", "False"),
-    "the same response does not claim again": edited(r" OR \(response_hash[^)]*<= :now\)", ""),
-    "a claim goes back": edited(" AND claimed_at <= :now", ""),
-    "a state is claimed after its hour": edited("expires_at > :now", "True"),
-    "a claim can always be repeated": edited("claimed_at > :repeatable", "True"),
-    "a claim cannot be repeated after the hour": edited("claimed_at > :repeatable", "False"),
-    "any receipt replaces another": edited(r"attribute_not_exists\(browser_hash\)", "True"),
-    "any response deletes": edited("^response_hash = :response_hash$", "True"),
+    "any browser claims": ("^browser_hash = :browser_hash", "True"),
+    "any response claims": ("claimed_at < :free", "True"),
+    "no other response claims": ("claimed_at < :free", "False"),
+    "the same response does not claim again": (r" OR \(response_hash[^)]*<= :now\)", ""),
+    "a claim goes back": (" AND claimed_at <= :now", ""),
+    "a state is claimed after its hour": ("expires_at > :now", "True"),
+    "a claim can always be repeated": ("claimed_at > :repeatable", "True"),
+    "a claim cannot be repeated after the hour": ("claimed_at > :repeatable", "False"),
+    "any receipt replaces another": (r"attribute_not_exists\(browser_hash\)", "True"),
+    "any response deletes": ("^response_hash = :response_hash$", "True"),
 }
 
 
 @slow
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("pattern", "replacement"), WRONG.values(), ids=WRONG)
 @pytest.mark.claim("S23")
-def test_replay_finds_wrong_condition(wrong: type[StateStore]) -> None:
+def test_replay_finds_wrong_condition(pattern: str, replacement: str) -> None:
+    class Wrong(StateStore):
+        def _call(self, operation: Callable[..., Any], **request: Any) -> dict[str, Any]:  # noqa: ANN401
+            condition = request.get("ConditionExpression", "True")
+            request["ConditionExpression"] = re.sub(pattern, replacement, condition)
+            return super()._call(operation, **request)
+
     with pytest.raises(AssertionError):
-        replay(chain.from_iterable(map(walks, REPLAYED)), wrong)
+        replay(chain.from_iterable(map(walks, REPLAYED)), Wrong)

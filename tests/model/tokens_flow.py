@@ -106,36 +106,30 @@ class TokensModel(Model):
         yield Move("time passes"), after
 
     def _started(self, state: State, arrival: Arrival) -> State:
-        process = Process(arrival, self.steps.start(arrival))
-        if arrival.kind in {Kind.TOKEN, Kind.REFUSED}:
-            process = process._replace(starts_after=_told(state.world) == Status.DISCONNECTED)
-        name = ""
+        is_asking = arrival.kind in {Kind.TOKEN, Kind.REFUSED}
+        starts_after = is_asking and _told(state.world) == Status.DISCONNECTED
+        step, name = self.steps.start(arrival), ""
         while name != "connection":  # the first reads are a part of the arrival
-            call = self.steps.calls[process.step]
+            call = self.steps.calls[step]
             name = call.name
             if name not in {"access token", "connection", "withdraw"}:
                 break
             result, world = self.apply(state.world, call)
-            state = state._replace(world=world)
-            process = process._replace(step=self.steps.next(process.step, result))
-        return self._going_on(state, process)
+            state, step = state._replace(world=world), self.steps.next(step, result)
+        return self._going_on(state, Process(arrival, step, starts_after=starts_after))
 
-    def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
+    def _answers(self, state: State, process: Process, call: Call) -> dict[object, int]:
         grant = dict(state.world.grants).get(call.about.event, Grant(call.about, Status.HELD))
         match call.name:
-            case "lives?":
-                results: tuple[object, ...] = False, True
-            case "waited?":  # never, if the claim is over: the next attempt has it
-                results = (False, True) if grant.is_claimed else (False,)
+            case "waited?" if not grant.is_claimed:  # the next attempt has the claim
+                return {False: 0}
+            case "waited?" | "lives?":
+                return {False: 0, True: 0}
             case "remind" if process.arrival.kind is Kind.UNFINISHED:
-                results = (None,)  # the message that is handled comes again
+                return {None: 0}  # the message that is handled comes again
             case "refresh" if grant.refresh not in {None, Refresh(process.owner)}:
-                results = ("too late",)
-            case _:
-                yield from super()._attempt(state, process, call)
-                return
-        for result in results:
-            yield str(result), self._next(state, process, result)
+                return {"too late": 0}
+        return super()._answers(state, process, call)
 
     def _responded(self, state: State, process: Process, call: Call) -> State:
         world, wrong = state.world, set()
