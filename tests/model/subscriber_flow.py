@@ -241,7 +241,8 @@ class Model:
 
         faulty = state._replace(faults=state.faults - 1, late=plus(state.late, call))
         failed = faulty._replace(has_failed=True)
-        yield "killed, or no response", self._ended(failed, process)
+        ended = failed._replace(running=less(state.running, process))
+        yield "killed, or no response", self._redelivered(ended, process.arrival)
         if call.name not in AT_QONTO:
             yield "no response, tried again", faulty
             return
@@ -291,11 +292,6 @@ class Model:
 
     def _responded(self, state: State, _process: Process, _call: Call) -> State:
         return state
-
-    def _ended(self, state: State, process: Process) -> State:
-        """Return *state* after *process* was killed."""
-        state = state._replace(running=less(state.running, process))
-        return self._redelivered(state, process.arrival)
 
     def _redelivered(self, state: State, message: Arrival) -> State:
         if message.kind is Kind.UNFINISHED:

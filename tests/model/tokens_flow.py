@@ -7,17 +7,14 @@ the permission at Qonto, a repudiation or a later code comes, all in any order a
   process that it passes is slow, and a message that has arrived is late (one fault). No process
   sees it pass twice, because AWS kills it before.
 - Qonto takes a refresh token during its grace. It then treats a use as theft, and revokes all
-  tokens of the code.
-- An attempt of a write succeeds, or its response is lost (one fault), as in `subscriber_flow.py`.
-  AWS applies it in the same period or never. A function is killed at any call (one fault).
-- A request to Qonto is not sent, is refused for another reason, or its response is lost (one fault
-  each). **Assumption:** Qonto receives each request with a refresh token during the token's grace,
-  or never.
+  tokens of the code. After the revocation it refuses to exchange a code.
+- AWS applies a write without a response in the same period or never. A request to Qonto is not
+  sent, is refused for another reason, or its response is lost (one fault each). **Assumption:**
+  Qonto receives each request with a refresh token during the token's grace, or never.
 - A message is delivered twice, or to a function that fails at once (one fault each).
 
-The model leaves out what `subscriber_flow.py`
-leaves out, connections without a refresh token, and revocations that Qonto refuses because of their
-scopes. Qonto refuses the exchange of a code after the revocation.
+The model leaves out what `subscriber_flow.py` leaves out, connections without a refresh token, and
+revocations that Qonto refuses because of their scopes.
 """
 
 from collections.abc import Iterator
