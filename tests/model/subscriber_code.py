@@ -254,7 +254,7 @@ def _disconnect(asked: Arrival, event: Arrival) -> Calls[str]:
     for other in events:
         yield from _mark(other)
     yield Call("tell", event, 0, Status.DISCONNECTED)
-    found = yield Call("connection", asked)
+    found = yield Call("connection again", asked)
     event = found.event if found else event
     is_begun = found is not None and found.status is Status.DISCONNECTING
     if is_begun and not (yield from _revoke(found)):

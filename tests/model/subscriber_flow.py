@@ -36,9 +36,11 @@ REDELIVERY = "3"  # periods until a message about something unfinished comes aga
 CONFIRMING = {Kind.CONFIRMATION, Kind.RIGHT}
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
 
+# These take no time of their own. The first reads of a request are a part of its arrival.
+AT_ONCE = {"expired?", "owner", "respond", "access token", "connection", "withdraw"}
 AT_QONTO = {"exchange", "refresh", "revoke"}
 # A process that is killed here leaves the same as one that is killed at the write before.
-NO_FAULT = {"read", "query", "connection", "status", "expired?", "asked", "use"}
+NO_FAULT = {"read", "query", "connection again", "status", "expired?", "asked", "use"}
 NO_FAULT |= {"repudiate context", "set confirmed"}
 # The updates of a grant: the status before, whether the owner alone may do it, the status after.
 UPDATES = {
@@ -224,7 +226,10 @@ class Model:
         return [it for it in queue if it.event == dues.get(it.kind, it.event)]
 
     def _started(self, state: State, arrival: Arrival) -> State:
-        return self._going_on(state, Process(arrival, self.steps.start(arrival)))
+        told = dict(state.world.connections).get(arrival.key, Connection("")).status
+        starts_after = arrival.kind in {Kind.TOKEN, Kind.REFUSED} and told == Status.DISCONNECTED
+        process = Process(arrival, self.steps.start(arrival), starts_after=starts_after)
+        return self._going_on(state, process)
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
         answers = self._answers(state, process, call)
@@ -272,8 +277,8 @@ class Model:
 
     def _going_on(self, state: State, process: Process) -> State:
         """Return *state* with *process* at a call that others can come before, or after its end."""
-        while (call := self.steps.calls[process.step]).name in {"expired?", "owner", "respond"}:
-            result: object = state.clock >= EXPIRED
+        while (call := self.steps.calls[process.step]).name in AT_ONCE:
+            result: Any = None
             if call.name == "expired?" and state.clock < self.last:
                 break
             if call.name == "owner":
@@ -281,6 +286,9 @@ class Model:
                 process = process._replace(owner=result)
             elif call.name == "respond":
                 state = self._responded(state, process, call)
+            else:
+                result, world = self._result(state, call)
+                state = state._replace(world=world)
             process = process._replace(step=self.steps.next(process.step, result))
         if call.name == "failed":
             return self._redelivered(state, process.arrival)

@@ -102,19 +102,6 @@ class TokensModel(Model):
         after = state._replace(running=running, late=late, faults=faults, world=world)
         yield Move("time passes"), after
 
-    def _started(self, state: State, arrival: Arrival) -> State:
-        is_asking = arrival.kind in {Kind.TOKEN, Kind.REFUSED}
-        starts_after = is_asking and _told(state.world) == Status.DISCONNECTED
-        step, name = self.steps.start(arrival), ""
-        while name != "connection":  # the first reads are a part of the arrival
-            call = self.steps.calls[step]
-            name = call.name
-            if name not in {"access token", "connection", "withdraw"}:
-                break
-            result, world = self.apply(state.world, call)
-            state, step = state._replace(world=world), self.steps.next(step, result)
-        return self._going_on(state, Process(arrival, step, starts_after=starts_after))
-
     def _answers(self, state: State, process: Process, call: Call) -> dict[object, int]:
         grant = dict(state.world.grants).get(call.about.event, Grant(call.about, Status.HELD))
         match call.name:
@@ -147,7 +134,7 @@ class TokensModel(Model):
         match call.name:
             case "access token":
                 return max(it.tokens for _, it in world.grants), world
-            case "connection":
+            case "connection" | "connection again":
                 return _connection(world), world
             case "remind":
                 sent = (Arrival(Kind.UNFINISHED, "A", "X", wait) for wait in self.reminders)
