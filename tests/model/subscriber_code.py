@@ -57,8 +57,13 @@ def _settle(message: Arrival) -> Calls[bool]:
 
 
 def _confirmed(message: Arrival) -> Calls[tuple[Grant, ...]]:
+    received: tuple[Grant, ...] = (Grant(message, Status.HELD),)
+    if message.kind is Kind.CONFIRMATION:
+        yield Call("confirm", message)
+        received = yield from _grants_of(message)
+    elif not (yield Call("hold", message)):
+        received = ((yield Call("read", message)),)
     confirmed: tuple[Grant, ...] = ()
-    received = yield from _received(message)
     for grant in received:
         match (yield Call("status", grant.event)):
             case Status.REPUDIATED:
@@ -66,14 +71,6 @@ def _confirmed(message: Arrival) -> Calls[tuple[Grant, ...]]:
             case str():
                 confirmed += (grant,)
     return confirmed
-
-
-def _received(message: Arrival) -> Calls[tuple[Grant, ...]]:
-    if message.kind is Kind.EVENT:
-        is_new = yield Call("hold", message)
-        return (Grant(message, Status.HELD) if is_new else (yield Call("read", message)),)
-    yield Call("confirm", message)
-    return (yield from _grants_of(message))
 
 
 def _grants_of(message: Arrival) -> Calls[tuple[Grant, ...]]:

@@ -22,13 +22,14 @@ BACK, SIGNED_OUT = Arrival(Kind.RIGHT, "A", "X"), Arrival(Kind.OTHER_SESSION, "A
 VICTIM = Arrival(Kind.OTHER, "A", "X")
 BACK_WITH_B, BACK_WITH_Y = Arrival(Kind.RIGHT, "B", "X"), Arrival(Kind.RIGHT, "A", "Y")
 
-MODELS = [
-    Model((FIRST, CONFIRMED), (), 1),
+ONE = Model((FIRST, CONFIRMED), (), 1)
+TWO = Model((FIRST, SECOND, CONFIRMED), (), 0)
+COPIED = Model((FIRST, COPY, CONFIRMED, COPY_CONFIRMED), (), 0)
+REPUDIATES = Model((FIRST, CONFIRMED, REPUDIATED), (), 0)
+LATE = Model((FIRST, CONFIRMED, REPUDIATED_LATE), (), 0, HOUR_OVER)
+MODELS = [ONE, TWO, COPIED, REPUDIATES, LATE]
+MODELS += [
     Model((FIRST, CONFIRMED), (), 1, EXPIRED),
-    Model((FIRST, SECOND, CONFIRMED), (), 0),
-    Model((FIRST, COPY, CONFIRMED, COPY_CONFIRMED), (), 0),
-    Model((FIRST, CONFIRMED, REPUDIATED), (), 0),
-    Model((FIRST, CONFIRMED, REPUDIATED_LATE), (), 0, HOUR_OVER),
     Model((FIRST,), (BACK, BACK, VICTIM), 0),
     Model((FIRST,), (SIGNED_OUT, VICTIM), 1),
     Model((FIRST,), (BACK_WITH_Y, VICTIM), 1),
@@ -55,11 +56,6 @@ def test_subscriber_has_no_problem_in_any_order(model: Model) -> None:
     assert found.problem is None, found.path
 
 
-ONE = Model((FIRST, CONFIRMED), (), 1)
-COPIED = Model((FIRST, COPY, CONFIRMED, COPY_CONFIRMED), (), 0)
-TWO = Model((FIRST, SECOND, CONFIRMED), (), 0)
-REPUDIATES = Model((FIRST, CONFIRMED, REPUDIATED), (), 0)
-LATE = Model((FIRST, CONFIRMED, REPUDIATED_LATE), (), 0, HOUR_OVER)
 BOTH_BACK = Model((), (BACK, BACK_WITH_B), 0, without="condition of use")
 STORE_REPUDIATION = '    yield Call("repudiate connection", message)\n'
 REPUDIATE = '    for grant in found:\n        yield Call("repudiate", grant.event)\n'

@@ -19,17 +19,17 @@ NEW = NEAR + 1  # tokens that are not near their end
 THREE_REQUESTS = TokensModel((), (ASKS,), 3, only_requests=True)
 AGAIN_TWICE = TokensModel((), (ASKS_AGAIN, ASKS_AGAIN), 3, tokens=NEW, only_requests=True)
 
-MODELS = [
+REPUDIATED_AND_ENDED = TokensModel((REPUDIATED,), (ENDS,), 0)
+SECOND_CODE = TokensModel((LATER,), (ENDS,), 0)
+REFUSAL_AND_END = TokensModel((), (ASKS_AGAIN, ENDS), 0, tokens=NEW)
+MODELS = [THREE_REQUESTS, REPUDIATED_AND_ENDED, SECOND_CODE, REFUSAL_AND_END]
+MODELS += [
     TokensModel((), (ASKS,), 2),
-    THREE_REQUESTS,
     TokensModel((), (ASKS, ASKS_AGAIN), 0),
     TokensModel((), (ASKS, WITHDRAWS), 1),
     TokensModel((), (ASKS, ENDS), 0),
-    TokensModel((), (ASKS_AGAIN, ENDS), 0, tokens=NEW),
     TokensModel((REPUDIATED,), (ASKS,), 0),
-    TokensModel((REPUDIATED,), (ENDS,), 0),
     TokensModel((LATER,), (ASKS,), 0),
-    TokensModel((LATER,), (ENDS,), 0),
 ]
 LARGE_MODELS = [
     TokensModel((), (ASKS,), 3),
@@ -62,10 +62,7 @@ def test_tokens_have_no_problem_in_any_order(model: TokensModel) -> None:
 
 ONE, TWO = TokensModel((), (ASKS,), 1), TokensModel((), (ASKS, ASKS), 1)
 END = TokensModel((), (ENDS,), 1, tokens=NEW)
-REPUDIATED_AND_ENDED = TokensModel((REPUDIATED,), (ENDS,), 0)
-SECOND_CODE = TokensModel((LATER,), (ENDS,), 0)
 REFUSAL = TokensModel((), (ASKS_AGAIN,), 1, tokens=NEW)
-REFUSAL_AND_END = TokensModel((), (ASKS_AGAIN, ENDS), 0, tokens=NEW)
 REMIND = '            yield Call("remind", connection.event)\n'
 REMIND_LATER = '    yield Call("remind", claimed.event)\n'
 ATTEMPTS, RELEASE = "    is_unused, attempts", '    yield Call("release refresh"'
