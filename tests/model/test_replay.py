@@ -12,6 +12,7 @@ a killed request does not go on. The fault matrix has every kind of error, and r
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from random import Random
@@ -98,27 +99,26 @@ class Run:
             self.response = app.handle(request)
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
-        """Return *operation* of a boto3 client, with botocore's two attempts."""
+        """Return *operation* of a boto3 client."""
+        return partial(self._call, operation)
 
-        def call(**request: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3's
-            name = CALLS.get(operation, operation)
-            if operation == "put_item":
-                name = "receipt" if _is_receipt(request["Item"]["state"]["S"]) else "issue"
-            for attempt in (1, 2):
-                try:
-                    result = next(self._remaining)
-                except StopIteration:
-                    self.at = name, attempt
-                    if attempt == 1:  # the second repeats its request, random values too
-                        self.call = operation, request
-                    raise StoppedError from None
-                if isinstance(result, ConditionFailedError):
-                    raise result
-                if result is not None:
-                    return result
-            raise ReadTimeoutError(endpoint_url="https://aws.example.com")
-
-        return call
+    def _call(self, operation: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3's
+        name = CALLS.get(operation, operation)
+        if operation == "put_item":
+            name = "receipt" if _is_receipt(request["Item"]["state"]["S"]) else "issue"
+        for attempt in (1, 2):  # as botocore
+            try:
+                result = next(self._remaining)
+            except StopIteration:
+                self.at = name, attempt
+                if attempt == 1:  # the second repeats its request, random values too
+                    self.call = operation, request
+                raise StoppedError from None
+            if isinstance(result, ConditionFailedError):
+                raise result
+            if result is not None:
+                return result
+        raise ReadTimeoutError(endpoint_url="https://aws.example.com")
 
 
 def _is_receipt(key: str) -> bool:
