@@ -35,7 +35,7 @@ MESSAGES = {Kind.EVENT, Kind.CONFIRMATION, Kind.REPUDIATION, Kind.LATE}
 REDELIVERY = "3"  # periods until a message about something unfinished comes again
 CONFIRMING = {Kind.CONFIRMATION, Kind.RIGHT}
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
-
+NOT_OPEN = {*Status} - OPEN - {Status.DISCONNECTED, Status.REPUDIATED}
 # These take no time of their own. The first reads of a request are a part of its arrival.
 AT_ONCE = {"expired?", "owner", "respond", "access token", "connection", "withdraw"}
 AT_QONTO = {"exchange", "refresh", "revoke"}
@@ -52,11 +52,7 @@ UPDATES = {
     "refuse": ({Status.HELD}, False, Status.FAILED),
     "supersede": ({Status.HELD, Status.CONNECTED}, False, Status.SUPERSEDED),
     "repudiate": (set(Status), False, Status.REPUDIATED),
-    "disconnect others": (
-        {*Status} - OPEN - {Status.DISCONNECTED, Status.REPUDIATED},
-        False,
-        Status.DISCONNECTED,
-    ),
+    "disconnect others": (NOT_OPEN, False, Status.DISCONNECTED),
     "disconnect connected": ({Status.CONNECTED}, False, Status.DISCONNECTING),
     "set disconnected": ({Status.DISCONNECTING}, False, Status.DISCONNECTED),
 }
