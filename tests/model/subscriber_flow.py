@@ -228,12 +228,12 @@ class Model:
         return self._going_on(state, process)
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        answers = self._answers(state, process, call)
-        for answer, faults in answers.items():
+        choices = self._choices(state, process, call)
+        for choice, faults in choices.items():
             if faults <= state.faults:
                 after = state._replace(faults=state.faults - faults)
-                yield str(answer), self._next(after, process, answer)
-        if answers:
+                yield str(choice), self._next(after, process, choice)
+        if choices:
             return
         result, world = self._result(state, call)
         yield str(result), self._next(state._replace(world=world), process, result)
@@ -253,8 +253,8 @@ class Model:
         refused = failed._replace(world=world) if call.name == "exchange" else failed
         yield "refused", self._next(refused, process, "refused")
 
-    def _answers(self, state: State, _process: Process, call: Call) -> dict[object, int]:
-        """Return what neither AWS nor Qonto says, and how many faults each answer takes."""
+    def _choices(self, state: State, _process: Process, call: Call) -> dict[object, int]:
+        """Return what neither AWS nor Qonto says, and how many faults each choice takes."""
         if call.name != "over?":
             return {}
         return {False: 0, True: any(other.owner == call.owner for other in state.running)}
@@ -410,10 +410,10 @@ class Model:
     def _alone(self, state: State, arrival: Arrival) -> tuple[Call, World]:
         """Return how *arrival* ends if it is handled alone and without a fault, and the world."""
         step = self.steps.start(arrival)
-        answers: dict[str, object] = {"over?": True, "waited?": True, "lives?": False, "owner": 99}
+        choices: dict[str, object] = {"over?": True, "waited?": True, "lives?": False, "owner": 99}
         while (call := self.steps.calls[step]).name not in {"respond", "done", "failed"}:
-            result: object = answers.get(call.name)
-            if call.name not in answers:
+            result: object = choices.get(call.name)
+            if call.name not in choices:
                 result, world = self._result(state, call)
                 state = state._replace(world=world)
             step = self.steps.next(step, result)

@@ -102,7 +102,7 @@ class TokensModel(Model):
         after = state._replace(running=running, late=late, faults=faults, world=world)
         yield Move("time passes"), after
 
-    def _answers(self, state: State, process: Process, call: Call) -> dict[object, int]:
+    def _choices(self, state: State, process: Process, call: Call) -> dict[object, int]:
         grant = dict(state.world.grants).get(call.about.event, Grant(call.about, Status.HELD))
         match call.name:
             case "waited?" if not grant.is_claimed:  # the next attempt has the claim
@@ -113,7 +113,7 @@ class TokensModel(Model):
                 return {None: 0}  # the message that is handled comes again
             case "refresh" if grant.refresh not in {None, Refresh(process.owner)}:
                 return {"too late": 0}
-        return super()._answers(state, process, call)
+        return super()._choices(state, process, call)
 
     def _responded(self, state: State, process: Process, call: Call) -> State:
         world, wrong = state.world, set()
