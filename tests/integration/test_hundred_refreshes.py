@@ -1,8 +1,7 @@
 """A connection lives through a hundred refreshes under random faults, and works after each."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from random import Random
 
 import pytest
@@ -14,7 +13,6 @@ from tests.integration.subscriber_outcomes import (
     REMINDED,
     Connection,
     Function,
-    Lane,
     Scenario,
     lanes,
 )
@@ -41,54 +39,43 @@ ACCIDENTS = {
 }
 
 
-@pytest.fixture
-def lane(aws: LocalAws, stack: Stack, microburst: str) -> Iterator[Lane]:
-    """A process of both functions, and mock Qonto."""
-    with lanes(aws, microburst, stack.topic_arn, 1) as [lane]:
-        yield lane
-
-
-@pytest.fixture
-def callers(lane: Lane) -> Iterator[list[Function]]:
-    """Processes of `tokens`, one for each caller."""
-    with ExitStack() as block:
-        environment = lane.example.environment | lane.qonto.environment
-        environment["QUEUE_URL"] = lane.queue_url
-        functions = [Function(environment, lane.function.proxy) for _ in range(CALLERS)]
-        for function in functions:
-            block.callback(function.stop)
-        yield functions
-
-
 @slow
 @pytest.mark.claim("S32")
-def test_connection_lives_through_hundred_refreshes(lane: Lane, callers: list[Function]) -> None:
+def test_connection_lives_through_hundred_refreshes(
+    aws: LocalAws, stack: Stack, microburst: str
+) -> None:
     """Each refresh has up to two accidents within the grace of its refresh token."""
-    connection, random = Connection(lane, Scenario()), Random(SEED)  # noqa: S311 - repeatable
+    random = Random(SEED)  # noqa: S311 - repeatable
+    with lanes(aws, microburst, stack.topic_arn, 1) as [lane], ExitStack() as block:
+        connection = Connection(lane, Scenario())
+        functions = [
+            Function(lane.function.environment, lane.function.proxy) for _ in range(CALLERS)
+        ]
+        callers = [block.enter_context(closing(function)) for function in functions]
 
-    def pass_time() -> bool:
-        """Tell whether a refresh is unfinished, and let the next one be due."""
-        is_unfinished = "unfinished" in connection.found()[1]
-        connection.age(REMINDED if is_unfinished else HOUR)
-        return is_unfinished
+        def pass_time() -> bool:
+            """Tell whether a refresh is unfinished, and let the next one be due."""
+            is_unfinished = "unfinished" in connection.found()[1]
+            connection.age(REMINDED if is_unfinished else HOUR)
+            return is_unfinished
 
-    for _ in range(ROUNDS):
-        for _ in range(random.randrange(3)):
-            at = random.choice(["token", "message"]) if pass_time() else "token"
-            with lane.failing(random.choice(ACCIDENTS[at])):
-                assert connection.ask(at) != "ended"
-        if pass_time() and random.random() < 0.5:
+        for _ in range(ROUNDS):
+            for _ in range(random.randrange(3)):
+                at = random.choice(["token", "message"]) if pass_time() else "token"
+                with lane.failing(random.choice(ACCIDENTS[at])):
+                    assert connection.ask(at) != "ended"
+            if pass_time() and random.random() < 0.5:
+                connection.settle()
+            for _ in range(3):  # "unavailable" is a response of a busy machine too
+                with ThreadPoolExecutor(CALLERS) as threads:
+                    responses = list(threads.map(lambda call: call(connection.subject), callers))
+                if all("access_token" in response for response in responses):
+                    break
+            [access_token] = {str(response.get("access_token")) for response in responses}
+            assert lane.qonto.takes(access_token)
             connection.settle()
-        for _ in range(3):  # "unavailable" is a response of a busy machine too
-            with ThreadPoolExecutor(CALLERS) as threads:
-                responses = list(threads.map(lambda call: call(connection.subject), callers))
-            if all("access_token" in response for response in responses):
-                break
-        [access_token] = {str(response.get("access_token")) for response in responses}
-        assert lane.qonto.takes(access_token)
-        connection.settle()
-        assert connection.found()[1:] == ("connected", True, "connected")
-        assert lane.qonto.server.reuses == 0
+            assert connection.found()[1:] == ("connected", True, "connected")
+            assert lane.qonto.server.reuses == 0
 
-    assert lane.qonto.server.refreshes >= ROUNDS
-    assert connection.ask("disconnect") == "disconnected"
+        assert lane.qonto.server.refreshes >= ROUNDS
+        assert connection.ask("disconnect") == "disconnected"

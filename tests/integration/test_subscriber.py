@@ -12,7 +12,6 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from demo.gateway import LambdaContext
-from demo.local_aws import LocalAws, Stack
 from demo.qonto import ORGANIZATIONS
 from demo.template import ROOT
 from tests.support.subscription import (
@@ -24,7 +23,6 @@ from tests.support.subscription import (
     Capture,
     Event,
     Example,
-    MockQonto,
     confirmation_of,
     granted,
     lambda_event,
@@ -76,12 +74,11 @@ def published(example: Example) -> Event:
 def test_order_of_messages_decides_outcome(
     example: Example, capsys: Capture, steps: str, data: dict[str, Any], outcome: Outcome
 ) -> None:
-    """After the first delivery of each message, and after a second one."""
     event = granted(example.qonto, **data)
     example.cold_start()
     is_exchanged = outcome == CONNECTED or (outcome == REPUDIATED and steps.endswith("repudiate"))
 
-    for _ in range(2):
+    for _ in range(2):  # each message is delivered twice
         example.handle(event, steps)
         assert example.outcome(event) == outcome
         assert example.qonto.exchanges == (is_exchanged, is_exchanged)
@@ -94,17 +91,14 @@ def test_order_of_messages_decides_outcome(
     assert (read_output(capsys).text == "") == (outcome[0] == "held")
 
 
-def test_optional_confirmation_connects_without_app(
-    aws: LocalAws, stack: Stack, qonto: MockQonto
-) -> None:
-    off = {"RequireConfirmation": "false", "AppRoleArn": ""}
-    no_app = Example(aws, stack.topic_arn, qonto, **off)
-    event = granted(qonto, context=None)
+def test_optional_confirmation_connects_without_app(example: Example) -> None:
+    example.cold_start(REQUIRE_CONFIRMATION="false")
+    event = granted(example.qonto, context=None)
 
-    no_app.handle(event, "publish")
+    example.handle(event, "publish")
 
-    assert no_app.token(event)["status"] == "connected"
-    assert no_app.disconnect(event) == {"status": "disconnected", "revoked": True}
+    assert example.token(event)["status"] == "connected"
+    assert example.disconnect(event) == {"status": "disconnected", "revoked": True}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +114,6 @@ def test_optional_confirmation_connects_without_app(
 def test_connected_code_replaces_earlier_one(
     example: Example, order: str, exchanges: int, code: str, connected: str | None
 ) -> None:
-    """The later code is for another organisation, or one that may not be read, or is unknown."""
     scope = {"scope": "offline_access"} if code == "nameless" else {}
     later_code = unknown_code() if code == "unknown" else example.qonto.allow(OTHER, **scope)
     earlier = granted(example.qonto)
@@ -144,13 +137,12 @@ def test_connected_code_replaces_earlier_one(
 def test_delayed_status_of_earlier_changes_nothing(
     example: Example, later_status: str, *, is_known: bool
 ) -> None:
-    """A second delivery of the earlier event has read its grants before something else happens."""
     code = example.qonto.allow() if is_known else unknown_code()
     earlier = example.connect(granted(example.qonto, code=code))
     later = later_than(earlier, example.qonto, code=example.qonto.allow(OTHER))
     example.publish(earlier)
 
-    with example.delayed("Query"):
+    with example.delayed("Query"):  # a second delivery of the earlier event
         if later_status == "connected":
             example.connect(later)
         else:
@@ -178,7 +170,6 @@ def test_delayed_status_of_earlier_changes_nothing(
 def test_unusual_token_response_is_connected(
     example: Example, members: bytes, kept: dict[str, Any]
 ) -> None:
-    """It begins with a byte order mark, too."""
     body = b'\xef\xbb\xbf{"access_token": "t"' + members + b"}"
     example.qonto.instead = Response(body, 201, media_type="application/json")
 
@@ -191,10 +182,6 @@ def test_unusual_token_response_is_connected(
 
 @pytest.mark.claim("S31", "T10")
 def test_invalid_or_foreign_message_stays_in_queue(example: Example, published: Event) -> None:
-    """There it becomes a dead letter; an event that was stored before a change of stack does not.
-
-    Both kinds come in one batch with valid messages.
-    """
     not_repudiated = json.dumps(confirmation_of(published) | {"repudiated": False})
     bodies = ["no JSON", "[]", '{"type": "qonto-connect"}', '{"context": "c"}', not_repudiated]
     changes: list[dict[str, Any]] = [
@@ -204,13 +191,13 @@ def test_invalid_or_foreign_message_stays_in_queue(example: Example, published: 
     ]
     events = [granted(example.qonto, **change) for change in changes]
     events.append(granted(example.qonto) | {"source": "/qonto-connect/production/client-1"})
+    failed = json.loads((ROOT / "docs" / "examples" / "failed.json").read_text("utf-8"))
     for body in bodies:
         example.send(body)
-    failed = json.loads((ROOT / "docs" / "examples" / "failed.json").read_text("utf-8"))
     for event in (*events, failed):  # the topic delivers granted events alone
         example.publish(event)
 
-    example.cold_start(CLIENT_ID="client-2")
+    example.cold_start(CLIENT_ID="client-2")  # the stack has changed since it stored the event
     example.handle(published, "confirm confirm")
     assert example.outcome(published) == UNCONFIRMED
     example.cold_start()
@@ -251,7 +238,6 @@ EXCESS = "offline_access payment.write"
 def test_failed_exchange_is_final(
     example: Example, capsys: Capture, given: dict[str, Any] | Response | str, end: str
 ) -> None:
-    """What is given: data of the event, a response of Qonto, or the value of the secret."""
     status, reasons = end.split(": ")
     if isinstance(given, str):
         use_secret(example, SecretString=given)
@@ -270,7 +256,6 @@ def test_failed_exchange_is_final(
 
 
 def use_secret(example: Example, **value: Any) -> None:  # noqa: ANN401 - text or bytes
-    """Load the functions with another secret, which has *value*."""
     name = str(uuid4())
     if value:  # to AWS, a secret without a value is not found either
         example.aws.secrets.create_secret(Name=name, **value)
@@ -293,13 +278,12 @@ def use_secret(example: Example, **value: Any) -> None:  # noqa: ANN401 - text o
 def test_unusable_secret_is_logged_once(
     example: Example, capsys: Capture, value: dict[str, Any], *, is_usable: bool
 ) -> None:
-    """A byte order mark is ignored. Each message is counted, and succeeds after a correction."""
     usual = example.handler
     use_secret(example, **value)
     events = [example.connect(granted(example.qonto)) for _ in range(2)]
     output = read_output(capsys)
 
-    example.poll(usual)
+    example.poll(usual)  # with a corrected secret
 
     levels = Counter(line["level"] for line in output.logs)
     assert levels == Counter(INFO=2 * is_usable, ERROR=not is_usable)
@@ -308,19 +292,23 @@ def test_unusable_secret_is_logged_once(
     assert [example.outcome(event) for event in events] == [CONNECTED] * 2
 
 
-@pytest.mark.claim("S27", "T5")
-def test_concurrent_deliveries_exchange_once(example: Example, published: Event) -> None:
-    """Each has read the grant before the other claims it."""
+@pytest.mark.parametrize(
+    ("delayed", "meanwhile", "outcome"),
+    [("Query", "confirm", CONNECTED), ("UpdateItem", "repudiate", REPUDIATED)],
+)
+@pytest.mark.claim("S27", "S28", "T5")
+def test_message_during_exchange_leads_to_no_second_one(
+    example: Example, published: Event, delayed: str, meanwhile: str, outcome: Outcome
+) -> None:
     example.confirm(published)
 
-    with example.delayed("Query"):
-        example.handle(published, "confirm")
-
-    assert example.waiting() == 1
+    with example.delayed(delayed):
+        example.handle(published, meanwhile)
     example.poll()
+
     assert example.waiting() == 0
     assert example.qonto.exchanges == (1, 1)
-    assert example.outcome(published) == CONNECTED
+    assert example.outcome(published) == outcome
 
 
 @pytest.mark.parametrize("form", ["{0}.{1}", "ory_ac_changed.{1}", "{1}"])
@@ -328,10 +316,9 @@ def test_concurrent_deliveries_exchange_once(example: Example, published: Event)
 def test_used_code_in_other_authorization_fails(
     example: Example, capsys: Capture, form: str
 ) -> None:
-    """Qonto knows a code by its second part, and revokes before it looks at the first."""
     first = example.connect(granted(example.qonto))
 
-    code = form.format(*first["data"]["code"].split("."))
+    code = form.format(*first["data"]["code"].split("."))  # Qonto knows it by its second part
     second = example.connect(granted(example.qonto, code=code))
 
     assert example.qonto.exchanges == (1, 1)
@@ -350,7 +337,6 @@ def test_used_code_in_other_authorization_fails(
 def test_outcome_without_claim_changes_nothing(
     example: Example, published: Event, given: Response | str | None
 ) -> None:
-    """The other claim is over when its function can no longer run."""
     endpoint: dict[str, Any] = {"TOKEN_ENDPOINT": given} if isinstance(given, str) else {}
     example.qonto.instead = given if isinstance(given, Response) else None
     example.confirm(published)
@@ -369,23 +355,11 @@ def test_outcome_without_claim_changes_nothing(
     assert example.waiting() == 0
 
 
-@pytest.mark.claim("S28")
-def test_repudiation_during_exchange_drops_tokens(example: Example, published: Event) -> None:
-    example.confirm(published)
-
-    with example.delayed("UpdateItem"):
-        example.handle(published, "repudiate")
-
-    assert example.qonto.exchanges == (1, 1)
-    assert example.outcome(published) == REPUDIATED
-
-
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.claim("S28")
 def test_repudiation_counts_for_an_hour(
     example: Example, capsys: Capture, *, is_late: bool
 ) -> None:
-    """The queue's time of sending counts, and not when the message is handled."""
     granted_at = int(time.time()) - 2 * HOUR
     event = example.connect(granted(example.qonto) | {"time": rfc3339(granted_at)})
     example.cold_start()
@@ -408,7 +382,6 @@ def test_repudiation_counts_for_an_hour(
 def test_log_holds_no_secret(
     example: Example, capsys: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither does an item that the app reads, nor an exception."""
     caplog.set_level(logging.DEBUG)  # of all libraries, as AWS_LAMBDA_LOG_LEVEL sets it
     example.cold_start(POWERTOOLS_LOG_LEVEL="DEBUG", POWERTOOLS_LOGGER_LOG_EVENT="true")
     good, ending, disconnected = [granted(example.qonto) for _ in range(3)]
