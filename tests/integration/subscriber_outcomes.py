@@ -148,6 +148,8 @@ class Lane(NamedTuple):
         """Let the fault of *case* happen inside the block, or kill the process in its call."""
         function, qonto, operation = self.function, self.qonto.proxy, case.call.operation
         proxy = qonto if operation in {"POST", "DELETE", "GET"} else function.proxy
+        if operation == "GetSecretValue":
+            function.restart()  # it keeps the secret for a minute
         function.proxy.clear()  # the faults of earlier messages
         inject(proxy, case)
         if case.call.scenario.qonto == "refused":
@@ -223,8 +225,6 @@ def _delivered(lane: Lane, case: Case) -> str:
     }
     order = [*scenario.before, scenario.at, *scenario.after]
     events = [messages[name] for name in dict.fromkeys(order) if "event" in name]
-    if case.call.operation == "GetSecretValue":
-        lane.function.restart()  # it keeps the secret for a minute
     assert all(lane.handle(messages[name]) for name in scenario.before)
     with lane.failing(case):
         comes_again = not lane.handle(messages[scenario.at])
@@ -269,8 +269,6 @@ def _asked(lane: Lane, case: Case) -> str:
     scenario: Scenario = case.call.scenario
     end = scenario.end
     connection = Connection(lane, scenario)
-    if case.call.operation == "GetSecretValue":
-        lane.function.restart()  # it keeps the secret for a minute
     request = scenario.interrupted or scenario.at
     if scenario.interrupted:
         lane.qonto.proxy.inject("POST", Fault.LOST)
@@ -317,8 +315,8 @@ class Connection:
         if scenario.held:
             messages.append(later_than(self._event, self._qonto, context=None))
         assert all(lane.handle(message) for message in messages)
-        now, changes = int(time.time()), dict[str, Any]()
-        changes["issued_at"] = now - 3600 + scenario.lives
+        now = int(time.time())
+        changes: dict[str, Any] = {"issued_at": now - 3600 + scenario.lives}
         if not scenario.named:
             changes["organization"] = None
         if scenario.claimed:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from demo.__main__ import HOSTS, MOCK_CLIENT
+from demo.__main__ import HOSTS
 from demo.local_aws import LocalAws, free_port, ministack
 from tests.support.demo_process import VARIABLES, local_aws, running
 from tests.support.unguarded import ministack_without_a_guard
@@ -19,36 +19,29 @@ from tests.support.unguarded import ministack_without_a_guard
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential={access_key}/20261126/any/any/aws4_request"}
 INVOCATIONS = "/2015-03-31/functions/TokensFunction/invocations"
 INVOCATION = '{"authorization_id": "5b0f5a0e-0000-4000-8000-000000000001"}'
-# The request of each server's own client: method, path, headers, credentials, body.
-REQUESTS: dict[str, tuple[str, str, dict[str, str], dict[str, str], str]] = {
-    "app": ("GET", "/?a=%20b&c", {}, {}, ""),
-    "connector": ("GET", "/callback/granted", {}, {}, ""),
-    "qonto": (
-        "POST",
-        "/oauth2/token",
-        {"Content-Type": "application/x-www-form-urlencoded"},
-        {"X-Qonto-Staging-Token": MOCK_CLIENT["STAGING_TOKEN"]},
-        "grant_type=authorization_code&code=unknown&client_id={CLIENT_ID}"
-        "&client_secret={CLIENT_SECRET}".format_map(MOCK_CLIENT),
-    ),
-    "subscriber": ("GET", "/", {}, {}, ""),
-    "aws": ("POST", "/", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, SIGNED, "{}"),
-    "tokens": ("POST", INVOCATIONS, {}, SIGNED, INVOCATION),
+# The request of each server's own client: method, path, headers, body.
+REQUESTS: dict[str, tuple[str, str, dict[str, str], str]] = {
+    "app": ("GET", "/?a=%20b&c", {}, ""),
+    "connector": ("GET", "/callback/granted", {}, ""),
+    "qonto": ("GET", "/v2/organization", {}, ""),
+    "subscriber": ("GET", "/", {}, ""),
+    "aws": ("POST", "/", SIGNED | {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, "{}"),
+    "tokens": ("POST", INVOCATIONS, SIGNED, INVOCATION),
 }
 EVIL = "http://localhost:1"
 PREFLIGHT = {"Origin": EVIL, "Access-Control-Request-Method": "POST"}
 ANOTHER_KEY = {"Authorization": SIGNED["Authorization"].replace("{access_key}", "local-0")}
 # How a request differs from the own client's, and the statuses of the servers above, in order.
 QUESTIONS: dict[str, tuple[dict[str, str], tuple[int, ...]]] = {
-    "own client": ({}, (200, 200, 400, 200, 200, 200)),
+    "own client": ({}, (200, 200, 401, 200, 200, 200)),
     "name of another site": ({"Host": "evil.example:{port}"}, (421, 421, 421, 421, 403, 403)),
     "other loopback name": ({"Host": "{other}:{port}"}, (307, 307, 307, 307, 403, 403)),
     "another port": ({"Host": "{host}:1"}, (421, 421, 421, 421, 403, 403)),
     "no name": ({"Host": ""}, (421, 421, 421, 421, 403, 403)),
-    "page of another site": ({"Origin": EVIL}, (200, 200, 400, 200, 403, 403)),
-    "image on another page": ({"Sec-Fetch-Site": "same-site"}, (200, 200, 400, 200, 403, 403)),
+    "page of another site": ({"Origin": EVIL}, (200, 200, 401, 200, 403, 403)),
+    "image on another page": ({"Sec-Fetch-Site": "same-site"}, (200, 200, 401, 200, 403, 403)),
     "preflight": (PREFLIGHT, (405, 404, 405, 405, 403, 403)),
-    "without credentials": ({}, (200, 200, 401, 200, 403, 403)),
+    "without credentials": ({"Authorization": ""}, (200, 200, 401, 200, 403, 403)),
     "another access key": (ANOTHER_KEY, (200, 200, 401, 200, 403, 403)),
 }
 METHODS = {"preflight": "OPTIONS", "other loopback name": "GET"}  # else the own client's
@@ -69,9 +62,8 @@ def test_a_port_serves_its_own_clients_and_no_other_site(port: int, question: st
     key = local_aws(port).access_key
     servers = zip(HOSTS.items(), statuses, strict=True)
     for its_port, ((server, host), status) in enumerate(servers, port):
-        method, path, headers, credentials, body = REQUESTS[server]
-        sent = {"Host": "{host}:{port}"} | headers
-        sent |= changes if question == "without credentials" else credentials | changes
+        method, path, headers, body = REQUESTS[server]
+        sent = {"Host": "{host}:{port}"} | headers | changes
         [other] = {"localhost", "127.0.0.1"} - {host}
         values = {"host": host, "other": other, "port": its_port, "access_key": key}
         response = httpx2.request(

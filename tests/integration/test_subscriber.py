@@ -45,6 +45,7 @@ EXCHANGING = "exchanging", "pending", {"code"}
 CONNECTED = "connected", "connected", {"tokens"}
 REPUDIATED = "repudiated", "repudiated", set[str]()
 EXPIRED = "held", "expired", {"code"}
+MESSAGES = "publish", "confirm", "repudiate"
 
 
 @pytest.fixture
@@ -64,10 +65,7 @@ def published(example: Example) -> Event:
         ("confirm publish", {}, CONNECTED),
         ("publish confirm", {"expires_in": 0}, EXPIRED),
         ("publish confirm confirm:other repudiate:other", {}, CONNECTED),
-        *(
-            (" ".join(steps), {}, REPUDIATED)
-            for steps in permutations(["publish", "confirm", "repudiate"])
-        ),
+        *((" ".join(steps), {}, REPUDIATED) for steps in permutations(MESSAGES)),
     ],
 )
 @pytest.mark.claim("S28", "T1", "T5")
@@ -131,26 +129,22 @@ def test_connected_code_replaces_earlier_one(
 
 
 @pytest.mark.parametrize(
-    ("is_known", "later_status"),
-    [(True, "connected"), (False, "connected"), (True, "repudiated")],
+    ("earlier_code", "connected"), [("known", OTHER.name), ("unknown", OTHER.name), ("known", None)]
 )
 def test_delayed_status_of_earlier_changes_nothing(
-    example: Example, later_status: str, *, is_known: bool
+    example: Example, earlier_code: str, connected: str | None
 ) -> None:
-    code = example.qonto.allow() if is_known else unknown_code()
+    code = example.qonto.allow() if earlier_code == "known" else unknown_code()
     earlier = example.connect(granted(example.qonto, code=code))
     later = later_than(earlier, example.qonto, code=example.qonto.allow(OTHER))
     example.publish(earlier)
 
     with example.delayed("Query"):  # a second delivery of the earlier event
-        if later_status == "connected":
-            example.connect(later)
-        else:
-            example.handle(earlier, "repudiate")
+        example.handle(*((later, "publish confirm") if connected else (earlier, "repudiate")))
 
     connection = example.connection(earlier)
-    assert connection["status"] == later_status
-    assert connection.get("organization") == (OTHER.name if later_status == "connected" else None)
+    assert connection["status"] == ("connected" if connected else "repudiated")
+    assert connection.get("organization") == connected
 
 
 @pytest.mark.parametrize(
@@ -210,6 +204,7 @@ def test_invalid_or_foreign_message_stays_in_queue(example: Example, published: 
 
 
 BY_QONTO = {"invalid_grant", "invalid_client", "unauthorized"}
+CUT_OFF = "RemoteProtocolError|ReadError"
 EXCESS = "offline_access payment.write"
 
 
@@ -228,10 +223,7 @@ EXCESS = "offline_access payment.write"
         (PlainTextResponse("", 302, headers={"Location": "/"}), "lost: HTTP 302"),
         (PlainTextResponse("<html>", 200), "lost: no-tokens"),
         (JSONResponse({"access_token": ""}), "lost: no-tokens"),
-        (
-            PlainTextResponse("{", headers={"Content-Length": "9"}),
-            "lost: RemoteProtocolError|ReadError",
-        ),
+        (PlainTextResponse("{", headers={"Content-Length": "9"}), f"lost: {CUT_OFF}"),
     ],
 )
 @pytest.mark.claim("S31")
