@@ -15,7 +15,6 @@ from tests.support.faults import Hurry
 from tests.support.subscription import (
     NOWHERE,
     SCOPE,
-    TOKENS,
     Capture,
     Event,
     Example,
@@ -157,7 +156,7 @@ def test_request_during_refresh_waits_for_new_tokens(
         def ask() -> None:
             example.qonto.meanwhile = lambda: None
             request = asking(event, disconnect=disconnect)
-            running.append(block.enter_context(example.delayed("GetItem", request, TOKENS)))
+            running.append(block.enter_context(example.delayed("GetItem", request)))
 
         example.qonto.meanwhile = ask
         first = example.token(event)
@@ -177,7 +176,7 @@ def test_unsent_refresh_forgets_no_sent_one(example: Example, event: Event) -> N
     refused = leave(example, event, HOUR)
     request, nowhere = asking(event, refused=refused), {"TOKEN_ENDPOINT": NOWHERE}
 
-    with example.delayed("GetSecretValue", request, TOKENS, **nowhere):  # it has read the grant
+    with example.delayed("GetSecretValue", request, **nowhere):  # it has read the grant
         example.qonto.lost = 2
         example.token(event, refused=refused)
 

@@ -197,11 +197,8 @@ class Example:
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         self._grants = dynamodb.Table(resources["GrantTable"])
         self._connections = dynamodb.Table(resources["ConnectionTable"])
-        self.environment = {
-            **aws.environment(),
-            **self.stack.environment["SubscriberFunction"],
-            **mock_qonto.environment,
-        }
+        self.environment = aws.environment() | self.stack.environment["SubscriberFunction"]
+        self.environment |= mock_qonto.environment
         self.cold_start()
 
     def cold_start(self, **environment: str) -> None:
@@ -244,20 +241,17 @@ class Example:
 
     @contextmanager
     def delayed(
-        self,
-        operation: str,
-        run: Callable[[Any], object] | None = None,
-        module: str = "handler",
-        **environment: str,
+        self, operation: str, ask: Callable[[Any], object] | None = None, **environment: str
     ) -> Iterator[Future[Any]]:
-        """Let another function poll, or *run* it; its first *operation* responds after the block.
+        """Let another function poll, or *ask* one of `tokens`; a call responds after the block.
 
-        That call of AWS is applied before the block.
+        It is the first *operation* of AWS, which is applied before the block.
         """
         with FaultProxy(self.aws.endpoint_url) as proxy, ThreadPoolExecutor() as executor:
             proxy.inject(operation, Fault.HELD, times=1)
+            module = TOKENS if ask else "handler"
             other = load(self.environment | proxy.endpoints | environment, module)
-            running = executor.submit(run or self.poll, other)
+            running = executor.submit(ask or self.poll, other)
             proxy.wait_for(operation)
             yield running
             proxy.released.set()
