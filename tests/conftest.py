@@ -1,9 +1,7 @@
-"""The fixture that several suites share, the order of tests, and the summary of a run."""
+"""The fixture that several suites share, the order of tests, and what a run leaves out."""
 
 import sys
-from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -37,23 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the duration of each suite, and what this run leaves out."""
-    tests: Counter[str] = Counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for report in chain.from_iterable(terminalreporter.stats.values()):
-        if isinstance(report, pytest.TestReport):
-            suite = report.nodeid.split("/")[1]
-            tests[suite] += report.when == "call"
-            seconds[suite] += report.duration
-    if not seconds:
-        return
-    terminalreporter.section("suites (seconds of all workers together)")
-    for suite in seconds:
-        terminalreporter.line(f"{suite:12} {tests[suite]:5} tests {seconds[suite]:7.1f} s")
-    if not SLOW and len(seconds) > 1:
-        terminalreporter.line(
+def pytest_report_header() -> str:
+    """Say what this run leaves out."""
+    slow = (
+        ""
+        if SLOW
+        else (
             "Only make check runs the long form of faults and races, kills, Firefox and WebKit, "
-            "pages in every language, checkov, policies, and SAM's deployment."
+            "pages in every language, checkov, policies, and SAM's deployment.\n"
         )
-        terminalreporter.line("A stack in AWS is tested on demand: docs/first-deploy.md says how.")
+    )
+    return f"{slow}A stack in AWS is tested on demand: docs/first-deploy.md says how."

@@ -16,9 +16,13 @@ from demo.template import ROOT
 # The tests read these, and import the modules of src/, the only folder that mutmut mutates.
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
 SOURCES = {"functions": "functions", "subscriber": "examples/subscriber"}
-INTEGRATION = {
-    "functions": ["start", "callback", "state_store", "telemetry", "any_bytes"],
-    "subscriber": ["subscriber", "tokens", "attacks"],
+INTEGRATION = "tests/integration/test_{}.py".format
+TESTS = {
+    "functions": [
+        "tests/unit",
+        *map(INTEGRATION, ("start", "callback", "state_store", "telemetry", "any_bytes")),
+    ],
+    "subscriber": [*map(INTEGRATION, ("subscriber", "tokens", "attacks"))],
 }
 
 
@@ -35,14 +39,10 @@ def copy_to(folder: Path, target: str) -> None:
     project = (folder / "pyproject.toml").read_text("utf-8")
     paths = f'pythonpath = ["src", {"" if target == "functions" else '"functions", '}'
     project = re.sub(r"(?m)^pythonpath = \[", paths, project.replace(f'"{source}", ', "", 1))
-    unit = ["tests/unit"] if target == "functions" else []
     settings = {
         "source_paths": ["src"],
         "also_copy": NEEDED,
-        "pytest_add_cli_args_test_selection": [
-            *unit,
-            *(f"tests/integration/test_{name}.py" for name in INTEGRATION[target]),
-        ],
+        "pytest_add_cli_args_test_selection": TESTS[target],
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
     }
     lines = [f"{name} = {value!r}" for name, value in settings.items()]

@@ -22,8 +22,7 @@ RESPONSES = {
         "error_description": "The resource owner denied the request.",
     },
 }
-# SNS generates these members for each message, and the local AWS does not sign: they stay as they
-# are in the published examples.
+# SNS generates these members, and the local AWS does not sign: they stay as they were published.
 FROM_SNS = {"MessageId", "TopicArn", "Timestamp", "SigningCertURL", "UnsubscribeURL"}
 FROM_SNS |= {"SignatureVersion", "Signature"}
 

@@ -3,10 +3,11 @@
 A matrix gives its calls, and a function that runs one case and returns the cells of its outcome.
 """
 
+import os
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,13 @@ from demo.template import ROOT
 from tests.support.faults import Fault, FaultProxy
 
 PAGE = ROOT / "docs" / "fault-matrix.md"
+UPDATE = bool(os.environ.get("UPDATE"))  # the page, instead of a comparison with it
 FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"
-BEFORE, APPLIED, RESPONDED = "before the call", "applied, before the response", "after the response"
+# The process stores nothing: the outcome of a kill depends on the last call that was applied.
+BEFORE, APPLIED = "before the call", "applied, before the response"
 LANES = 12
-# A drip outlasts the clients' timeouts and ends at Lambda's, so that it has a table of its own.
-_EXCLUDED = {Fault.DELAYED, Fault.DRIPPING, Fault.HELD, Fault.THEN_REFUSED}
-FAULTS = [fault for fault in Fault if fault not in _EXCLUDED]
+# A drip outlasts the clients' timeouts and ends at Lambda's.
+FAULTS = [fault for fault in Fault if fault not in {Fault.DRIPPING, Fault.HELD}]
 
 
 class Call(NamedTuple):
@@ -113,57 +115,59 @@ def run[L, C](
         return dict(zip(chosen, threads.map(on_idle_lane, chosen), strict=True))
 
 
-def assert_documented[L, C](
-    lanes: Sequence[L],
-    outcome: Callable[[L, C], str],
-    chosen: Collection[C],
-    page: Mapping[C, str],
-) -> None:
-    """Assert that the cells of the *chosen* cases are those of the *page*."""
-    for _ in range(3):  # again for those that differ: a busy machine causes timeouts
-        found = run(lanes, outcome, chosen)
-        chosen = [case for case in chosen if found[case] != page[case]]
-    assert not chosen
+class Page(dict[Case, str]):
+    """The cells of each case in a section of docs/fault-matrix.md, which has this *text*."""
+
+    text = ""
 
 
-def section(name: str) -> str:
-    """Return the text of the section *name* in docs/fault-matrix.md."""
-    marks = rf"<!-- begin {name} -->\n\n(.*?\n)\n*<!-- end {name} -->"
-    [found] = re.findall(marks, PAGE.read_text("utf-8"), re.DOTALL)
-    return str(found)
-
-
-def table(first: str, columns: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Return a Markdown table of *rows*, each with its name in the *first* column."""
-    lines = [f"| {name} | {row} |" for name, row in [(first, columns), *rows]]
-    return "\n".join([lines[0], "|---" * (columns.count("|") + 2) + "|", *lines[1:], ""])
-
-
-def tables(columns: str, found: Mapping[Case, str]) -> str:
-    """Return one Markdown table per call, with a row for all faults with the same cells."""
-    alike: defaultdict[str, defaultdict[str, defaultdict[str, list[str]]]]
-    alike = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for (call, attempts, fault), row in found.items():
-        alike[call.name][row][attempts].append(fault)
-    lines = []
-    for name, faults_of_row in alike.items():
-        rows = []
-        for row, faults in faults_of_row.items():
-            what = (f"{attempts}: {'; '.join(each)}" for attempts, each in faults.items())
-            rows.append(("<br>".join(what), row))
-        lines += [f"### {name}", "", table("What fails", columns, rows)]
-    return "\n".join(lines)
-
-
-def documented(name: str, named: Iterable[Case]) -> dict[Case, str]:
+def documented(name: str, named: Iterable[Case]) -> Page:
     """Return the cells of each case in section *name*, which has those *named* and no others."""
+    marks = rf"(?s)<!-- begin {name} -->\n\n(.*?\n)\n*<!-- end {name} -->"
+    [text] = re.findall(marks, PAGE.read_text("utf-8"))
     found: dict[tuple[str, str, str], str] = {}
-    for part in section(name).split("### ")[1:]:
+    for part in text.split("### ")[1:]:
         call, *lines = part.strip().splitlines()
         for line in lines[3:]:
             what, cells = line.strip("| ").split(" | ", 1)
             for attempts, faults in (each.split(": ") for each in what.split("<br>")):
                 found |= {(call, attempts, fault): cells for fault in faults.split("; ")}
     keys = {(case.call.name, case.attempts, str(case.fault)): case for case in named}
-    assert found.keys() == keys.keys()
-    return {keys[key]: cells for key, cells in found.items()}
+    assert UPDATE or found.keys() == keys.keys()
+    page = Page({case: found.get(key, "") for key, case in keys.items()})
+    page.text = text
+    return page
+
+
+def _write(page: Page) -> None:
+    """Write one table per call, with a row for all faults with the same cells."""
+    alike: defaultdict[str, defaultdict[str, defaultdict[str, list[str]]]]
+    alike = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for (call, attempts, fault), cells in page.items():
+        alike[call.name][cells][attempts].append(fault)
+    head = page.text.splitlines()[2:4]
+    lines = []
+    for name, faults_of_cells in alike.items():
+        lines += [f"### {name}", "", *head]
+        for cells, faults in faults_of_cells.items():
+            what = (f"{attempts}: {'; '.join(each)}" for attempts, each in faults.items())
+            lines.append(f"| {'<br>'.join(what)} | {cells} |")
+        lines.append("")
+    PAGE.write_text(PAGE.read_text("utf-8").replace(page.text, "\n".join(lines)), "utf-8")
+
+
+def assert_documented[L](
+    lanes: Sequence[L],
+    outcome: Callable[[L, Case], str],
+    chosen: Collection[Case],
+    page: Page,
+) -> None:
+    """Assert that the cells of the *chosen* cases are those of the *page*, or write them there."""
+    if UPDATE:
+        page |= run(lanes, outcome, chosen)
+        _write(page)
+        return
+    for _ in range(3):  # again for those that differ: a busy machine causes timeouts
+        found = run(lanes, outcome, chosen)
+        chosen = [case for case in chosen if found[case] != page[case]]
+    assert not chosen

@@ -3,15 +3,10 @@
 One user visits `/start` and `/callback` while a call fails, and then goes on.
 """
 
-import os
-import re
-import signal
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import partial
-from itertools import batched, combinations, product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,40 +26,24 @@ from tests.support.connector import (
 from tests.support.faults import Fault, FaultProxy
 from tests.support.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
-REFUSED = "connection refused"
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
 KILLED = "API Gateway's own 500"
-COLUMNS = "The user sees | State stored | Events | Then | Events in all"
 ISSUE = Call("issue: `PutItem` of start")
-CALLBACK = CLAIM, PUBLISH, RECEIPT, DELETE = (
+CALLBACK = [
     Call("claim: `UpdateItem` of callback"),
     Call("publish: `Publish` of callback"),
     Call("receipt: `PutItem` of callback"),
     Call("delete: `DeleteItem` of callback"),
-)
-LOOKUP = Call("lookup: `GetItem` of a callback that is repeated")
-CALLS = (ISSUE, *CALLBACK, LOOKUP)
-CALL_BEFORE = {PUBLISH: CLAIM, RECEIPT: PUBLISH, DELETE: RECEIPT, LOOKUP: CLAIM}
-
-SINGLES = [
-    Case(call, attempts, fault)
-    for call in CALLS
-    for fault, attempts in [*product(FAULTS, (FIRST, EVERY)), (REFUSED, EVERY)]
 ]
+LOOKUP = Call("lookup: `GetItem` of a callback that is repeated")
+CALLS = [ISSUE, *CALLBACK, LOOKUP]
+CASES = matrix.cases(CALLS) + [Case(call, EVERY, Fault.DRIPPING) for call in CALLS]
 # Two attempts of one call, or the first attempts of two.
 PAIRS = [
     (Case(one, FIRST, fault), Case(other, FIRST, other_fault))
     for one, other in [*zip(CALLS, CALLS, strict=True), *combinations(CALLBACK, 2)]
     for fault, other_fault in product(FAULTS, FAULTS)
 ]
-MOMENTS = matrix.BEFORE, matrix.APPLIED, matrix.RESPONDED
-# The outcome of a kill depends on the last call that was applied: the process stores nothing.
-KILLS = [Case(call, KILL, moment) for call in CALLS for moment in MOMENTS]
-TIMEOUTS = [Case(call, EVERY, Fault.DRIPPING) for call in CALLS]
-
-ENDINGS = {"kills": "Killed in", "time-outs": "The response that drips"}  # of their tables
-
-type Pair = tuple[Case, Case]
 
 
 class Lane(NamedTuple):
@@ -88,24 +67,24 @@ def lanes(aws: LocalAws, url: str) -> Iterator[list[Lane]]:
         yield found
 
 
-def failing(lane: Lane, *faults: Case) -> str:
+def failed(lane: Lane, *faults: Case) -> str:
     """Return the cells of the outcome of one fault or two."""
-    cells = _outcome(lane, faults[0].call, _failing(lane, faults))
+
+    @contextmanager
+    def failing() -> Iterator[Connector]:
+        for case in faults:
+            matrix.inject(lane.proxy, case)
+        yield lane.connector
+        lane.proxy.clear()
+
+    cells = _outcome(lane, faults[0].call, failing())
     assert not cells.startswith(KILLED)
     return cells
 
 
-@contextmanager
-def _failing(lane: Lane, faults: tuple[Case, ...]) -> Iterator[Connector]:
-    for case in faults:
-        if case.fault != REFUSED:
-            matrix.inject(lane.proxy, case)
-        elif before := CALL_BEFORE.get(case.call):
-            lane.proxy.inject(before.operation, Fault.THEN_REFUSED, times=1)
-        else:
-            lane.proxy.refuse()
-    yield lane.connector
-    lane.proxy.clear()
+def is_end(case: Case) -> bool:
+    """Tell whether the function's process is killed, or lasts until Lambda's timeout."""
+    return case.attempts == KILL or case.fault == Fault.DRIPPING
 
 
 def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
@@ -113,31 +92,6 @@ def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
     cells = _outcome(lane, case.call, _ending(packages, lane, case))
     assert cells.startswith(KILLED)
     return cells
-
-
-class Deployed(Connector):
-    """The built packages, run as Lambda runs them, and called as API Gateway calls them."""
-
-    def __init__(
-        self, aws: LocalAws, stack: Stack, processes: Mapping[str, ExecutionEnvironment]
-    ) -> None:
-        """Use *processes*, by the functions' logical ids."""
-        self.aws, self.stack = aws, stack
-        self.start = partial(_invoke, processes.get("StartFunction"))
-        self.callback = partial(_invoke, processes.get("CallbackFunction"))
-
-
-def _invoke(process: ExecutionEnvironment | None, request: Json, _context: object) -> Json:
-    assert process
-    try:
-        return process.invoke(request)
-    except FunctionError:
-        return {"statusCode": 500, "headers": {}, "body": '{"message":"Internal Server Error"}'}
-
-
-def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
-    """Return the environment of a deployed *function*."""
-    return stack.environment[function] | aws.client_variables | {"REDIRECT_URI": REDIRECT_URI}
 
 
 @contextmanager
@@ -148,11 +102,6 @@ def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Co
 
     def kill() -> None:
         proxy.wait_for(case.call.operation)
-        if case.fault == matrix.RESPONDED:
-            # The stopped process receives the response, but cannot continue before it is killed.
-            os.kill(process.pid, signal.SIGSTOP)
-            proxy.released.set()
-            proxy.wait_for(case.call.operation)
         process.kill()
 
     with start_function(function, packages[function], environment) as process:
@@ -161,6 +110,33 @@ def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Co
         with matrix.meanwhile(kill) if case.attempts == KILL else nullcontext():
             yield Deployed(aws, stack, {function: process})
     proxy.clear()
+
+
+def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
+    """Return the environment of a deployed *function*."""
+    return stack.environment[function] | aws.client_variables | {"REDIRECT_URI": REDIRECT_URI}
+
+
+class Deployed(Connector):
+    """The built packages, run as Lambda runs them, and called as API Gateway calls them."""
+
+    def __init__(
+        self, aws: LocalAws, stack: Stack, processes: Mapping[str, ExecutionEnvironment]
+    ) -> None:
+        """Use *processes*, by the functions' logical ids."""
+        self.aws, self.stack, self._processes = aws, stack, processes
+
+    def start(self, request: Json, _context: object) -> Json:
+        return self._invoke("StartFunction", request)
+
+    def callback(self, request: Json, _context: object) -> Json:
+        return self._invoke("CallbackFunction", request)
+
+    def _invoke(self, function: str, request: Json) -> Json:
+        try:
+            return self._processes[function].invoke(request)
+        except FunctionError:
+            return {"statusCode": 500, "headers": {}}
 
 
 def _outcome(lane: Lane, call: Call, faulty: AbstractContextManager[Connector]) -> str:
@@ -190,9 +166,7 @@ def _outcome(lane: Lane, call: Call, faulty: AbstractContextManager[Connector]) 
     assert state not in last.location
     assert len({event["id"] for event in in_all}) == 1
     assert events or page != RECEIVED
-    one_id = ", one `id`" if len(in_all) > 1 else ""
-    stored = "yes" if is_stored else "no"
-    return f"{page} | {stored} | {len(events)} | {seen(last)} | {len(in_all)}{one_id}"
+    return f"{page} | {'yes' if is_stored else 'no'} | {len(events)} | {len(in_all)}"
 
 
 def seen(response: Response) -> str:
@@ -208,40 +182,3 @@ def seen(response: Response) -> str:
     assert "Location" not in response.headers
     assert not response.cookies
     return TRY_AGAIN
-
-
-def list_table(first: str, found: Mapping[Case, str]) -> str:
-    """Return a Markdown table with a row for each kill or timeout."""
-    rows = (
-        (f"{call.name}, {fault}" if attempts == KILL else call.name, cells)
-        for (call, attempts, fault), cells in found.items()
-    )
-    return matrix.table(first, COLUMNS, rows)
-
-
-def pair_code(lane: Lane, pair: Pair) -> str:
-    """Return the short form of an outcome: the first letter of the page, and all events."""
-    page, *_, events = failing(lane, *pair).split(" | ")
-    return page.strip("*")[0] + events.partition(",")[0]
-
-
-def pair_tables(found: Mapping[Pair, str]) -> str:
-    """Return one Markdown table per pair of attempts: first fault down, second across."""
-    codes_of_table = defaultdict(list)
-    for pair, code in found.items():
-        one, other = (case.call.name.partition(":")[0] for case in pair)
-        second = "second attempt" if one == other else f"{other}, first attempt"
-        codes_of_table[f"{one}, first attempt / {second}"].append(code)
-    lines = [f"{number}. {fault}" for number, fault in enumerate(FAULTS, 1)]
-    columns = " | ".join(str(number) for number, _ in enumerate(FAULTS, 1))
-    for name, codes in codes_of_table.items():
-        rows = enumerate(batched(codes, len(FAULTS), strict=True), 1)
-        named = ((f"**{number}**", " | ".join(row)) for number, row in rows)
-        table = matrix.table("", columns, named).strip().replace("|  |", "| |")
-        lines += ["", f"### {name}", "", table]
-    return "\n".join([*lines, ""])
-
-
-def documented_pairs() -> dict[Pair, str]:
-    """Return the codes in the tables of `pair_tables`."""
-    return dict(zip(PAIRS, re.findall(r"[A-Z]\d", matrix.section("pairs")), strict=True))

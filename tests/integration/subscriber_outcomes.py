@@ -1,21 +1,23 @@
 """The matrices of the example subscriber: each fault and kill while it handles a message.
 
-The message is delivered again, as the queue does, until the function has handled it. For `tokens`,
-a case makes a connection, then sends one request, or delivers one message that such a request sent
-to the stack itself, with a fault. Then time passes. The messages in the queue are delivered, and
-the caller asks again, unless it has its response.
+The message is delivered again, as the queue does. For `tokens`, a case makes a connection, then
+sends one request, or delivers one message that such a request sent to the stack itself. Then time
+passes, the messages in the queue are delivered, and the caller asks again, unless it has its
+response.
 """
 
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -26,7 +28,6 @@ from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
 from tests.integration.matrix import KILL, LANES, Case, Matrix, calls, inject, meanwhile
 from tests.support.faults import Attempt, Fault, FaultProxy, Hurry, Response
-from tests.support.lambda_runtime import FunctionError
 from tests.support.subscription import (
     SCOPE,
     TOKENS,
@@ -43,6 +44,7 @@ from tests.support.subscription import (
 
 _FORKSERVER = get_context("forkserver")
 _FORKSERVER.set_forkserver_preload(["tests.support.subscription"])
+_HANDLERS: list[Any] = []  # of the process: of messages, and of requests
 _STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}
 NOTHING = "an empty queue"
 MANY = 20  # deliveries, more than any case needs
@@ -52,10 +54,7 @@ REMINDED = 24  # seconds until the first message arrives; by then a claim is ove
 
 
 class QontoProxy(FaultProxy):
-    """A proxy before mock Qonto. Its error responses are statuses, and name no OAuth error.
-
-    *received* counts how often each code was sent, and how often Qonto got each refresh token.
-    """
+    """A proxy before mock Qonto; *received* counts each code sent and refresh token received."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(upstream)
@@ -95,57 +94,45 @@ class Function:
 
     def __init__(self, environment: dict[str, str], proxy: FaultProxy) -> None:
         self.proxy = proxy
-        self._environment = environment | proxy.endpoints
+        self.environment = environment | proxy.endpoints
         self._start()
 
     def _start(self) -> None:
-        self._connection, child = _FORKSERVER.Pipe()
-        arguments = child, self._environment
-        self.process = _FORKSERVER.Process(target=_serve, args=arguments, daemon=True)
-        self.process.start()
-        child.close()  # so that the end of the process ends the connection
+        self._process = ProcessPoolExecutor(1, _FORKSERVER, _load, (self.environment,))
+        self._id = self._process.submit(os.getpid)
 
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.join()
+    def kill(self) -> None:
+        os.kill(self._id.result(), signal.SIGKILL)
+
+    def close(self) -> None:
+        self._process.shutdown()
 
     def restart(self) -> None:
-        self.stop()
+        self.close()
         self._start()
 
     def __call__(self, event: dict[str, Any], _context: object = None) -> dict[str, Any]:
-        """Return the response to *event*, or raise a `FunctionError`.
-
-        A process that is killed leaves all its messages, and a new one follows.
-        """
-        self._connection.send(event)
+        """Return the response to *event*, empty if there is an error."""
         try:
-            result: dict[str, Any] = json.loads(self._connection.recv())
-        except (EOFError, ConnectionError):
+            return dict(self._process.submit(_handle, event).result())
+        except BrokenProcessPool:
             self.restart()
-            if "Records" not in event:
-                raise FunctionError("Runtime.ExitError", "killed") from None
-            records = event["Records"]
-            return {"batchItemFailures": [{"itemIdentifier": it["messageId"]} for it in records]}
-        if "errorType" in result:
-            raise FunctionError(result["errorType"], result["errorMessage"])
-        return result
+        left = [{"itemIdentifier": each["messageId"]} for each in event.get("Records", [])]
+        return {"batchItemFailures": left} if left else {}
 
 
-def _serve(connection: Pipe, environment: dict[str, str]) -> None:
+def _load(environment: dict[str, str]) -> None:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the log, for as long as it runs
-    subscriber, tokens = load(environment), load(environment, TOKENS)
-    while True:
-        try:
-            event = connection.recv()
-        except EOFError:  # the test has ended
-            return
-        try:
-            handler = subscriber if "Records" in event else tokens
-            result = handler(event, LambdaContext("subscriber"))
-        except Exception as error:  # noqa: BLE001 - Lambda's response to any
-            result = {"errorType": type(error).__name__, "errorMessage": str(error)}
-        connection.send(json.dumps(result))  # as Lambda does
+    _HANDLERS[:] = load(environment), load(environment, TOKENS)
+
+
+def _handle(event: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    handler = _HANDLERS["Records" not in event]
+    try:
+        response = handler(event, LambdaContext("subscriber"))
+        return json.loads(json.dumps(response))  # as Lambda responds
+    except Exception:  # noqa: BLE001 - Lambda's response to any
+        return {}
 
 
 class Lane(NamedTuple):
@@ -161,6 +148,8 @@ class Lane(NamedTuple):
         """Let the fault of *case* happen inside the block, or kill the process in its call."""
         function, qonto, operation = self.function, self.qonto.proxy, case.call.operation
         proxy = qonto if operation in {"POST", "DELETE", "GET"} else function.proxy
+        if operation == "GetSecretValue":
+            function.restart()  # it keeps the secret for a minute
         function.proxy.clear()  # the faults of earlier messages
         inject(proxy, case)
         if case.call.scenario.qonto == "refused":
@@ -170,7 +159,7 @@ class Lane(NamedTuple):
 
         def kill() -> None:
             proxy.wait_for(operation, seconds=120)  # its process may have just started
-            function.process.kill()
+            function.kill()
 
         with meanwhile(kill) if case.attempts == KILL else nullcontext():
             yield
@@ -179,16 +168,14 @@ class Lane(NamedTuple):
         qonto.clear()
 
     def handle(self, message: dict[str, Any]) -> bool:
-        """Deliver a message, and tell whether the function handled it."""
         return not self.function(lambda_event(json.dumps(message)))["batchItemFailures"]
 
     def found(self, events: list[Event]) -> list[tuple[int, str, bool, str | None]]:
         """Return of each event how often its code was sent, the grant, and what the app reads."""
-        sent = [self.qonto.proxy.received[event["data"]["code"]] for event in events]
-        outcomes = map(self.example.outcome, events)
         return [
-            (number, grant, "tokens" in kept, app)
-            for number, (grant, app, kept) in zip(sent, outcomes, strict=True)
+            (self.qonto.proxy.received[event["data"]["code"]], grant, "tokens" in kept, app)
+            for event in events
+            for grant, app, kept in [self.example.outcome(event)]
         ]
 
 
@@ -196,7 +183,6 @@ class Lane(NamedTuple):
 def lanes(
     aws: LocalAws, microburst: str, topic_arn: str, number: int = LANES
 ) -> Iterator[list[Lane]]:
-    """Run processes and proxies inside the block, before one stack of the example."""
     with ExitStack() as block:
         found: list[Lane] = []
         for _ in range(number):
@@ -207,8 +193,7 @@ def lanes(
             proxy = block.enter_context(Hurry(aws.endpoint_url, microburst))
             queue_url = aws.sqs.create_queue(QueueName=f"tokens-{uuid4()}")["QueueUrl"]
             environment = example.environment | qonto.environment | {"QUEUE_URL": queue_url}
-            function = Function(environment, proxy)
-            block.callback(function.stop)
+            function = block.enter_context(closing(Function(environment, proxy)))
             found.append(Lane(example, function, qonto, queue_url))
         yield found
 
@@ -240,8 +225,6 @@ def _delivered(lane: Lane, case: Case) -> str:
     }
     order = [*scenario.before, scenario.at, *scenario.after]
     events = [messages[name] for name in dict.fromkeys(order) if "event" in name]
-    if case.call.operation == "GetSecretValue":
-        lane.function.restart()  # it keeps the secret for a minute
     assert all(lane.handle(messages[name]) for name in scenario.before)
     with lane.failing(case):
         comes_again = not lane.handle(messages[scenario.at])
@@ -286,8 +269,6 @@ def _asked(lane: Lane, case: Case) -> str:
     scenario: Scenario = case.call.scenario
     end = scenario.end
     connection = Connection(lane, scenario)
-    if case.call.operation == "GetSecretValue":
-        lane.function.restart()  # it keeps the secret for a minute
     request = scenario.interrupted or scenario.at
     if scenario.interrupted:
         lane.qonto.proxy.inject("POST", Fault.LOST)
@@ -334,8 +315,8 @@ class Connection:
         if scenario.held:
             messages.append(later_than(self._event, self._qonto, context=None))
         assert all(lane.handle(message) for message in messages)
-        now, changes = int(time.time()), dict[str, Any]()
-        changes["issued_at"] = now - 3600 + scenario.lives
+        now = int(time.time())
+        changes: dict[str, Any] = {"issued_at": now - 3600 + scenario.lives}
         if not scenario.named:
             changes["organization"] = None
         if scenario.claimed:
@@ -349,7 +330,6 @@ class Connection:
         return self._example.grant(self._event)
 
     def age(self, seconds: int = REMINDED) -> None:
-        """Let time pass, for example until the first message has arrived."""
         self._qonto.seconds_ahead += seconds
         changes: dict[str, Any] = {"issued_at": self._grant["issued_at"] - seconds}
         if claim := self._grant.get("refresh"):
@@ -360,11 +340,8 @@ class Connection:
         """Send a request, and return the status of the response; or deliver a message."""
         if name == "message":
             return self._poll()
-        try:
-            response = self._lane.function(self.subject | {"disconnect": name == "disconnect"})
-        except FunctionError:
-            return "an error"
-        status = str(response["status"])
+        response = self._lane.function(self.subject | {"disconnect": name == "disconnect"})
+        status = str(response.get("status", "an error"))
         if status == "connected":
             assert self._qonto.takes(response["access_token"])
         if status == "disconnected" and response["revoked"]:
@@ -372,18 +349,16 @@ class Connection:
         return status
 
     def _poll(self) -> str:
-        """Deliver a message of the queue, if there is one, and return what became of it."""
-        results = []
+        ends = [NOTHING]
 
         def handle(event: dict[str, Any], _context: object) -> dict[str, Any]:
-            results.append(self._lane.function(event))
-            return results[0]
+            response = self._lane.function(event)
+            ends.append("comes again" if response["batchItemFailures"] else "handled")
+            return response
 
         queue = self._example.aws.sqs, self._lane.queue_url
         event_source.poll(*queue, handle, batch_size=1, retry_seconds=0)
-        if not results:
-            return NOTHING
-        return "comes again" if results[0]["batchItemFailures"] else "handled"
+        return ends[-1]
 
     def settle(self) -> int:
         """Deliver messages until the queue is empty; return how often one was delivered."""

@@ -21,7 +21,7 @@ from demo import template as infra
 from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly, create_app
 from examples.app.subscriber import Subscriber as SubscriberStack
-from tests.support.careless import ConfirmsEveryReturn, forgetting_used_codes
+from tests.support.careless import ConfirmsEveryReturn
 from tests.support.connector import PARAMETERS, REDIRECT_URI, RETURN_URL, Connector, Subscriber
 from tests.support.example_app import without_tokens
 from tests.support.subscription import Example, MockQonto
@@ -123,32 +123,22 @@ def test_forwarded_link_connects_nothing(make_world: MakeWorld) -> None:
     assert "Connect with Qonto" in world.mallory.connection()
 
 
-def test_forwarded_link_without_confirmation_connects_victims_bank(make_world: MakeWorld) -> None:
-    world = make_world(RequireConfirmation="false")
+@pytest.mark.parametrize(
+    ("app", "confirmation"), [(Ledgerly, "false"), (ConfirmsEveryReturn, "true")]
+)
+def test_forwarded_link_without_a_defence_connects_victims_bank(
+    make_world: MakeWorld, app: type[Ledgerly], confirmation: str
+) -> None:
+    world = make_world(app, RequireConfirmation=confirmation)
     link = world.mallory.link()
 
-    # The app has no time to repudiate.
-    world.alice.get(world.alice.allow(link, ALICES), follow_redirects=False)
+    callback = world.alice.allow(link, ALICES)
+    # Without a confirmation, the app has no time to repudiate.
+    world.alice.get(callback, follow_redirects=confirmation == "true")
     world.settle()
 
     grant = world.example.grant(world.topic.message())
     assert (grant["status"], grant["context"]) == ("connected", httpx2.URL(link).params["context"])
-
-
-def test_forwarded_link_with_careless_app_connects_victims_bank(make_world: MakeWorld) -> None:
-    world = make_world(ConfirmsEveryReturn)
-
-    world.alice.get(world.alice.allow(world.mallory.link(), ALICES))
-    world.settle()
-
-    assert f"Connected to {ALICES.name}" in world.mallory.connection()
-
-
-def put_into_own_flow(world: World, stolen: httpx2.URL) -> None:
-    """Let Mallory finish a flow of their own with the code of *stolen*."""
-    own = world.mallory.allow(world.mallory.link(), MALLORYS)
-    world.mallory.get(own.copy_set_param("code", stolen.params["code"]))
-    world.settle()
 
 
 @pytest.mark.parametrize("pkce", ["off", "S256"])
@@ -157,7 +147,9 @@ def test_injected_code_obtains_tokens_only_without_pkce(make_world: MakeWorld, p
     world = make_world(pkce=pkce)
     stolen = world.alice.allow(world.alice.link(), ALICES)
 
-    put_into_own_flow(world, stolen)
+    own = world.mallory.allow(world.mallory.link(), MALLORYS)
+    world.mallory.get(own.copy_set_param("code", stolen.params["code"]))
+    world.settle()
 
     is_connected = pkce == "off"
     end = f"Connected to {ALICES.name}" if is_connected else "That did not work"
@@ -166,25 +158,3 @@ def test_injected_code_obtains_tokens_only_without_pkce(make_world: MakeWorld, p
     world.settle()
     assert "That did not work" in world.alice.connection()  # the price of sending a code once
     assert world.mock_qonto.exchanges == (1, is_connected)
-
-
-@pytest.mark.parametrize(("pkce", "locked"), [("off", True), ("S256", False)])
-@pytest.mark.claim("T3")
-def test_used_code_is_sent_again_only_without_lock(
-    make_world: MakeWorld, pkce: str, *, locked: bool
-) -> None:
-    world = make_world(pkce=pkce)
-    if not locked:
-        example = world.example
-        grants = example.stack.resources["GrantTable"]
-        example.handler = forgetting_used_codes(example.handler, example.aws, grants)
-    used = world.alice.allow(world.alice.link(), ALICES)
-    world.alice.get(used)
-    world.settle()
-
-    put_into_own_flow(world, used)
-
-    assert f"Connected to {ALICES.name}" in world.alice.connection()
-    assert "That did not work" in world.mallory.connection()
-    # For a second attempt, Qonto revokes Alice's tokens.
-    assert world.mock_qonto.exchanges == ((1, 1) if locked else (2, 1))

@@ -9,8 +9,8 @@ import pytest
 
 from demo.local_aws import LocalAws
 from tests.integration import outcomes
-from tests.integration.matrix import Case, assert_documented, documented, run, section
-from tests.integration.outcomes import KILLS, PAIRS, SINGLES, TIMEOUTS, Lane
+from tests.integration.matrix import assert_documented, documented, run
+from tests.integration.outcomes import CASES, PAIRS, Lane
 from tests.support.slow import SEED, SLOW, slow
 
 SAMPLE = 36  # pairs of faults in a fast run; a slow run tests all of them
@@ -27,20 +27,22 @@ def lanes(aws: LocalAws, microburst: str) -> Iterator[list[Lane]]:
 
 @pytest.mark.claim("S18")
 def test_fault_at_any_call_loses_nothing(lanes: list[Lane]) -> None:
-    assert_documented(lanes, outcomes.failing, SINGLES, documented("singles", SINGLES))
+    chosen = [case for case in CASES if not outcomes.is_end(case)]
+
+    assert_documented(lanes, outcomes.failed, chosen, documented("connector", CASES))
 
 
 def test_two_faults_lose_nothing(lanes: list[Lane]) -> None:
     chosen = PAIRS if SLOW else Random(SEED).sample(PAIRS, SAMPLE)  # noqa: S311 - repeatable
 
-    assert_documented(lanes, outcomes.pair_code, chosen, outcomes.documented_pairs())
+    run(lanes, lambda lane, pair: outcomes.failed(lane, *pair), chosen)  # it asserts the rules
 
 
 @slow
-@pytest.mark.parametrize(("name", "cases"), [("kills", KILLS), ("time-outs", TIMEOUTS)])
 def test_kill_or_timeout_in_any_call_loses_nothing(
-    lanes: list[Lane], packages: dict[str, Path], name: str, cases: list[Case]
+    lanes: list[Lane], packages: dict[str, Path]
 ) -> None:
-    found = run(lanes[:4], partial(outcomes.ended, packages), cases)
+    chosen = list(filter(outcomes.is_end, CASES))
 
-    assert outcomes.list_table(outcomes.ENDINGS[name], found) == section(name)
+    ended = partial(outcomes.ended, packages)
+    assert_documented(lanes, ended, chosen, documented("connector", CASES))

@@ -16,16 +16,8 @@ from authorization import PendingAuthorization, to_item
 from aws import CALL_CONFIG
 from demo.gateway import Handler, LambdaContext
 from state_store import ResponseInFlightError, StateStore
-from tests.support.connector import (
-    CODE,
-    NOW,
-    REQUESTS,
-    RETURN_URL,
-    Browser,
-    Subscriber,
-    callback_app,
-)
-from tests.support.forks import Fork, Load, in_forks
+from tests.support.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber, build
+from tests.support.forks import Fork, Json, Load, in_forks
 
 THREADS = 10  # of each process, because botocore keeps as many connections
 
@@ -44,11 +36,11 @@ class ReadThenWrite(StateStore):
         return authorization
 
 
-def load(environment: dict[str, str], states: type[StateStore] = StateStore) -> Handler:
+def load(environments: Json, states: type[StateStore] = StateStore) -> Handler:
     """Return the handler of callback with *states*, and with time for 200 calls at once."""
     patient = CALL_CONFIG.merge(Config(connect_timeout=60, read_timeout=60))
     with patch("tests.support.connector.CALL_CONFIG", patient):
-        app = callback_app(environment, states)
+        _, app = build(environments, states)
     return lambda request, _context: app.handle(request)
 
 
@@ -79,8 +71,7 @@ def race(browser: Browser, code: str, processes: int, loaded: Load) -> list[dict
     request = copy.deepcopy(REQUESTS["callback"])
     request["rawQueryString"] = f"code={code}&state={browser.started()}"
     request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
-    environment = browser.connector.callback_environment
-    return in_forks(processes, loaded, environment, call_back, request)
+    return in_forks(processes, loaded, browser.connector.environments, call_back, request)
 
 
 @pytest.mark.parametrize(

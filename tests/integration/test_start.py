@@ -1,15 +1,25 @@
-"""``GET /start``: the response, the cookie and the item."""
+"""``GET /start``: the response, the cookie and the item; and both handlers."""
 
 import re
+import sys
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from uuid import UUID
 
 import pytest
 
 from demo.gateway import Handler, LambdaContext
 from demo.local_aws import LocalAws, Stack
-from tests.support.connector import NOW, REQUESTS, RETURN_URL, Browser, Connector, cold_start
+from tests.support.connector import (
+    NOW,
+    PARAMETERS,
+    REDIRECT_URI,
+    REQUESTS,
+    RETURN_URL,
+    Browser,
+    Connector,
+    cold_start,
+)
 from tests.support.forks import Fork, in_forks
 from tests.support.navigations import AHEAD_OF_USER
 from tests.support.slow import SLOW
@@ -18,18 +28,25 @@ PROCESSES = 2
 STARTS = 10_000 if SLOW else 500
 
 
+@pytest.mark.claim("S12", "T7")
 def test_start_stores_authorization_and_redirects_to_qonto(aws: LocalAws, stack: Stack) -> None:
     browser = Browser(Connector(aws, stack, PKCE="S256"))
+    asked = {"organization_id": "org-1", "registration_id": "reg-1"}
+    evil = {"client_id": "evil", "scope": "payment.write", "response_type": "token", "state": "x"}
+    query = urlencode({"context": "ctx-1", "redirect_uri": "https://evil.example", **asked, **evil})
+    headers = dict.fromkeys(("host", "forwarded", "x-forwarded-host"), "evil.example")
 
-    response = browser.start(context="ctx-1", organization_id="org-1", registration_id="reg-1")
+    response = browser.request("start", query, headers=headers)
 
-    sent = response.parameters
     assert response.status == 302
     assert response.location.startswith("https://oauth-sandbox.staging.qonto.co/oauth2/auth?")
-    item = browser.connector.item(sent["state"])
-    assert item is not None
-    both = ["state", "client_id", "redirect_uri", "scope", "organization_id", "registration_id"]
-    assert [sent[name] for name in both] == [item[name] for name in both]
+    sent = response.parameters
+    item = browser.connector.item(sent["state"]) or {}
+    settings = {"client_id": "client-1", "redirect_uri": REDIRECT_URI, "scope": PARAMETERS["Scope"]}
+    own = asked | settings | {"state": item["state"]}
+    assert item.items() >= own.items()
+    pkce = {"code_challenge": sent["code_challenge"], "code_challenge_method": "S256"}
+    assert sent == own | pkce | {"response_type": "code"}
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", item["state"])
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}", item["code_verifier"])
     assert re.fullmatch(r"[0-9a-f]{64}", item["browser_hash"])
@@ -42,7 +59,7 @@ def test_start_stores_authorization_and_redirects_to_qonto(aws: LocalAws, stack:
 
 @pytest.mark.claim("S1")
 def test_forked_handlers_issue_10_000_different_states(connector: Connector) -> None:
-    environment, request = connector.start_environment, REQUESTS["start"]
+    environment, request = connector.environments["StartFunction"], REQUESTS["start"]
 
     responses = in_forks(PROCESSES, load_start, environment, start, request)
 
@@ -70,24 +87,6 @@ def test_start_replaces_only_a_malformed_cookie(browser: Browser) -> None:
 
     assert again == [cookie]
     assert re.match(r"__Host-qonto-connect=[A-Za-z0-9_-]{43};", cookie)
-
-
-@pytest.mark.claim("S12", "T7")
-def test_query_and_headers_cannot_override_the_settings(browser: Browser) -> None:
-    usual = browser.start()
-
-    response = browser.start(
-        headers=dict.fromkeys(("host", "forwarded", "x-forwarded-host"), "evil.example"),
-        client_id="evil",
-        scope="payment.write",
-        redirect_uri="https://evil.example/callback",
-        response_type="token",
-        state="chosen-by-somebody-else",
-    )
-
-    state = response.parameters["state"]
-    assert response.parameters == usual.parameters | {"state": state}
-    assert browser.granted(state).location.startswith(RETURN_URL)
 
 
 @pytest.mark.parametrize(
@@ -122,3 +121,18 @@ def test_request_ahead_of_the_user_returns_425_without_an_aws_call(
         response = browser.request(name, query, headers=headers)
         assert (response.status, response.body, response.cookies) == (425, "", [])
         assert "Retry-After" not in response.headers
+
+
+def test_only_a_page_loads_the_pages(connector: Connector) -> None:
+    browser = Browser(connector.restarted())
+    start, callback = connector.environments.values()
+    browser.connector.start = cold_start("start.handler", start)
+    browser.connector.callback = cold_start("callback.handler", callback)
+
+    browser.granted(browser.started())
+    browser.request("callback", "")
+    browser.request("start", headers={"sec-purpose": "prefetch"})
+    assert "pages.rendering" not in sys.modules
+
+    browser.request("start", "context=not+allowed")
+    assert "pages.rendering" in sys.modules

@@ -20,20 +20,22 @@ sides of each limit. A response that is lost between function and browser is not
 check relies on a received response: from every state, a repeated callback must lead to a success.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from authorization import RECEIPT_LIFETIME, STATE_LIFETIME
 from state_store import CLAIM_LIFETIME
-from tests.model import exploration
-from tests.model.exploration import less, plus
+from tests.model.exploration import Exploration, explore, less, plus
 
 # In seconds, from the arrival of a callback: Lambda's INIT of 10 s, and the function's time-out.
 LONGEST_RUN = 36
 OWN, OTHER = "own browser", "other browser"
 FINISHING = {"publish", "receipt", "delete"}  # the calls of a callback whose claim succeeded
+# The calls that have a condition, and two parts of the claim's: "browser"; and "order", by which a
+# claim does not replace that of a later callback.
+CONDITIONS = frozenset({"browser", "claim", "order", "receipt", "delete"})
 
 
 class Problem(StrEnum):
@@ -110,52 +112,21 @@ class Move(NamedTuple):
     process: Process | None = None
     shown: str = ""
 
-    def __str__(self) -> str:
-        """Return the move as one line of a path."""
-        if self.process is None:
-            return self.name
-        browser, response, arrived, call, attempt, _ = self.process
-        shown = f", shown: {self.shown}" if self.shown else ""
-        callback = f"{browser}, response {response}, arrived at {arrived} s"
-        return f"{callback}: {call} {attempt} {self.name}{shown}"
-
-
-type Path = exploration.Path[State, Move]
-type Exploration = exploration.Exploration[State, Move]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The design. A broken variant differs in one of these fields.
-
-    Attributes:
-        calls: the calls of a callback, in their order.
-        wait: in seconds. After it, another response can claim the state.
-        conditions: the calls that have their condition, and two parts of the claim's: "browser",
-            and "order", by which a claim does not replace that of a later callback.
-        excuses: the faults after which two different responses may be published.
-
-    """
-
-    calls: tuple[str, ...] = ("claim", "publish", "receipt", "delete")
-    wait: int = CLAIM_LIFETIME
-    conditions: frozenset[str] = frozenset({"browser", "claim", "order", "receipt", "delete"})
-    excuses: frozenset[Excuse] = frozenset(Excuse)
-
 
 @dataclass(frozen=True)
 class Model:
-    """The moves of *callbacks* (browser and response) at *instants*, with at most *faults*."""
+    """The moves of *callbacks* (browser and response) at *instants*, with at most *faults*.
+
+    The other fields are the design, and a broken variant differs in one of them.
+    """
 
     callbacks: tuple[tuple[str, int], ...]
     instants: tuple[int, ...]  # seconds since start; the first callback arrives at the first one
     faults: int
-    rules: Rules = Rules()
-
-    def __str__(self) -> str:
-        """Name the model, for a test."""
-        callbacks = ", ".join(f"{browser} {response}" for browser, response in self.callbacks)
-        return f"{callbacks}; at {self.instants} s; {self.faults} faults"
+    calls: tuple[str, ...] = ("claim", "publish", "receipt", "delete")  # of a callback, in order
+    wait: int = CLAIM_LIFETIME  # in seconds: after it, another response can claim the state
+    conditions: frozenset[str] = CONDITIONS
+    excuses: frozenset[Excuse] = frozenset(Excuse)
 
     @property
     def initial(self) -> State:
@@ -163,27 +134,27 @@ class Model:
         start, expected = Process(OWN, 0, 0, "issue"), tuple(sorted(self.callbacks))
         return State(self.instants[0], Aws(), (start,), expected, (), self.faults)
 
-    def explore(self, sought: Collection[Problem] = frozenset(Problem)) -> Exploration:
+    def explore(self, *sought: Problem) -> Exploration[State, Move]:
         """Visit all states, or stop at the first *sought* problem."""
-        return exploration.explore(self.initial, self.moves, self.problems, sought)
+        return explore(self.initial, self.moves, self.problems, sought)
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
         yield from self._time(state)
+        is_starting = any(process.call == "issue" for process in state.running)
         for write in dict.fromkeys(state.late):
             _, aws = self.apply(state.aws, write)
             if aws != state.aws:
-                after = _written(state, write, aws)
-                yield Move("arrives late", write), after._replace(late=less(state.late, write))
-        if not _is_starting(state):
-            for callback in dict.fromkeys(state.expected):
-                item, receipt, _ = state.aws
-                repeats = item is None and receipt is not None and receipt.expires_at > state.clock
-                process = Process(*callback, state.clock, self.rules.calls[0], repeats=repeats)
-                after = state._replace(
-                    running=plus(state.running, process), expected=less(state.expected, callback)
-                )
-                yield Move("arrives", process), after
+                after = state._replace(aws=aws, late=less(state.late, write))
+                is_late_start = write.call == "issue" and not is_starting
+                excused = _excused(after, Excuse.LATE_START) if is_late_start else after
+                yield Move("arrives late", write), excused
+        for callback in () if is_starting else dict.fromkeys(state.expected):
+            item, receipt, _ = state.aws
+            repeats = item is None and receipt is not None and receipt.expires_at > state.clock
+            process = Process(*callback, state.clock, self.calls[0], repeats=repeats)
+            after = state._replace(expected=less(state.expected, callback))
+            yield Move("arrives", process), after._replace(running=plus(state.running, process))
         for process in dict.fromkeys(state.running):
             yield from self._attempt(state, process)
 
@@ -207,42 +178,40 @@ class Model:
     def _attempt(self, state: State, process: Process) -> Iterator[tuple[Move, State]]:
         result, aws = self.apply(state.aws, process)
         following, shown = self._following(process, result)
-        applied = _written(state, process, aws)
-        yield Move("ok", process, shown), _continued(applied, process, following)
+        yield Move("ok", process, shown), _continued(state._replace(aws=aws), process, following)
         if not state.faults:
             return
 
         faulty = state._replace(faults=state.faults - 1)
         is_sent = process.attempt == 2 or process.call != "publish"
-        ended = self._ended(faulty, process)
-        yield Move("killed", process), ended if is_sent else _continued(faulty, process, None)
-
+        ended = _ended(faulty, process) if is_sent else _continued(faulty, process, None)
+        yield Move("killed", process), ended
         if process.browser == OWN and process.call != "lookup":
             faulty = faulty._replace(late=plus(faulty.late, process))
         if process.attempt == 1:
             again = process._replace(attempt=2)
             yield Move("given up", process), _continued(faulty, process, again)
             return
-        shown = f"success {process.response}" if self._has_published(process) else "try again"
-        yield Move("given up", process, shown), self._ended(faulty, process)
+        has_published = process.call in self.calls[self.calls.index("publish") + 1 :]
+        shown = f"success {process.response}" if has_published else "try again"
+        yield Move("given up", process, shown), _ended(faulty, process)
 
     def apply(self, aws: Aws, process: Process) -> tuple[str, Aws]:
         """Return the result of the next call of *process*, and the table and topic after it."""
         item, receipt, published = aws
-        response, now, conditions = process.response, process.arrived, self.rules.conditions
+        response, now, conditions = process.response, process.arrived, self.conditions
         match process.call:
             case "issue":
                 return "done", aws._replace(item=Item())
             case "publish":
                 return "done", aws._replace(published=published | {response})
             case "receipt":
-                if receipt and "receipt" in conditions:
-                    return "done", aws
-                return "done", aws._replace(receipt=Receipt(response, now + RECEIPT_LIFETIME))
+                new = Receipt(response, now + RECEIPT_LIFETIME)
+                is_kept = receipt and "receipt" in conditions
+                return "done", aws._replace(receipt=receipt if is_kept else new)
             case "delete":
-                if item and item.response != response and "delete" in conditions:
-                    return "done", aws
-                return "done", aws._replace(item=None)
+                is_kept = item and item.response != response and "delete" in conditions
+                return "done", aws._replace(item=item if is_kept else None)
             case "lookup":
                 is_own = process.browser == OWN or "browser" not in conditions
                 is_valid = is_own and receipt and receipt.expires_at > now
@@ -261,43 +230,29 @@ class Model:
         """Return why *process* cannot claim *item*; empty if it can."""
         if item is None:
             return "missing"
-        if process.browser == OTHER and "browser" in self.rules.conditions:
+        if process.browser == OTHER and "browser" in self.conditions:
             return "other browser"
         now, is_same = process.arrived, item.response == process.response
         if now >= STATE_LIFETIME and not (is_same and item.claimed_at > now - RECEIPT_LIFETIME):
             return "expired"
-        is_free = is_same or item.response == 0 or item.claimed_at < now - self.rules.wait
+        is_free = is_same or item.response == 0 or item.claimed_at < now - self.wait
         return "" if is_free else "in flight"
 
     def _following(self, process: Process, result: str) -> tuple[Process | None, str]:
         """Return *process* at its next call, or None and what its browser is shown."""
-        calls = self.rules.calls
         if process.call == "issue":
             return None, "redirect to Qonto"
         if result == "missing":
             return process._replace(call="lookup", attempt=1), ""
         if result != "done":
             return None, result
-        if process.call == calls[-1]:
-            return None, f"success {process.response}"
-        return process._replace(call=calls[calls.index(process.call) + 1], attempt=1), ""
-
-    def _has_published(self, process: Process) -> bool:
-        calls = self.rules.calls
-        return process.call in calls[calls.index("publish") + 1 :]
-
-    def _ended(self, state: State, process: Process) -> State:
-        """Return *state* after *process* was killed or failed."""
-        after = _continued(state, process, None)
-        if process.call == "issue":
-            return after._replace(expected=())  # the browser never gets the state
-        if process.call == "publish" or self._has_published(process):
-            return _excused(after, Excuse.UNFINISHED)
-        return after
+        for call in self.calls[self.calls.index(process.call) + 1 :]:
+            return process._replace(call=call, attempt=1), ""
+        return None, f"success {process.response}"
 
     def problems(self, before: State, move: Move, after: State) -> Iterator[Problem]:
         """Yield each problem with *move*."""
-        excuses = after.excuses & self.rules.excuses
+        excuses = after.excuses & self.excuses
         if len(after.aws.published) > 1 and not excuses:
             yield Problem.TWO_IDS
         claimants = {process.response for process in after.running if process.call in FINISHING}
@@ -306,26 +261,26 @@ class Model:
         old, new = before.aws.receipt, after.aws.receipt
         if old and old.expires_at > after.clock and not (new and new.response == old.response):
             yield Problem.CHANGED
+        if move.process:
+            yield from self._problems_of_process(before, move, move.process, after)
+
+    def _problems_of_process(
+        self, before: State, move: Move, process: Process, after: State
+    ) -> Iterator[Problem]:
         item, published = before.aws.item, after.aws.published
-        if not move.process:
-            return
         if item and not after.aws.item and item.response not in published:
             yield Problem.DELETED
-        is_repeat = move.process.repeats and Excuse.LATE_START not in excuses
-        if is_repeat and move.process.call == "publish" and move.name == "ok":
+        is_repeat = process.repeats and Excuse.LATE_START not in after.excuses & self.excuses
+        if is_repeat and process.call == "publish" and move.name == "ok":
             yield Problem.PUBLISHED_AGAIN
-        yield from self._problems_of_browser(before, move, after)
-
-    def _problems_of_browser(self, before: State, move: Move, after: State) -> Iterator[Problem]:
-        _, process, shown = move
         is_changed = after.aws != before.aws
-        if process and process.browser == OTHER:
-            if is_changed or shown not in {"", "other browser", "used", "try again"}:
+        if process.browser == OTHER:
+            if is_changed or move.shown not in {"", "other browser", "used", "try again"}:
                 yield Problem.OTHER_BROWSER
             return
-        if shown.startswith("success") and int(shown.split()[1]) not in after.aws.published:
+        if move.shown.startswith("success") and int(move.shown.split()[1]) not in published:
             yield Problem.FALSE_SUCCESS
-        if process and (shown or is_changed) and self._is_lost(after, process, shown):
+        if (move.shown or is_changed) and self._is_lost(after, process, move.shown):
             yield Problem.LOST
 
     def _is_lost(self, state: State, process: Process, shown: str) -> bool:
@@ -336,34 +291,27 @@ class Model:
         expires_at = receipt.expires_at if receipt else STATE_LIFETIME
         if shown in {"used", "expired", "other browser"}:
             return process.arrived < expires_at
-        repeat = process._replace(arrived=state.clock, call=self.rules.calls[0])
-        result = self._repeated(state.aws, repeat)
-        if result == "in flight" and not state.running:
-            after_wait = repeat._replace(arrived=state.clock + CLAIM_LIFETIME + 1)
-            is_stuck = self._repeated(state.aws, after_wait) == "in flight"
-            return is_stuck and state.clock < expires_at
-        return result == "used" and state.clock < expires_at
+        later = state.clock + CLAIM_LIFETIME + 1
+        is_stuck = not state.running and self._repeated(state.aws, process, later) == "in flight"
+        is_used = self._repeated(state.aws, process, state.clock) == "used"
+        return state.clock < expires_at and (is_stuck or is_used)
 
-    def _repeated(self, aws: Aws, repeat: Process) -> str:
+    def _repeated(self, aws: Aws, process: Process, at: int) -> str:
+        repeat = process._replace(arrived=at, call=self.calls[0])
         result, _ = self.apply(aws, repeat)
-        if result == "missing":
-            result, _ = self.apply(aws, repeat._replace(call="lookup"))
-        return result
-
-
-def _is_starting(state: State) -> bool:
-    return any(process.call == "issue" for process in state.running)
+        return self.apply(aws, repeat._replace(call="lookup"))[0] if result == "missing" else result
 
 
 def _excused(state: State, excuse: Excuse) -> State:
     return state._replace(excuses=state.excuses | {excuse})
 
 
-def _written(state: State, write: Process, aws: Aws) -> State:
-    """Return *state* after *write* changed the table or the topic to *aws*."""
-    is_late_start = write.call == "issue" and not _is_starting(state)
-    after = state._replace(aws=aws)
-    return _excused(after, Excuse.LATE_START) if is_late_start else after
+def _ended(state: State, process: Process) -> State:
+    """Return *state* after *process* was killed or failed."""
+    after = _continued(state, process, None)
+    if process.call == "issue":
+        return after._replace(expected=())  # the browser never gets the state
+    return _excused(after, Excuse.UNFINISHED) if process.call in FINISHING else after
 
 
 def _continued(state: State, process: Process, following: Process | None) -> State:

@@ -1,7 +1,6 @@
 """A breadth-first walk through all states of a model."""
 
 import gc
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,8 +13,8 @@ class Exploration[S, M](NamedTuple):
     """The states that were visited; and the problem that was found, with a shortest path to it."""
 
     origins: Origins[S, M]
-    problem: StrEnum | None
-    path: Path[S, M]
+    problem: StrEnum | None = None
+    path: str = ""
 
 
 def explore[S, M](
@@ -26,22 +25,21 @@ def explore[S, M](
 ) -> Exploration[S, M]:
     """Visit all states, or stop at the first *sought* problem."""
     origins: Origins[S, M] = {initial: None}
-    queue = deque(origins)
+    states = [initial]
     gc.disable()  # it would take most of the time
     try:
-        while queue:
-            state = queue.popleft()
+        for state in states:
             for move, after in moves(state):
                 for problem in problems(state, move, after):
                     if problem in sought:
                         path = [*path_to(state, origins), (move, after)]
-                        return Exploration(origins, problem, path)
+                        return Exploration(origins, problem, lines(path))
                 if after not in origins:
                     origins[after] = move, state
-                    queue.append(after)
+                    states.append(after)
     finally:
         gc.enable()
-    return Exploration(origins, None, [])
+    return Exploration(origins)
 
 
 def path_to[S, M](state: S, origins: Origins[S, M]) -> Path[S, M]:
@@ -59,7 +57,7 @@ def lines[S, M](path: Path[S, M]) -> str:
     return "".join(f"\n{move}" for move, _ in path)
 
 
-def plus[T: tuple[object, ...]](values: tuple[T, ...], value: T) -> tuple[T, ...]:
+def plus[T: str | tuple[object, ...]](values: tuple[T, ...], value: T) -> tuple[T, ...]:
     """Return sorted *values* and *value*, sorted: equal states must meet."""
     return tuple(sorted((*values, value)))
 

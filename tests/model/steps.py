@@ -2,8 +2,9 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +36,6 @@ class Arrival(NamedTuple):
     context: str
     event: str = ""  # the event's name; those of one authorization are in their order
     code: str = ""
-
-    def __str__(self) -> str:
-        """Return the arrival as a part of a line."""
-        return " ".join(filter(None, self))
 
     @property
     def key(self) -> str:
@@ -72,6 +69,16 @@ class Grant(NamedTuple):
     tokens: int = 0
     refresh: Refresh | None = None
 
+    @property
+    def refresher(self) -> int | None:
+        """The owner of the unfinished refresh."""
+        return self.refresh and self.refresh.owner
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether another process may be refreshing the tokens."""
+        return self.refresh is not None and not self.refresh.is_over
+
 
 class FailedError(Exception):
     """The handling raises: the message comes again."""
@@ -90,21 +97,19 @@ class Steps:
 
     def __init__(self, handle: Handle) -> None:
         self.calls: list[Call] = []  # at each step
+        self.next = cache(self._next)
         self._handle = handle
         self._steps: dict[object, int] = {}
         self._results: list[tuple[Arrival, tuple[object, ...]]] = []  # a way to each step
-        self._next: dict[tuple[int, object], int] = {}
 
     def start(self, arrival: Arrival) -> int:
         """Return the first step of a process."""
         return self._step(arrival, ())
 
-    def next(self, step: int, result: object) -> int:
+    def _next(self, step: int, result: object) -> int:
         """Return the step after *step*, whose call had *result*."""
-        if (step, result) not in self._next:
-            arrival, results = self._results[step]
-            self._next[step, result] = self._step(arrival, (*results, result))
-        return self._next[step, result]
+        arrival, results = self._results[step]
+        return self._step(arrival, (*results, result))
 
     def _step(self, arrival: Arrival, results: tuple[object, ...]) -> int:
         process = self._handle(arrival)
@@ -132,10 +137,10 @@ def _frames(process: Calls[None]) -> Iterator[tuple[object, ...]]:
         generator = generator.gi_yieldfrom
 
 
-def edited(handle: Handle, *edits: tuple[str, str]) -> Handle:
+def edited(handle: Handle, edits: Mapping[str, str]) -> Handle:
     """Return a broken variant: *handle* of its module with each first text replaced by a second."""
     source = Path(inspect.getfile(handle)).read_text("utf-8")
-    for old, new in edits:
+    for old, new in edits.items():
         assert source.count(old) == 1, old
         source = source.replace(old, new)
     variant = ast.parse(source)

@@ -4,22 +4,12 @@ Each generator follows the function of the same name in `examples/`; `_request` 
 `AccessTokens.disconnect`, and `_mark` follows `Grants.disconnect`.
 """
 
-from enum import StrEnum
-
 from subscriber.grants import CONNECTIONS, Status
 from tests.model.steps import Arrival, Call, Calls, FailedError, Grant, Kind, Refresh
 
 DISCONNECTED = {Status.DISCONNECTING, Status.DISCONNECTED}
 AFTER_EXCHANGE = {"tokens": "connect", "refused": "fail", "lost": "lose", "not sent": "release"}
 NEAR = 1  # these tokens are near their end, or expired; all others are new
-
-
-class Outcome(StrEnum):
-    """How the code goes on; the second and the third are exceptions there."""
-
-    USABLE = "usable"
-    ENDED = "ended"
-    UNAVAILABLE = "unavailable"
 
 
 def handle(arrival: Arrival) -> Calls[None]:
@@ -29,13 +19,12 @@ def handle(arrival: Arrival) -> Calls[None]:
             yield from _event(arrival)
         case Kind.REPUDIATION | Kind.LATE:
             yield from _repudiate(arrival)
-        case Kind.TOKEN | Kind.REFUSED:
-            yield from _token(arrival)
+        case Kind.TOKEN | Kind.REFUSED | Kind.UNFINISHED:
+            status = yield from _token(arrival)
+            if arrival.kind is Kind.UNFINISHED and status == Status.DISCONNECTING:
+                raise FailedError
         case Kind.DISCONNECT:
             yield from _request(arrival)
-        case Kind.UNFINISHED:
-            if (yield from _token(arrival)) == Status.DISCONNECTING:
-                raise FailedError
         case Kind.WITHDRAWAL:
             yield Call("withdraw", arrival)
         case _:
@@ -59,31 +48,29 @@ def _settle(message: Arrival) -> Calls[bool]:
     confirmed = yield from _confirmed(message)
     for grant in reversed(confirmed):
         if grant.status is Status.EXCHANGING:
-            yield from _take_over(grant)
+            is_over = yield Call("over?", grant.event, grant.owner)
+            if not is_over or not (yield Call("lose", grant.event, grant.owner)):
+                raise FailedError
         elif grant.status is Status.HELD and not (yield from _is_replaced(grant)):
             yield from _exchange(grant.event)
     return bool(confirmed)
 
 
 def _confirmed(message: Arrival) -> Calls[tuple[Grant, ...]]:
+    received: tuple[Grant, ...] = (Grant(message, Status.HELD),)
+    if message.kind is Kind.CONFIRMATION:
+        yield Call("confirm", message)
+        received = yield from _grants_of(message)
+    elif not (yield Call("hold", message)):
+        received = ((yield Call("read", message)),)
     confirmed: tuple[Grant, ...] = ()
-    received = yield from _received(message)
     for grant in received:
-        status = yield Call("status", grant.event)
-        if status == Status.REPUDIATED:
-            yield Call("repudiate", grant.event)
-        elif status:
-            confirmed += (grant,)
-        del status
+        match (yield Call("status", grant.event)):
+            case Status.REPUDIATED:
+                yield Call("repudiate", grant.event)
+            case str():
+                confirmed += (grant,)
     return confirmed
-
-
-def _received(message: Arrival) -> Calls[tuple[Grant, ...]]:
-    if message.kind is Kind.EVENT:
-        is_new = yield Call("hold", message)
-        return (Grant(message, Status.HELD) if is_new else (yield Call("read", message)),)
-    yield Call("confirm", message)
-    return (yield from _grants_of(message))
 
 
 def _grants_of(message: Arrival) -> Calls[tuple[Grant, ...]]:
@@ -105,24 +92,11 @@ def _exchange(event: Arrival) -> Calls[None]:
         yield Call("refuse", event)
         return
     owner = yield Call("owner", event)
-    if not (yield Call("claim", event, owner)):
-        grant = yield Call("read", event)
-        if grant.owner != owner:
-            raise FailedError
-        del grant
+    if not (yield Call("claim", event, owner)) and (yield Call("read", event)).owner != owner:
+        raise FailedError
     response = yield Call("exchange", event, owner)
-    is_written = yield Call(AFTER_EXCHANGE[response], event, owner)
-    if response == "tokens" and not is_written:
-        yield Call("read", event)  # for the log alone
+    yield Call(AFTER_EXCHANGE[response], event, owner)
     if response == "not sent":
-        raise FailedError
-
-
-def _take_over(grant: Grant) -> Calls[None]:
-    if not (yield Call("over?", grant.event, grant.owner)):
-        raise FailedError
-    is_lost = yield Call("lose", grant.event, grant.owner)
-    if not is_lost:
         raise FailedError
 
 
@@ -173,8 +147,9 @@ def _connected(browser: Arrival) -> Calls[None]:
 def _token(asked: Arrival) -> Calls[str]:
     refused = (yield Call("access token", asked)) if asked.kind is Kind.REFUSED else 0
     connection = yield Call("connection", asked)
-    if asked.kind is Kind.UNFINISHED and _is_usable(connection):
-        return Outcome.USABLE
+    match asked.kind, connection:
+        case Kind.UNFINISHED, Grant(status=Status.CONNECTED, refresh=None):
+            return "usable"  # nothing is unfinished
     if connection is None or connection.status is Status.ENDED:
         if connection:
             yield Call("tell", connection.event, 0, Status.ENDED)
@@ -184,9 +159,9 @@ def _token(asked: Arrival) -> Calls[str]:
         del connection
         return (yield from _disconnect(asked, event))
     outcome, connection = yield from _usable(connection, refused)
-    if outcome is Outcome.ENDED:
+    if outcome == "ended":
         connection = yield from _end(connection)
-    elif outcome is Outcome.UNAVAILABLE:
+    elif outcome == "unavailable":
         lives = yield Call("lives?", connection.event)
         connection = yield Call("read", connection.event)
         lives = connection.refresh is None and (lives or connection.tokens != NEAR)
@@ -196,26 +171,19 @@ def _token(asked: Arrival) -> Calls[str]:
     return (yield from _respond(asked, connection))
 
 
-def _is_usable(connection: Grant | None) -> bool:
-    """Tell whether nothing of *connection* is unfinished."""
-    if connection is None:
-        return False
-    return connection.status is Status.CONNECTED and connection.refresh is None
-
-
 def _respond(asked: Arrival, connection: Grant | None) -> Calls[str]:
     status = str(connection.status) if connection else "not-connected"
     if status not in CONNECTIONS:
-        status = Outcome.UNAVAILABLE if status == Status.SUPERSEDED else "not-connected"
+        status = "unavailable" if status == Status.SUPERSEDED else "not-connected"
     tokens = connection.tokens if connection and status == Status.CONNECTED else 0
     yield Call("respond", asked, 0, status, tokens)
     return status
 
 
-def _usable(connection: Grant, refused: int) -> Calls[tuple[Outcome, Grant]]:
+def _usable(connection: Grant, refused: int) -> Calls[tuple[str, Grant]]:
     owner = 0
     while _must_refresh(connection, refused):
-        if not (connection.refresh and not connection.refresh.is_over):
+        if not connection.is_claimed:
             yield Call("remind", connection.event)
             owner = owner or (yield Call("owner", connection.event))
             if (yield from _claim_refresh(connection, owner)):
@@ -224,9 +192,9 @@ def _usable(connection: Grant, refused: int) -> Calls[tuple[Outcome, Grant]]:
                 del refused
                 return (yield from _refresh(connection, owner, is_first=is_first))
         if (yield Call("waited?", connection.event)):
-            return Outcome.UNAVAILABLE, connection
+            return "unavailable", connection
         connection = yield Call("read", connection.event)
-    return Outcome.USABLE, connection
+    return "usable", connection
 
 
 def _must_refresh(connection: Grant, refused: int) -> bool:
@@ -235,35 +203,30 @@ def _must_refresh(connection: Grant, refused: int) -> bool:
 
 
 def _claim_refresh(connection: Grant, owner: int) -> Calls[bool]:
-    as_read = str(connection.refresh and connection.refresh.owner)
-    about = connection.event, owner, as_read, connection.tokens
-    if (yield Call("claim refresh", *about)):
-        return True
-    found = yield Call("read", connection.event)
-    return found.refresh is not None and found.refresh.owner == owner
+    event, as_read = connection.event, str(connection.refresher)
+    is_claimed = yield Call("claim refresh", event, owner, as_read, connection.tokens)
+    return bool(is_claimed or (yield Call("read", event)).refresher == owner)
 
 
-def _refresh(claimed: Grant, owner: int, *, is_first: bool) -> Calls[tuple[Outcome, Grant]]:
+def _refresh(claimed: Grant, owner: int, *, is_first: bool) -> Calls[tuple[str, Grant]]:
     is_unused, attempts = is_first, 2
     while attempts:
         response = yield Call("refresh", claimed.event, owner, tokens=claimed.tokens)
         attempts -= 1
         if response == "invalid_grant":
-            return Outcome.ENDED, claimed
+            return "ended", claimed
         if response in {"refused", "too late"}:
             break
         if response not in {"lost", "not sent"}:
             yield Call("renew", claimed.event, owner, tokens=response)
-            renewed = yield Call("read", claimed.event)
-            return Outcome.USABLE, renewed
+            return "usable", (yield Call("read", claimed.event))
         is_unused = is_unused and response == "not sent"
     yield Call("release refresh", claimed.event, owner, "unused" if is_unused else "")
-    return Outcome.UNAVAILABLE, claimed
+    return "unavailable", claimed
 
 
 def _end(connection: Grant) -> Calls[Grant]:
-    owner = connection.refresh.owner if connection.refresh else 0
-    yield Call("end", connection.event, owner, tokens=connection.tokens)
+    yield Call("end", connection.event, connection.refresher or 0, tokens=connection.tokens)
     found: Grant = yield Call("read", connection.event)
     if found.status is Status.ENDED:
         yield Call("tell", found.event, 0, Status.ENDED)
@@ -288,7 +251,7 @@ def _disconnect(asked: Arrival, event: Arrival) -> Calls[str]:
     for other in events:
         yield from _mark(other)
     yield Call("tell", event, 0, Status.DISCONNECTED)
-    found = yield Call("connection", asked)
+    found = yield Call("connection again", asked)
     event = found.event if found else event
     is_begun = found is not None and found.status is Status.DISCONNECTING
     if is_begun and not (yield from _revoke(found)):
@@ -298,8 +261,7 @@ def _disconnect(asked: Arrival, event: Arrival) -> Calls[str]:
     events = _events((yield Call("query", asked)))
     for other in events:
         yield Call("set disconnected", other)
-    read = yield Call("read", event)
-    return (yield from _respond(asked, read))
+    return (yield from _respond(asked, (yield Call("read", event))))
 
 
 def _mark(event: Arrival) -> Calls[None]:
@@ -316,8 +278,8 @@ def _revoke(connection: Grant) -> Calls[bool]:
     refused, attempts = 0, 2
     while attempts:
         outcome, usable = yield from _usable(connection, refused)
-        if outcome is not Outcome.USABLE:
-            return outcome is Outcome.ENDED
+        if outcome != "usable":
+            return outcome == "ended"
         refused, attempts = usable.tokens, attempts - 1
         if not refused:
             return True

@@ -17,26 +17,31 @@ the organisation's name (a fault there is one of the next call), scopes, foreign
 processes than a test gives it.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import count
 from typing import Any, NamedTuple
 
 from subscriber.grants import Status
 from tests.model.exploration import Exploration, explore, less, plus
-from tests.model.steps import Arrival, Call, Grant, Handle, Kind, Steps
+from tests.model.steps import Arrival, Call, Grant, Kind, Steps, edited
 from tests.model.subscriber_code import handle
 
 FRESH, EXPIRED, HOUR_OVER = range(3)  # the clock: of the codes, and of repudiations
-BROWSERS = {Kind.RIGHT, Kind.OTHER_SESSION, Kind.OTHER}
-SECRET = {Status.HELD, Status.EXCHANGING, Status.CONNECTED}  # a code or tokens are in the item
+MESSAGES = {Kind.EVENT, Kind.CONFIRMATION, Kind.REPUDIATION, Kind.LATE}
+REDELIVERY = "3"  # periods until a message about something unfinished comes again
+CONFIRMING = {Kind.CONFIRMATION, Kind.RIGHT}
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
-
+NOT_OPEN = {*Status} - OPEN - {Status.DISCONNECTED, Status.REPUDIATED}
+# These take no time of their own. The first reads of a request are a part of its arrival.
+AT_ONCE = {"expired?", "owner", "respond", "access token", "connection", "withdraw"}
+AT_QONTO = {"exchange", "refresh", "revoke"}
 # A process that is killed here leaves the same as one that is killed at the write before.
-NO_FAULT = {"read", "query", "status", "asked", "use", "repudiate context", "set confirmed"}
-
+NO_FAULT = {"read", "query", "connection again", "status", "expired?", "asked", "use"}
+NO_FAULT |= {"repudiate context", "set confirmed"}
 # The updates of a grant: the status before, whether the owner alone may do it, the status after.
 UPDATES = {
     "claim": ({Status.HELD}, False, Status.EXCHANGING),
@@ -47,11 +52,7 @@ UPDATES = {
     "refuse": ({Status.HELD}, False, Status.FAILED),
     "supersede": ({Status.HELD, Status.CONNECTED}, False, Status.SUPERSEDED),
     "repudiate": (set(Status), False, Status.REPUDIATED),
-    "disconnect others": (
-        {*Status} - OPEN - {Status.DISCONNECTED, Status.REPUDIATED},
-        False,
-        Status.DISCONNECTED,
-    ),
+    "disconnect others": (NOT_OPEN, False, Status.DISCONNECTED),
     "disconnect connected": ({Status.CONNECTED}, False, Status.DISCONNECTING),
     "set disconnected": ({Status.DISCONNECTING}, False, Status.DISCONNECTED),
 }
@@ -92,14 +93,14 @@ type Rows[V] = tuple[tuple[str, V], ...]
 
 
 class World(NamedTuple):
-    """The subscriber's queue and tables, the app's store, and how often Qonto received a code."""
+    """The subscriber's queue and tables, the app's store, and what Qonto knows."""
 
     queue: tuple[Arrival, ...]
     grants: Rows[Grant] = ()
     locks: Rows[str] = ()
     connections: Rows[Connection] = ()
     contexts: Rows[Context] = ()
-    exchanges: Rows[int] = ()
+    exchanged: tuple[str, ...] = ()  # each code as often as Qonto received it
     issued: tuple[tuple[str, int], ...] = ()  # for `tokens_flow.py`: of which event, how old
 
     def put(self, table: str, key: str, row: object) -> "World":
@@ -141,17 +142,12 @@ class Move(NamedTuple):
     arrival: Arrival | None = None
     call: Call | None = None
 
-    def __str__(self) -> str:
-        """Return the move as one line of a path."""
-        call = self.call and f"{self.call.name} {self.call.about} {self.call.owner or ''}"
-        return ": ".join(str(part) for part in (self.arrival, call, self.name) if part)
-
 
 @dataclass(frozen=True)
 class Model:
     """The moves of *messages* and *browsers*, with at most *faults*.
 
-    A broken variant has other code, its *handle*, or is *without* a condition of a call.
+    A broken variant has *edits* of the code, or is *without* a condition of a call.
     """
 
     messages: tuple[Arrival, ...]
@@ -160,16 +156,17 @@ class Model:
     last: int = FRESH  # the clock stops there
     parallel: int = 2  # processes at most
     without: str = ""
-    handle: Handle = handle
+    edits: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def steps(self) -> Steps:
         """The code that the processes run."""
-        return Steps(self.handle)
+        return Steps(edited(handle, self.edits))
 
     @cached_property
-    def _applied(self) -> dict[tuple[World, Call], tuple[Any, World]]:
-        return {}
+    def apply(self) -> Callable[[World, Call], tuple[Any, World]]:
+        """The result of a call, and the world after it."""
+        return cache(self._apply)
 
     def initial(self) -> State:
         """Return the state before anything has happened."""
@@ -185,13 +182,11 @@ class Model:
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
-        if state.clock < self.last and not (state.running and state.clock == EXPIRED):
-            late = state.late if state.clock == FRESH else ()
-            yield Move("time passes"), state._replace(clock=state.clock + 1, late=late)
+        yield from self._passing(state)
         for write in dict.fromkeys(state.late):
             _, world = self.apply(state.world, write)
             if world != state.world:
-                after = self._written(state._replace(late=less(state.late, write)), world)
+                after = state._replace(world=world, late=less(state.late, write))
                 yield Move("arrives late", call=write), after
         if len(state.running) < self.parallel:
             yield from self._arrivals(state)
@@ -200,52 +195,69 @@ class Model:
             for name, after in self._attempt(state, process, call):
                 yield Move(name, process.arrival, call), after
 
+    def _passing(self, state: State) -> Iterator[tuple[Move, State]]:
+        if state.clock < self.last and not (state.running and state.clock == EXPIRED):
+            late = state.late if state.clock == FRESH else ()
+            yield Move("time passes"), state._replace(clock=state.clock + 1, late=late)
+
     def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
         for browser in dict.fromkeys(state.expected):
             after = state._replace(expected=less(state.expected, browser))
             yield Move("comes back", browser), self._started(after, browser)
         for message in self._deliverable(state):
-            after = self._started(state, message)
-            if state.faults:
-                again = after._replace(faults=state.faults - 1)
-                yield Move("is delivered, and will be again", message), again
             world = state.world._replace(queue=less(state.world.queue, message))
-            yield Move("is delivered", message), after._replace(world=world)
+            yield Move("arrives", message), self._started(state._replace(world=world), message)
+            if state.faults:
+                again = state._replace(faults=state.faults - 1)
+                yield Move("arrives, and will again", message), self._started(again, message)
+                if message.kind is Kind.UNFINISHED:
+                    after = again._replace(world=world)
+                    yield Move("arrives, and fails", message), self._redelivered(after, message)
 
     def _deliverable(self, state: State) -> list[Arrival]:
-        is_late = state.clock == HOUR_OVER
-        return [it for it in dict.fromkeys(state.world.queue) if is_late or it.kind != Kind.LATE]
+        # A process that waited while time passed has ended before the messages that it sent come.
+        due = "" if any(it.age == 1 for it in state.running) else "0"
+        dues = {Kind.LATE: "" if state.clock == HOUR_OVER else None, Kind.UNFINISHED: due}
+        queue = dict.fromkeys(state.world.queue)
+        return [it for it in queue if it.event == dues.get(it.kind, it.event)]
 
     def _started(self, state: State, arrival: Arrival) -> State:
-        return self._going_on(state, Process(arrival, self.steps.start(arrival)))
+        told = dict(state.world.connections).get(arrival.key, Connection("")).status
+        starts_after = arrival.kind in {Kind.TOKEN, Kind.REFUSED} and told == Status.DISCONNECTED
+        process = Process(arrival, self.steps.start(arrival), starts_after=starts_after)
+        return self._going_on(state, process)
 
     def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        faulty = state._replace(faults=state.faults - 1)
-        if call.name == "over?":
-            is_running = any(other.owner == call.owner for other in state.running)
-            yield "no", self._next(state, process, result=False)
-            if not is_running:
-                yield "yes", self._next(state, process, result=True)
-            elif state.faults:
-                yield "outlived", self._next(faulty, process, result=True)
+        choices = self._choices(state, process, call)
+        for choice, faults in choices.items():
+            if faults <= state.faults:
+                after = state._replace(faults=state.faults - faults)
+                yield str(choice), self._next(after, process, choice)
+        if choices:
             return
         result, world = self._result(state, call)
-        applied = self._written(state, world)
-        yield str(result), self._next(applied, process, result)
-        if not state.faults or call.name in NO_FAULT or call.name == "expired?":
+        yield str(result), self._next(state._replace(world=world), process, result)
+        if not state.faults or call.name in NO_FAULT:
             return
 
-        if not self._is_over(call, state.world):
-            faulty = faulty._replace(late=plus(state.late, call))
+        faulty = state._replace(faults=state.faults - 1, late=plus(state.late, call))
         failed = faulty._replace(has_failed=True)
-        yield "killed, or no response", self._ended(failed, process)
-        if call.name != "exchange":
+        ended = failed._replace(running=less(state.running, process))
+        yield "killed, or no response", self._redelivered(ended, process.arrival)
+        if call.name not in AT_QONTO:
             yield "no response, tried again", faulty
             return
         yield "no response", self._next(failed, process, "lost")
         failed = failed._replace(late=state.late)
         yield "not sent", self._next(failed, process, "not sent")
-        yield "refused", self._next(self._written(failed, world), process, "refused")
+        refused = failed._replace(world=world) if call.name == "exchange" else failed
+        yield "refused", self._next(refused, process, "refused")
+
+    def _choices(self, state: State, _process: Process, call: Call) -> dict[object, int]:
+        """Return what neither AWS nor Qonto says, and how many faults each choice takes."""
+        if call.name != "over?":
+            return {}
+        return {False: 0, True: any(other.owner == call.owner for other in state.running)}
 
     def _result(self, state: State, call: Call) -> tuple[Any, World]:
         if call.name == "expired?":
@@ -261,8 +273,8 @@ class Model:
 
     def _going_on(self, state: State, process: Process) -> State:
         """Return *state* with *process* at a call that others can come before, or after its end."""
-        while (call := self.steps.calls[process.step]).name in {"expired?", "owner", "respond"}:
-            result: object = state.clock >= EXPIRED
+        while (call := self.steps.calls[process.step]).name in AT_ONCE:
+            result: Any = None
             if call.name == "expired?" and state.clock < self.last:
                 break
             if call.name == "owner":
@@ -270,6 +282,9 @@ class Model:
                 process = process._replace(owner=result)
             elif call.name == "respond":
                 state = self._responded(state, process, call)
+            else:
+                result, world = self._result(state, call)
+                state = state._replace(world=world)
             process = process._replace(step=self.steps.next(process.step, result))
         if call.name == "failed":
             return self._redelivered(state, process.arrival)
@@ -282,99 +297,67 @@ class Model:
     def _responded(self, state: State, _process: Process, _call: Call) -> State:
         return state
 
-    def _ended(self, state: State, process: Process) -> State:
-        """Return *state* after *process* was killed."""
-        state = state._replace(running=less(state.running, process))
-        return self._redelivered(state, process.arrival)
-
     def _redelivered(self, state: State, message: Arrival) -> State:
-        if message.kind in BROWSERS or message in state.world.queue:
+        if message.kind is Kind.UNFINISHED:
+            message = message._replace(event=REDELIVERY)
+        elif message.kind not in MESSAGES or message in state.world.queue:
             return state
-        queue = plus(state.world.queue, message)
-        return state._replace(world=state.world._replace(queue=queue))
-
-    def _written(self, state: State, world: World) -> State:
-        """Return *state* with *world*, without late writes that cannot change it any more."""
-        late = tuple(write for write in state.late if not self._is_over(write, world))
-        return state._replace(world=world, late=late)
-
-    def _is_over(self, write: Call, world: World) -> bool:
-        if self.without.startswith("condition") or self.apply(world, write)[1] != world:
-            return False
-        if write.name == "tell":
-            told = dict(world.connections)[write.about.key].status
-            return told in {Status.CONNECTED, Status.REPUDIATED}
-        if write.name in UPDATES:
-            status = dict(world.grants)[write.about.event].status
-            return status not in {Status.HELD, Status.EXCHANGING}
-        return True
+        return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
 
     # -------------------------------------------------------------------- calls
-
-    def apply(self, world: World, call: Call) -> tuple[Any, World]:
-        """Return the result of *call*, and the world after it."""
-        if (world, call) not in self._applied:
-            self._applied[world, call] = self._apply(world, call)
-        return self._applied[world, call]
 
     def _apply(self, world: World, call: Call) -> tuple[Any, World]:
         about, grants = call.about, dict(world.grants)
         match call.name:
-            case "hold":
-                held = grants.get(about.event, Grant(about, Status.HELD))
-                return about.event not in grants, world.put("grants", about.event, held)
             case "read":
                 return grants[about.event], world
             case "query":
-                found = (it for it in grants.values() if _authorization(it) == about.authorization)
-                return tuple(found), world
-            case "lock":
-                locked_by = dict(world.locks).get(about.code, about.event)
-                return locked_by == about.event, world.put("locks", about.code, locked_by)
+                of = about.authorization
+                return tuple(it for it in grants.values() if it.event.authorization == of), world
+            case "status":
+                told = dict(world.connections).get(about.key)
+                return told and told.status, world
+            case "asked":  # the code does not read whether the context is repudiated
+                context = dict(world.contexts).get(about.context, Context())
+                return context._replace(repudiated=False), world
             case "exchange":
-                times = dict(world.exchanges).get(about.code, 0) + 1
-                return "tokens", world.put("exchanges", about.code, times)
+                return "tokens", world._replace(exchanged=plus(world.exchanged, about.code))
             case "send":
                 message = Arrival(Kind(call.value), about.authorization, about.context)
                 return None, world._replace(queue=plus(world.queue, message))
-            case "status" | "confirm" | "repudiate connection" | "tell":
-                return self._apply_to_connection(world, call)
-            case "asked" | "use" | "repudiate context" | "set confirmed":
-                return self._apply_to_context(world, call)
-        may, grant = self._updated(world, call, grants[about.event])
+        table, key, may, row = self._write(world, call)
         if not may and self.without != f"condition of {call.name}":
             return False, world
-        return True, world.put("grants", about.event, grant)
+        return True, world.put(table, key, row)
 
-    def _apply_to_connection(self, world: World, call: Call) -> tuple[Any, World]:
-        key = call.about.key
-        old = dict(world.connections).get(key)
+    def _write(self, world: World, call: Call) -> tuple[str, str, bool, object]:
+        """Return the table of *call*, the row's key, whether the condition holds, the new row."""
+        about, key = call.about, call.about.key
+        told = dict(world.connections).get(key)
+        context = dict(world.contexts).get(about.context, Context())
         match call.name:
-            case "status":
-                return old and old.status, world
+            case "hold":
+                may = about.event not in dict(world.grants)
+                return "grants", about.event, may, Grant(about, Status.HELD)
+            case "lock":
+                locked_by = dict(world.locks).get(about.code, about.event)
+                return "locks", about.code, locked_by == about.event, about.event
             case "confirm":
-                may, new = not old, Connection("pending")
+                return "connections", key, not told, Connection("pending")
             case "repudiate connection":
-                may, new = True, Connection(Status.REPUDIATED)
-            case _:
-                may = bool(old and _replaces(call, old)) or self.without == "condition of tell"
-                new = Connection(call.value, call.about.event)
-        return may, world.put("connections", key, new) if may else world
-
-    def _apply_to_context(self, world: World, call: Call) -> tuple[Any, World]:
-        context, authorization = call.about.context, call.about.authorization
-        row = dict(world.contexts).get(context, Context())
-        if call.name == "asked":
-            return row._replace(repudiated=False), world  # the code does not read that column
-        is_free = row.authorization in {"", authorization} and not row.repudiated
-        if call.name == "use" and not is_free and self.without != "condition of use":
-            return False, world
-        row = {
-            "use": row._replace(authorization=authorization),
-            "repudiate context": row._replace(repudiated=True),
-            "set confirmed": row._replace(confirmed=True),
-        }[call.name]
-        return True, world.put("contexts", context, row)
+                return "connections", key, True, Connection(Status.REPUDIATED)
+            case "tell":
+                may = told is not None and _replaces(call, told)
+                return "connections", key, may, Connection(call.value, about.event)
+            case "use":
+                may = context.authorization in {"", about.authorization} and not context.repudiated
+                used = context._replace(authorization=about.authorization)
+                return "contexts", about.context, may, used
+            case "repudiate context":
+                return "contexts", about.context, True, context._replace(repudiated=True)
+            case "set confirmed":
+                return "contexts", about.context, True, context._replace(confirmed=True)
+        return "grants", about.event, *self._updated(world, call, dict(world.grants)[about.event])
 
     def _updated(self, _world: World, call: Call, grant: Grant) -> tuple[bool, Grant]:
         """Return whether *call* may change *grant*, and the grant after it."""
@@ -391,27 +374,22 @@ class Model:
     def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
         """Yield each problem with *move*, and with *after* if the model may end there."""
         old, new = before.world, after.world
-        if move.call and new.exchanges != old.exchanges:
+        if move.call and new.exchanged != old.exchanged:
             yield from self._problems_of_exchange(move.call, after)
         if move.call and (new.grants, new.connections) != (old.grants, old.connections):
             yield from self._problems_of_tables(old, move.call, new)
         if after.running:
             return
-        if any(self._is_stuck(after, message) for message in self._deliverable(after)):
+        if any(self._alone(after, it)[0].name == "failed" for it in self._deliverable(after)):
             yield Problem.STUCK
         if not new.queue:
             yield from _problems_at_end(after)
 
     def _problems_of_exchange(self, call: Call, after: State) -> Iterator[Problem]:
-        if any(times > 1 for _, times in after.world.exchanges):
+        if len(after.world.exchanged) != len(set(after.world.exchanged)):
             yield Problem.TWICE
-        confirming = [
-            it.key
-            for it in (*self.messages, *self.browsers)
-            if it.kind in {Kind.CONFIRMATION, Kind.RIGHT}
-        ]
-        expected = [it.key for it in after.expected if it.kind is Kind.RIGHT]
-        if confirming.count(call.about.key) == expected.count(call.about.key):
+        came = Counter((*self.messages, *self.browsers)) - Counter(after.expected)
+        if all(it.kind not in CONFIRMING or it.key != call.about.key for it in came):
             yield Problem.UNCONFIRMED
 
     def _problems_of_tables(self, before: World, call: Call, after: World) -> Iterator[Problem]:
@@ -429,31 +407,34 @@ class Model:
         if len(open_) != len({context for _, context in open_}):
             yield Problem.CONTEXT_TWICE
 
-    def _is_stuck(self, state: State, message: Arrival) -> bool:
-        """Tell whether *message* fails though it is handled alone and without a fault."""
-        step, world = self.steps.start(message), state.world
-        while (call := self.steps.calls[step]).name not in {"done", "failed"}:
-            result: Any = {"over?": True, "owner": 99}.get(call.name)
-            if result is None:
-                result, world = self._result(state._replace(world=world), call)
+    def _alone(self, state: State, arrival: Arrival) -> tuple[Call, World]:
+        """Return how *arrival* ends if it is handled alone and without a fault, and the world."""
+        step = self.steps.start(arrival)
+        choices: dict[str, object] = {"over?": True, "waited?": True, "lives?": False, "owner": 99}
+        while (call := self.steps.calls[step]).name not in {"respond", "done", "failed"}:
+            result: object = choices.get(call.name)
+            if call.name not in choices:
+                result, world = self._result(state, call)
+                state = state._replace(world=world)
             step = self.steps.next(step, result)
-        return call.name == "failed"
+        return call, state.world
 
 
 def _problems_at_end(state: State) -> Iterator[Problem]:
     world, told = state.world, _told(state.world)
+    secret = {Status.HELD, Status.EXCHANGING, Status.CONNECTED}  # the item has a code or tokens
     grants = [it for _, it in world.grants]
     connected = [it.event for it in grants if it.status is Status.CONNECTED]
     if len(connected) != len({it.authorization for it in connected}):
         yield Problem.TWO_GRANTS
-    if state.refused & (told | {it.event.key for it in grants if it.status in SECRET}):
+    if state.refused & (told | {it.event.key for it in grants if it.status in secret}):
         yield Problem.REPUDIATED
     if not {it.key for it in connected} <= told:
         yield Problem.UNTOLD
-    locks, exchanges = dict(world.locks), dict(world.exchanges)
+    locks = dict(world.locks)
     for event, status, *_ in grants:
         connection = dict(world.connections).get(event.key, Connection(Status.REPUDIATED))
-        is_alive = state.clock == FRESH and event.code not in exchanges
+        is_alive = state.clock == FRESH and event.code not in world.exchanged
         is_own = locks.get(event.code, event.event) == event.event
         is_confirmed = connection.status != Status.REPUDIATED
         is_lost = status in {Status.FAILED, Status.LOST} and not state.has_failed
@@ -462,14 +443,9 @@ def _problems_at_end(state: State) -> Iterator[Problem]:
 
 
 def _free_owner(state: State) -> int:
-    used = {process.owner for process in state.running} | {call.owner for call in state.late}
-    for _, grant in state.world.grants:
-        used |= {grant.owner, grant.refresh.owner if grant.refresh else 0}
+    used = {it.owner for it in state.running} | {it.owner for it in state.late}
+    used |= {owner for _, it in state.world.grants for owner in (it.owner, it.refresher or 0)}
     return next(owner for owner in count(1) if owner not in used)
-
-
-def _authorization(grant: Grant) -> str:
-    return grant.event.authorization
 
 
 def _told(world: World) -> set[str]:

@@ -7,17 +7,14 @@ the permission at Qonto, a repudiation or a later code comes, all in any order a
   process that it passes is slow, and a message that has arrived is late (one fault). No process
   sees it pass twice, because AWS kills it before.
 - Qonto takes a refresh token during its grace. It then treats a use as theft, and revokes all
-  tokens of the code.
-- An attempt of a write succeeds, or its response is lost (one fault), as in `subscriber_flow.py`.
-  AWS applies it in the same period or never. A function is killed at any call (one fault).
-- A request to Qonto is not sent, is refused for another reason, or its response is lost (one fault
-  each). **Assumption:** Qonto receives each request with a refresh token during the token's grace,
-  or never.
+  tokens of the code. After the revocation it refuses to exchange a code.
+- AWS applies a write without a response in the same period or never. A request to Qonto is not
+  sent, is refused for another reason, or its response is lost (one fault each). **Assumption:**
+  Qonto receives each request with a refresh token during the token's grace, or never.
 - A message is delivered twice, or to a function that fails at once (one fault each).
 
-The model leaves out what `subscriber_flow.py`
-leaves out, connections without a refresh token, and revocations that Qonto refuses because of their
-scopes. Qonto refuses the exchange of a code after the revocation.
+The model leaves out what `subscriber_flow.py` leaves out, connections without a refresh token, and
+revocations that Qonto refuses because of their scopes.
 """
 
 from collections.abc import Iterator
@@ -26,26 +23,14 @@ from enum import StrEnum
 from typing import Any
 
 from subscriber.grants import CONNECTIONS, REFRESHING, Status
-from tests.model.exploration import less, plus
 from tests.model.steps import Arrival, Call, Grant, Kind, Refresh
 from tests.model.subscriber_code import NEAR
-from tests.model.subscriber_flow import (
-    OPEN,
-    UPDATES,
-    Connection,
-    Model,
-    Move,
-    Process,
-    State,
-    World,
-)
+from tests.model.subscriber_flow import OPEN, Connection, Model, Move, Process, State, World
 
-PERIOD = REFRESHING + 2  # seconds: then the first reminder of a claim arrives
-GRACE = -(-60 // PERIOD)  # in periods
+# In periods of a claim's life. In seconds, it is 60; after a period, a claim's reminder arrives.
+GRACE = -(-60 // (REFRESHING + 2))
 UNUSED, REVOKED = -1, 9  # instead of the number of periods since the first use
-REDELIVERY = "3"  # periods until a message comes again
 FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
-AT_QONTO = {"refresh", "revoke"}
 REQUEST_FAULTS = {"no response", "not sent", "refused"}
 
 
@@ -70,7 +55,6 @@ class TokensModel(Model):
 
     tokens: int = NEAR  # that are stored at first
     only_requests: bool = False  # fail: nothing is killed or late, and AWS responds
-    few: int = 2  # with so many faults, no connection is lost
     grace: int = GRACE
     reminders: tuple[str, ...] = ("1", "2")
 
@@ -89,7 +73,7 @@ class TokensModel(Model):
 
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
-        for move, after in (*super().moves(state), *self._passing(state)):
+        for move, after in super().moves(state):
             is_excluded = after.faults < state.faults and move.name not in REQUEST_FAULTS
             if not (self.only_requests and is_excluded):
                 yield move, after
@@ -97,107 +81,52 @@ class TokensModel(Model):
     def _passing(self, state: State) -> Iterator[tuple[Move, State]]:
         if any(it.age for it in state.running):
             return
-        world, name, age, faults = state.world, "time passes", 1, state.faults
-        is_claimed = any(it.refresh and not it.refresh.is_over for _, it in world.grants)
-        waiting = {"waited?"} if is_claimed else set()
+        world, age, faults = state.world, 1, state.faults
+        waiting = {"waited?"} if _is_claimed(world) else set()
         is_waiting = {self.steps.calls[it.step].name for it in state.running} <= waiting
         if not is_waiting or any(it.kind is Kind.UNFINISHED for it in self._deliverable(state)):
-            name, age, faults = "time passes a process or a message", 2, faults - 1
+            age, faults = 2, faults - 1
         if faults < 0:
             return
         world = world._replace(
             queue=tuple(sorted(map(_nearer, world.queue))),
             grants=tuple((key, _with_claim_over(it)) for key, it in world.grants),
-            issued=tuple((event, self._older(use)) for event, use in world.issued),
+            issued=tuple(
+                (event, use if use in {UNUSED, REVOKED} else min(use + 1, self.grace))
+                for event, use in world.issued
+            ),
         )
         running = tuple(sorted(it._replace(age=age) for it in state.running))
-        late = tuple(it for it in state.late if it.name in AT_QONTO)
-        after = state._replace(running=running, late=late, faults=faults)
-        yield Move(name), self._written(after, world)
+        # Of the late calls, only the refreshes remain.
+        late = tuple(it for it in state.late if it.name in {"refresh", "revoke"})
+        after = state._replace(running=running, late=late, faults=faults, world=world)
+        yield Move("time passes"), after
 
-    def _older(self, use: int) -> int:
-        return use if use in {UNUSED, REVOKED} else min(use + 1, self.grace)
-
-    def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
-        yield from super()._arrivals(state)
-        for message in self._deliverable(state) if state.faults else ():
-            if message.kind is Kind.UNFINISHED:
-                world = state.world._replace(queue=less(state.world.queue, message))
-                after = state._replace(world=world, faults=state.faults - 1)
-                yield Move("is delivered, and fails", message), self._redelivered(after, message)
-
-    def _deliverable(self, state: State) -> list[Arrival]:
-        # A process that waited while time passed has ended before the messages that it sent come.
-        due = "" if any(it.age == 1 for it in state.running) else "0"
-        found = super()._deliverable(state)
-        return [it for it in found if it.kind is not Kind.UNFINISHED or it.event == due]
-
-    def _started(self, state: State, arrival: Arrival) -> State:
-        process = Process(arrival, self.steps.start(arrival))
-        if arrival.kind in {Kind.TOKEN, Kind.REFUSED}:
-            process = process._replace(starts_after=_told(state.world) == Status.DISCONNECTED)
-        name = ""
-        while name != "connection":  # the first reads are a part of the arrival
-            call = self.steps.calls[process.step]
-            name = call.name
-            if name not in {"access token", "connection", "withdraw"}:
-                break
-            result, world = self.apply(state.world, call)
-            state = state._replace(world=world)
-            process = process._replace(step=self.steps.next(process.step, result))
-        return self._going_on(state, process)
-
-    def _attempt(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        if call.name == "lives?":
-            results: tuple[object, ...] = False, True
-        elif call.name == "waited?":  # never, if the claim is over: the next attempt has it
-            refresh = dict(state.world.grants)[call.about.event].refresh
-            results = (False, True) if refresh and not refresh.is_over else (False,)
-        elif call.name == "remind" and process.arrival.kind is Kind.UNFINISHED:
-            results = (None,)  # the message that is handled comes again
-        elif call.name == "refresh" and _is_too_late(state.world, process, call):
-            results = ("too late",)
-        elif call.name in AT_QONTO:
-            yield from self._request(state, process, call)
-            return
-        else:
-            yield from super()._attempt(state, process, call)
-            return
-        for result in results:
-            yield str(result), self._next(state, process, result)
-
-    def _request(self, state: State, process: Process, call: Call) -> Iterator[tuple[str, State]]:
-        result, world = self.apply(state.world, call)
-        yield str(result), self._next(self._written(state, world), process, result)
-        if not state.faults:
-            return
-        unsent = state._replace(faults=state.faults - 1)
-        sent = self._written(unsent._replace(late=plus(unsent.late, call)), state.world)
-        yield "killed", self._ended(sent, process)
-        yield "no response", self._next(sent, process, "lost")
-        yield "not sent", self._next(unsent, process, "not sent")
-        yield "refused", self._next(unsent, process, "refused")
+    def _choices(self, state: State, process: Process, call: Call) -> dict[object, int]:
+        grant = dict(state.world.grants).get(call.about.event, Grant(call.about, Status.HELD))
+        match call.name:
+            case "waited?" if not grant.is_claimed:  # the next attempt has the claim
+                return {False: 0}
+            case "waited?" | "lives?":
+                return {False: 0, True: 0}
+            case "remind" if process.arrival.kind is Kind.UNFINISHED:
+                return {None: 0}  # the message that is handled comes again
+            case "refresh" if grant.refresh not in {None, Refresh(process.owner)}:
+                return {"too late": 0}
+        return super()._choices(state, process, call)
 
     def _responded(self, state: State, process: Process, call: Call) -> State:
-        wrong = set(_problems_of_response(state.world, process, call))
-        return state._replace(wrong=state.wrong | wrong)
-
-    def _redelivered(self, state: State, message: Arrival) -> State:
-        if message.kind is Kind.UNFINISHED:
-            message = message._replace(event=REDELIVERY)
-        elif message not in self.messages:
-            return state
-        return state._replace(world=state.world._replace(queue=plus(state.world.queue, message)))
-
-    def _is_over(self, write: Call, world: World) -> bool:
-        if write.name == "refresh":
-            return world.issued[write.tokens - 1][1] in {REVOKED, self.grace}
-        if write.name in UPDATES:
-            return super()._is_over(write, world)
-        grant = dict(world.grants).get(write.about.event)
-        if grant and write.name == "claim refresh" and grant.tokens == write.tokens:
-            return False
-        return self.apply(world, write)[1] == world
+        world, wrong = state.world, set()
+        is_request = process.arrival.kind is Kind.DISCONNECT
+        if call.value == Status.CONNECTED:
+            if all(it.tokens != call.tokens for _, it in world.grants):
+                wrong.add(Problem.OLD)
+            if process.starts_after or is_request:
+                wrong.add(Problem.DISCONNECTED)
+        is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
+        if call.value == Status.DISCONNECTED and is_request and is_kept:
+            wrong.add(Problem.DISCONNECTED)
+        return state._replace(wrong=frozenset(wrong))
 
     # -------------------------------------------------------------------- calls
 
@@ -205,7 +134,7 @@ class TokensModel(Model):
         match call.name:
             case "access token":
                 return max(it.tokens for _, it in world.grants), world
-            case "connection":
+            case "connection" | "connection again":
                 return _connection(world), world
             case "remind":
                 sent = (Arrival(Kind.UNFINISHED, "A", "X", wait) for wait in self.reminders)
@@ -238,12 +167,12 @@ class TokensModel(Model):
         return len(issued) + 1, world._replace(issued=(*issued, (event, UNUSED)))
 
     def _updated(self, world: World, call: Call, grant: Grant) -> tuple[bool, Grant]:
-        refresh, is_owner = grant.refresh, _owner(grant) == call.owner
+        is_owner = grant.refresher == call.owner
         match call.name:
             case "claim refresh":
-                is_as_read = call.value == str(_owner(grant))
+                is_as_read = call.value == str(grant.refresher)
                 may = is_as_read or self.without == "comparison of claim refresh"
-                may = may and (refresh is None or refresh.is_over) and grant.tokens == call.tokens
+                may = may and not grant.is_claimed and grant.tokens == call.tokens
                 return may, grant._replace(refresh=Refresh(call.owner))
             case "renew":
                 return is_owner, grant._replace(refresh=None, tokens=call.tokens)
@@ -282,53 +211,33 @@ class TokensModel(Model):
         if use == REVOKED or grant.status is not Status.CONNECTED:
             return
         calls = [self.steps.calls[it.step] for it in before.running]
-        would_be_stored = any(it.name == "renew" and it.owner == _owner(grant) for it in calls)
+        would_be_stored = any(it.name == "renew" and it.owner == grant.refresher for it in calls)
         if grant.tokens != call.tokens or would_be_stored:
             yield Problem.REUSED
 
     def _problems_at_rest(self, state: State) -> Iterator[Problem]:
-        world = state.world
-        yield from self._problems_of_caller(world)
-        if world.queue:
-            return
-        connection, told = _connection(world), _told(world)
-        if connection is None:
+        if not _is_claimed(state.world):
+            yield from self._problems_of_caller(state)
+        connection, told = _connection(state.world), _told(state.world)
+        if state.world.queue or connection is None:
             return
         if connection.status is Status.DISCONNECTING:
             yield Problem.ENDLESS
         elif told not in {connection.status, Status.REPUDIATED}:
             yield Problem.UNTOLD
-        if connection.status is Status.DISCONNECTED and _keeps_any(world):
+        if connection.status is Status.DISCONNECTED and _keeps_any(state.world):
             yield Problem.UNREVOKED
 
-    def _problems_of_caller(self, world: World) -> Iterator[Problem]:
+    def _problems_of_caller(self, state: State) -> Iterator[Problem]:
         """Yield the problems of a caller that is alone, and has no fault."""
-        if any(it.refresh and not it.refresh.is_over for _, it in world.grants):
-            return  # "unavailable", for a period
-        takes_any, step = _takes_any(world), self.steps.start(Arrival(Kind.REFUSED, "A", "X"))
-        while (call := self.steps.calls[step]).name not in {"respond", "done"}:
-            result: Any = {"waited?": True, "lives?": False, "owner": 99}.get(call.name)
-            if result is None:
-                result, world = self.apply(world, call)
-            step = self.steps.next(step, result)
+        call, world = self._alone(state, Arrival(Kind.REFUSED, "A", "X"))
         connection = _connection(world)
         is_true = call.value == (connection.status if connection else "not-connected")
         if not is_true or (call.tokens and world.issued[call.tokens - 1][1] != UNUSED):
             yield Problem.STUCK
-        if call.value == Status.ENDED and takes_any and self.faults <= self.few:
+        few = 3 if self.only_requests else 2  # with so many faults, no connection is lost
+        if call.value == Status.ENDED and _takes_any(state.world) and self.faults <= few:
             yield Problem.ENDED
-
-
-def _problems_of_response(world: World, process: Process, call: Call) -> Iterator[Problem]:
-    is_request = process.arrival.kind is Kind.DISCONNECT
-    if call.value == Status.CONNECTED:
-        if all(it.tokens != call.tokens for _, it in world.grants):
-            yield Problem.OLD
-        if process.starts_after or is_request:
-            yield Problem.DISCONNECTED
-    is_kept = _keeps_any(world) or any(it.tokens for _, it in world.grants)
-    if call.value == Status.DISCONNECTED and is_request and is_kept:
-        yield Problem.DISCONNECTED
 
 
 def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
@@ -344,14 +253,8 @@ def _problems_of_tables(old: World, new: World) -> Iterator[Problem]:
         yield Problem.REOPENED
 
 
-def _is_too_late(world: World, process: Process, call: Call) -> bool:
-    """Tell whether the claim of *process* is over: then it does not send its request."""
-    refresh = dict(world.grants)[call.about.event].refresh
-    return refresh is not None and (refresh.is_over or refresh.owner != process.owner)
-
-
-def _owner(grant: Grant) -> int | None:
-    return grant.refresh.owner if grant.refresh else None
+def _is_claimed(world: World) -> bool:
+    return any(it.is_claimed for _, it in world.grants)
 
 
 def _connection(world: World) -> Grant | None:

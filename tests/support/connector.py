@@ -26,6 +26,7 @@ from demo.template import Json, Template
 from settings import CallbackSettings, StartSettings
 from start.app import StartApp
 from state_store import StateStore
+from tests.contract import delivered
 
 CODE_ROOT = Path(observability.__file__).parent  # of both functions
 REQUESTS = {
@@ -54,20 +55,22 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def _store[S: StateStore](states: type[S], settings: StartSettings | CallbackSettings) -> S:
-    return states(guarded(boto3.client("dynamodb", config=CALL_CONFIG)), settings)
-
-
-def callback_app(
-    environment: Mapping[str, str],
+def build(
+    environments: Mapping[str, Mapping[str, str]],
     states: type[StateStore] = StateStore,
     publisher: type[Publisher] = Publisher,
-) -> CallbackApp:
-    """Return the app of callback as its ``handler.py`` builds it, with other collaborators."""
-    with _environment(environment):
-        settings = CallbackSettings.model_validate(environment)
-        topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), settings.topic_arn)
-        return CallbackApp(settings, _store(states, settings), topic, observability.new_logger())
+) -> tuple[StartApp, CallbackApp]:
+    """Return both apps as each ``handler.py`` builds them, with other collaborators."""
+    start = StartSettings.model_validate(environments["StartFunction"])
+    callback = CallbackSettings.model_validate(environments["CallbackFunction"])
+    with _environment(environments["CallbackFunction"]):
+        logger = observability.new_logger()
+        dynamodb = guarded(boto3.client("dynamodb", config=CALL_CONFIG))
+        topic = publisher(guarded(boto3.client("sns", config=CALL_CONFIG)), callback.topic_arn)
+    return (
+        StartApp(start, states(dynamodb, start), logger),
+        CallbackApp(callback, states(dynamodb, callback), topic, logger),
+    )
 
 
 def cold_start(module: str, environment: Mapping[str, str], code_root: Path = CODE_ROOT) -> Handler:
@@ -113,34 +116,26 @@ class Connector:
     def __init__(
         self, aws: LocalAws, stack: Stack, *, endpoint_url: str | None = None, **environment: str
     ) -> None:
-        """Build both functions for *stack*, with more *environment*.
-
-        They call AWS at *endpoint_url*; the default is the URL of *aws*.
-        """
+        """Build both functions for *stack*, which call AWS at *endpoint_url*, or else at *aws*."""
         self.aws, self.stack = aws, stack
-        given = aws.environment(endpoint_url), {"REDIRECT_URI": REDIRECT_URI} | environment
-        self.start_environment, self.callback_environment = (
-            given[0] | stack.environment[function] | given[1]
+        given = {"REDIRECT_URI": REDIRECT_URI} | environment
+        self.environments = {
+            function: aws.environment(endpoint_url) | stack.environment[function] | given
             for function in ("StartFunction", "CallbackFunction")
-        )
-        self._build(StateStore, Publisher)
+        }
+        self._build()
 
-    def _build(self, states: type[StateStore], publisher: type[Publisher]) -> None:
-        with _environment(self.start_environment):
-            settings = StartSettings.model_validate(self.start_environment)
-            start = StartApp(settings, _store(states, settings), observability.new_logger())
-        callback = callback_app(self.callback_environment, states, publisher)
+    def _build(self, **collaborators: Any) -> None:  # noqa: ANN401 - classes
+        service = {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}  # with a logger of its own
+        environments = {name: each | service for name, each in self.environments.items()}
+        start, callback = build(environments, **collaborators)
         self.start: Handler = lambda request, _context: start.handle(request)
         self.callback: Handler = lambda request, _context: callback.handle(request)
 
-    def restarted(
-        self, states: type[StateStore] = StateStore, publisher: type[Publisher] = Publisher
-    ) -> "Connector":
-        """Return this connector, restarted with a new logger, which writes where capsys reads."""
-        restarted, service = copy.copy(self), {"POWERTOOLS_SERVICE_NAME": f"service-{uuid4()}"}
-        restarted.start_environment = self.start_environment | service
-        restarted.callback_environment = self.callback_environment | service
-        restarted._build(states, publisher)  # noqa: SLF001 - of the same class
+    def restarted(self, **collaborators: Any) -> "Connector":  # noqa: ANN401 - classes
+        """Return this connector with other *collaborators*, and a log that capsys reads."""
+        restarted = copy.copy(self)
+        restarted._build(**collaborators)  # noqa: SLF001 - of the same class
         return restarted
 
     def item(self, state: str) -> dict[str, Any] | None:
@@ -217,16 +212,13 @@ class Subscriber:
 
     def messages(self) -> list[dict[str, Any]]:
         """Publish a marker and return the events before it that were not yet read."""
-        # This import takes a second, and the processes of a race do not need it.
-        from tests.contract import delivered  # noqa: PLC0415
-
         marker = f"read up to here: {uuid4()}"
         self._aws.sns.publish(TopicArn=self._topic_arn, Message=marker)
         bodies: list[str] = []
-        every: Json = {"MessageAttributeNames": ["All"], "MessageSystemAttributeNames": ["All"]}
-        every |= {"MaxNumberOfMessages": 10, "WaitTimeSeconds": 5}
+        every: Json = {"MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
         while marker not in bodies:
-            for message in self._aws.sqs.receive_message(**self._queue, **every)["Messages"]:
+            received = self._aws.sqs.receive_message(**self._queue, **every, WaitTimeSeconds=5)
+            for message in received["Messages"]:
                 self._aws.sqs.delete_message(**self._queue, ReceiptHandle=message["ReceiptHandle"])
                 bodies.append(message["Body"])
                 if message["Body"].startswith("{"):

@@ -13,16 +13,16 @@ import pytest
 from demo.local_aws import LocalAws
 from demo.template import ROOT
 
-DEMO = [sys.executable, "-m", "demo"]
-SHELL = os.environ | dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
 VARIABLES: dict[int, Path] = {}  # by port: the file that makes a shell a client of the local AWS
 
 
 @contextmanager
 def running(**environment: str) -> Iterator[tuple[Popen[str], list[str]]]:
     """Run the demo; give its process and its output up to the address to open."""
-    shell, lines = SHELL | environment, list[str]()
-    with Popen(DEMO, cwd=ROOT, env=shell, stdout=PIPE, stderr=STDOUT, text=True) as process:
+    unset = dict.fromkeys(("QONTO_ENVIRONMENT", "CLIENT_ID", "SCOPE"), "")
+    shell, lines = os.environ | unset | environment, list[str]()
+    demo = [sys.executable, "-m", "demo"]
+    with Popen(demo, cwd=ROOT, env=shell, stdout=PIPE, stderr=STDOUT, text=True) as process:
         try:
             for line in process.stdout or ():
                 lines.append(line)

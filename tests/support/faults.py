@@ -37,7 +37,6 @@ class Fault(StrEnum):
     THROTTLED = "throttled"
     FAILED = "500"
     RESET = "reset before the call was applied"
-    DELAYED = "applied when it is released"
     HANGING = "no response, the call not applied"
     # The call is applied.
     FAILED_LATE = "502 of a proxy, the call applied"
@@ -48,7 +47,6 @@ class Fault(StrEnum):
     MALFORMED = "a malformed response"
     DRIPPING = "a response byte by byte"
     HELD = "a response when it is released"
-    THEN_REFUSED = "a response, after which AWS refuses connections"
 
 
 # Microburst's settings. If SHORTENED kept DynamoDB's checksum, botocore would see the damage.
@@ -58,7 +56,6 @@ _BY_MICROBURST: dict[Fault, dict[str, object]] = {
     Fault.FAILED: {"error": {"code": "InternalServerError", "status": 500}},
     Fault.SHORTENED: {"response": {"truncate_frac": 0.5, "strip_headers": ["x-amz-crc32"]}},
 }
-ANY = "any operation"
 EVERY = 1000  # attempts
 _HEADER = "x-fault"
 _LOCALHOST = "127.0.0.1"
@@ -93,7 +90,6 @@ class FaultProxy(ThreadingTCPServer):
     asks_for_pause = True
 
     def __init__(self, upstream: str, microburst: str = "") -> None:
-        """Accept calls."""
         self._upstream, self._microburst = upstream, microburst
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,7 +124,7 @@ class FaultProxy(ThreadingTCPServer):
         """Apply *fault* to each attempt of *operation*, or to the next *times* attempts.
 
         The first *after* attempts have no fault. Several faults of one operation apply in the order
-        in which they were injected. `ANY` stands for each operation without faults of its own.
+        in which they were injected.
         """
         self._faults[operation].extend([None] * after + [fault] * times)
 
@@ -137,7 +133,7 @@ class FaultProxy(ThreadingTCPServer):
         self._faults: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
         self._attempts: Counter[str] = Counter()
         self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.released = threading.Event()  # of the attempts that are delayed or held
+        self.released = threading.Event()  # of the responses that are held
         if not self._is_accepting:
             self._is_accepting = True
             self.server_bind()
@@ -149,26 +145,22 @@ class FaultProxy(ThreadingTCPServer):
         return self._attempts[operation]
 
     def wait_for(self, operation: str, seconds: float = 30) -> None:
-        """Wait for the next fault of *operation*, or of `ANY`, or raise `queue.Empty`."""
-        while operation not in {self._reached.get(timeout=seconds), ANY}:
+        """Wait for the next fault of *operation*, or raise `queue.Empty`."""
+        while self._reached.get(timeout=seconds) != operation:
             pass
 
     def serve(self, attempt: Attempt) -> None:
         """Respond to *attempt*, or let it fail."""
-        faults = self._faults.get(attempt.operation) or self._faults[ANY]
+        faults = self._faults[attempt.operation]
         fault = faults.popleft() if faults else None
         self._attempts[attempt.operation] += fault is not None
-        if fault is Fault.THEN_REFUSED:
-            self.refuse()
-        if fault is Fault.DELAYED:
-            self._hold(attempt)
         is_applied = fault not in {Fault.RESET, Fault.HANGING}
         response = self._forwarded(attempt, fault) if is_applied else None
-        if fault is Fault.HELD:
-            self._hold(attempt)
-        elif fault and fault is not Fault.DELAYED:
+        if fault:
             # Reported before the client goes on, so that `clear` removes all reports of its past.
             self._reached.put(attempt.operation)
+        if fault is Fault.HELD and not self.released.wait(60):
+            raise ConnectionAbortedError
         if fault in {Fault.RESET, Fault.LOST}:
             # Closed with unsent data discarded, the connection is reset.
             linger = struct.pack("ii", 1, 0)
@@ -179,14 +171,6 @@ class FaultProxy(ThreadingTCPServer):
             attempt.connection.recv(1)  # until the client closes the connection
         elif response:
             self._respond(attempt, fault, response)
-        if fault is Fault.HELD:
-            self._reached.put(attempt.operation)  # a second time, for those who await the response
-
-    def _hold(self, attempt: Attempt) -> None:
-        """Report *attempt*, and wait for its release."""
-        self._reached.put(attempt.operation)
-        if not self.released.wait(60):
-            raise ConnectionAbortedError
 
     def _forwarded(self, attempt: Attempt, fault: Fault | None) -> Response:
         headers = {name: value for name, value in attempt.headers.items() if name != "Host"}
@@ -204,10 +188,9 @@ class FaultProxy(ThreadingTCPServer):
 
     def _respond(self, attempt: Attempt, fault: Fault | None, response: Response) -> None:
         status, headers, body = response
-        dropped = {"connection", "content-length", "transfer-encoding"}
         if fault in {Fault.FAILED_LATE, Fault.MALFORMED}:
-            body = b"<html><body>a page of something in between</body></html>"
-            dropped.add("x-amz-crc32")
+            headers, body = {}, b"<html><body>a page of something in between</body></html>"
+        dropped = {"connection", "content-length", "transfer-encoding"}
         headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
         headers |= {"Content-Length": str(len(body)), "Connection": "close"}
         if fault and self.asks_for_pause:

@@ -18,14 +18,14 @@ class Fork(NamedTuple):
     all_ready: Barrier
 
 
-type Load = Callable[[dict[str, str]], Handler]
+type Load = Callable[[Json], Handler]
 type Work = Callable[[Fork, Json], list[Json]]
 
 _fork: Fork
 
 
 def in_forks(
-    processes: int, load: Load, environment: dict[str, str], work: Work, request: Json
+    processes: int, load: Load, environment: Json, work: Work, request: Json
 ) -> list[Json]:
     """Load a handler in *environment*, and return what *work* returns in all *processes*.
 
@@ -35,19 +35,13 @@ def in_forks(
         return parent.submit(_parent, processes, load, environment, work, request).result(600)
 
 
-def _parent(
-    processes: int, load: Load, environment: dict[str, str], work: Work, request: Json
-) -> list[Json]:
+def _parent(processes: int, load: Load, environment: Json, work: Work, request: Json) -> list[Json]:
+    global _fork  # noqa: PLW0603 - a barrier can be inherited, but not pickled
     context = get_context("fork")
-    fork = Fork(load(environment), context.Barrier(processes))
-    with context.Pool(processes, initializer=_inherit, initargs=(fork,)) as pool:
+    _fork = Fork(load(environment), context.Barrier(processes))
+    with context.Pool(processes) as pool:
         results = [pool.apply_async(_child, (work, request)) for _ in range(processes)]
         return [response for result in results for response in result.get(500)]
-
-
-def _inherit(fork: Fork) -> None:
-    global _fork  # noqa: PLW0603 - a barrier can be inherited, but not pickled
-    _fork = fork
 
 
 def _child(work: Work, request: Json) -> list[Json]:

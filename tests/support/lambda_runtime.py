@@ -1,9 +1,4 @@
-"""Runs a package under AWS's own runtime client (awslambdaric), with a local Runtime API.
-
-An `ExecutionEnvironment` is one process of one function, as in Lambda: with the variables that
-Lambda sets and those that the caller gives, and no other. On its import path, the package comes
-before the runtime client and the standard library, and nothing else is on it.
-"""
+"""Runs a package under AWS's own runtime client (awslambdaric), with a local Runtime API."""
 
 import json
 import os
@@ -11,14 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Self
 from uuid import uuid4
 
 from demo import template as infra
@@ -74,14 +68,11 @@ class _Request(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-class ExecutionEnvironment:
-    """A process that runs *handler* of *package*, from construction on, one payload at a time.
+class ExecutionEnvironment(AbstractContextManager["ExecutionEnvironment"]):
+    """A process that runs *handler* of the folder *package*, one payload at a time.
 
-    Attributes:
-        pid: the process id.
-        spawned_at: the start of the process, by `time.monotonic_ns`, as the times here.
-        responded_at: the arrival of each response, or of the handler's error.
-
+    It has the variables that Lambda sets and those of *environment*, and no other. On its import
+    path are the package, the runtime client and the standard library, in this order.
     """
 
     def __init__(  # noqa: PLR0913 - a function's configuration
@@ -94,10 +85,7 @@ class ExecutionEnvironment:
         timeout: float = 3,
         memory_size: int = 128,
     ) -> None:
-        """Start *handler* of the folder *package* with *environment* besides Lambda's variables.
-
-        *timeout* is in seconds and *memory_size* in MB, which is not enforced.
-        """
+        """Start the process. *timeout* is in seconds; *memory_size*, in MB, is not enforced."""
         self._name, self._timeout = name, timeout
         self._is_idle = False
         self._api = _RuntimeApi()
@@ -129,11 +117,8 @@ class ExecutionEnvironment:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             **environment,
         }
-        self._outputs = {name: folder / name for name in ("stdout", "stderr")}
-        with (
-            self._outputs["stdout"].open("wb") as stdout,
-            self._outputs["stderr"].open("wb") as stderr,
-        ):
+        self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.spawned_at = time.monotonic_ns()
             self._process = subprocess.Popen(
                 # -S: no site-packages; -B: no .pyc; -m: the working directory is first on the path.
@@ -146,16 +131,12 @@ class ExecutionEnvironment:
                 process_group=0,  # Ctrl-C reaches only this process, which then stops the function
             )
         self.pid = self._process.pid
-        self.responded_at: list[int] = []
+        self.responded_at: list[int] = []  # by time.monotonic_ns: each response or error
         self._waiter = Thread(target=self._report_exit)
         self._waiter.start()
 
     def _report_exit(self) -> None:
         self._api.requests.put((_EXIT, f"Runtime exited: {self._process.wait()}".encode()))
-
-    def __enter__(self) -> Self:
-        """Return this environment; the end of the block stops it."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Kill the process, as Lambda does with an idle one, and return when it is gone."""
@@ -169,19 +150,17 @@ class ExecutionEnvironment:
     @property
     def stdout(self) -> str:
         """The standard output so far: the log and the metrics."""
-        return self._outputs["stdout"].read_text("utf-8")
+        return self._stdout.read_text("utf-8")
 
     @property
     def stderr(self) -> str:
         """The standard error so far."""
-        return self._outputs["stderr"].read_text("utf-8")
+        return self._stderr.read_text("utf-8")
 
     def wait_until_initialised(self) -> None:
         """Return when the process waits for a payload, or raise a `FunctionError`."""
         if not self._is_idle:
-            path, body = self._request(SECONDS_TO_INITIALISE)
-            if path != _NEXT:
-                raise FunctionError(*_error(body))
+            self._take(_NEXT, SECONDS_TO_INITIALISE)
             self._is_idle = True
 
     def invoke(self, payload: Json) -> Json:
@@ -201,17 +180,14 @@ class ExecutionEnvironment:
             "Lambda-Runtime-Trace-Id": f"Root=1-00000000-{uuid4().hex[:24]};Sampled=0",
         }
         self._api.payloads.put((headers, json.dumps(payload).encode()))
-        path, body = self._request(self._timeout)
-        self.responded_at.append(time.monotonic_ns())
-        if path.endswith("/response"):
-            return json.loads(body)
-        raise FunctionError(*_error(body))
+        return self._take("/response", self._timeout)
 
     def kill(self) -> None:
         """Kill the process at once; a waiting `invoke` raises a `FunctionError`."""
         self._process.kill()
 
-    def _request(self, seconds: float) -> tuple[str, bytes]:
+    def _take(self, expected: str, seconds: float) -> Json:
+        """Return the body of the process's next request, if its path ends as *expected*."""
         try:
             path, body = self._api.requests.get(timeout=seconds)
         except Empty:
@@ -220,21 +196,19 @@ class ExecutionEnvironment:
             raise FunctionError("Sandbox.Timedout", f"timed out after {seconds} s") from None
         if path == _EXIT:
             raise FunctionError("Runtime.ExitError", body.decode())
-        return path, body
-
-
-def _error(body: bytes) -> tuple[str, str]:
-    error = json.loads(body)
-    return error["errorType"], error["errorMessage"]
+        if path == _NEXT:
+            return None
+        self.responded_at.append(time.monotonic_ns())
+        found = json.loads(body)
+        if not path.endswith(expected):
+            raise FunctionError(found["errorType"], found["errorMessage"])
+        return found
 
 
 def start_function(
     logical_id: str, package: Path, environment: Mapping[str, str]
 ) -> ExecutionEnvironment:
-    """Start the function of infra/template.yaml that has *logical_id*, packed in *package*.
-
-    The template gives the handler, timeout and memory; *environment* gives all variables.
-    """
+    """Start the function of infra/template.yaml that has *logical_id*, packed in *package*."""
     properties = infra.function(infra.load(), logical_id)
     return ExecutionEnvironment(
         package,

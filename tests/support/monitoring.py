@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.support.resolution import Resolution
@@ -23,19 +22,18 @@ def alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
 
 def alarm_metrics(resolution: Resolution) -> dict[str, set[Metric]]:
     """Return the metrics that each alarm watches, by the alarm's logical id."""
-    return {logical_id: _watched(alarm) for logical_id, alarm in alarms(resolution).items()}
-
-
-def _watched(alarm: Mapping[str, Any]) -> set[Metric]:
-    stats = [each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each]
-    return {
-        Metric(
-            each["Namespace"],
-            each["MetricName"],
-            frozenset((dimension["Name"], dimension["Value"]) for dimension in each["Dimensions"]),
-        )
-        for each in [stat["Metric"] for stat in stats] or [alarm]
-    }
+    found = {}
+    for logical_id, alarm in alarms(resolution).items():
+        queries = [each for each in alarm.get("Metrics", []) if "MetricStat" in each]
+        found[logical_id] = {
+            Metric(
+                each["Namespace"],
+                each["MetricName"],
+                frozenset((pair["Name"], pair["Value"]) for pair in each["Dimensions"]),
+            )
+            for each in [query["MetricStat"]["Metric"] for query in queries] or [alarm]
+        }
+    return found
 
 
 def widgets(resolution: Resolution) -> list[dict[str, Any]]:

@@ -46,8 +46,7 @@ def packed(logical_id: str) -> Path:
     digest = hashlib.sha256(sys.version.encode())
     for file in sorted(MAKEFILE_FOLDER.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(f"{file.relative_to(ROOT)} {file.stat().st_size}\n".encode())
-            digest.update(file.read_bytes())
+            digest.update(f"{file} {file.stat().st_size}\n".encode() + file.read_bytes())
     PACKAGES.mkdir(parents=True, exist_ok=True)
     with (PACKAGES / f"{logical_id}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes pack the same function

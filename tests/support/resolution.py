@@ -31,7 +31,6 @@ class Resolution:
     """A template with parameter values; each reference to a resource becomes its logical id."""
 
     def __init__(self, template: Template, /, **parameters: str) -> None:
-        """Use *template* with its defaults, a client id and *parameters*, which override both."""
         defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
         self._values = PSEUDO | defaults | {"ClientId": "client"} | parameters
         self._template = template
@@ -39,7 +38,6 @@ class Resolution:
         self.outputs = {name: each["Value"] for name, each in self._existing("Outputs").items()}
 
     def properties(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Return the properties of the resources whose type is *kind*, by logical id."""
         return {
             logical_id: resource.get("Properties", {})
             for logical_id, resource in self.resources.items()
@@ -74,9 +72,8 @@ class Resolution:
             case {"Ref": name}:
                 return self._values.get(name, name)
             case {"Fn::Sub": text}:
-                return re.sub(
-                    r"\$\{([^}]+)\}", lambda found: self._resolved({"Ref": found[1]}), text
-                )
+                named = re.compile(r"\$\{([^}]+)\}")
+                return named.sub(lambda found: self._resolved({"Ref": found[1]}), text)
             case {"Fn::If": [name, then, otherwise]}:
                 return self._resolved(then if self._resolved({"Condition": name}) else otherwise)
             case {"Condition": str(name)} if len(value) == 1:

@@ -58,7 +58,6 @@ class MockQonto:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was counted, and respond as usual."""
         self.instead: Response | None = None
         self.lost = 0
         self.meanwhile: Callable[[], object] = lambda: None
@@ -66,13 +65,11 @@ class MockQonto:
         self.server.refreshes = self.server.reuses = 0
 
     def up(self) -> AbstractContextManager[int]:
-        """Listen for as long as the block runs, and not before or after it."""
         quiet = {"log_level": "critical", "timeout_graceful_shutdown": 0}
         return serving(self, self._port, **quiet)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request; a request for the organization has no fault."""
-        if scope["path"] == "/v2/organization":
+        if scope["path"] == "/v2/organization":  # without faults
             await self._app(scope, receive, send)
             return
         self.meanwhile()
@@ -98,7 +95,6 @@ class MockQonto:
         return self.server.decide(login, form).parameters["code"]
 
     def takes(self, access_token: str) -> bool:
-        """Tell whether the business API responds to *access_token*."""
         try:
             self.server.organization(STAGING | {"authorization": f"Bearer {access_token}"})
         except qonto.ShownError:
@@ -106,7 +102,6 @@ class MockQonto:
         return True
 
     def refresh(self, refresh_token: str) -> None:
-        """Use *refresh_token*, or raise a ShownError."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         client = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
         self.server.refresh(form | client, STAGING)
@@ -122,12 +117,11 @@ class MockQonto:
 
 
 def qonto_at(url: str) -> dict[str, str]:
-    """Return the variables of a client of the Qonto at *url*."""
     return {"TOKEN_ENDPOINT": f"{url}/oauth2/token", "API_URL": url}
 
 
 async def _nowhere(_message: Message) -> None:
-    """Lose a response."""
+    """Lose it."""
 
 
 def granted(mock_qonto: MockQonto, *, expires_in: int = 600, **data: str | None) -> Event:
@@ -164,7 +158,6 @@ def later_than(earlier: Event, mock_qonto: MockQonto, **data: str | None) -> Eve
 
 
 def publish(aws: LocalAws, topic_arn: str, event: Event) -> None:
-    """Publish *event* as callback does."""
     attributes: Any = {"type": {"DataType": "String", "StringValue": event["type"]}}
     aws.sns.publish(TopicArn=topic_arn, Message=json.dumps(event), MessageAttributes=attributes)
 
@@ -180,6 +173,12 @@ def lambda_event(body: str, sent_at: float | None = None) -> dict[str, Any]:
     attributes = {"SentTimestamp": str(int((sent_at or time.time()) * 1000))}
     message = {"MessageId": str(uuid4()), "Body": body, "Attributes": attributes}
     return event_source.lambda_event([message], "queue")
+
+
+def asking(event: Event, **request: Any) -> Callable[[Any], dict[str, Any]]:  # noqa: ANN401 - JSON
+    """Return what sends *request* for *event* to a handler of `tokens`."""
+    request = {"authorization_id": event["subject"], **request}
+    return lambda handler: dict(handler(request, LambdaContext("tokens")))
 
 
 class Example:
@@ -198,11 +197,8 @@ class Example:
         dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
         self._grants = dynamodb.Table(resources["GrantTable"])
         self._connections = dynamodb.Table(resources["ConnectionTable"])
-        self.environment = {
-            **aws.environment(),
-            **self.stack.environment["SubscriberFunction"],
-            **mock_qonto.environment,
-        }
+        self.environment = aws.environment() | self.stack.environment["SubscriberFunction"]
+        self.environment |= mock_qonto.environment
         self.cold_start()
 
     def cold_start(self, **environment: str) -> None:
@@ -240,42 +236,34 @@ class Example:
             self.poll()
 
     def connect(self, event: Event) -> Event:
-        """Have *event* and its confirmation handled; return it."""
         self.handle(event, "publish confirm")
         return event
 
     @contextmanager
     def delayed(
-        self,
-        operation: str,
-        run: Callable[[Any], object] | None = None,
-        module: str = "handler",
-        **environment: str,
+        self, operation: str, ask: Callable[[Any], object] | None = None, **environment: str
     ) -> Iterator[Future[Any]]:
-        """Let another function poll, or *run* it; its first *operation* responds after the block.
+        """Let another function poll, or *ask* one of `tokens`; a call responds after the block.
 
-        That call of AWS is applied before the block.
+        It is the first *operation* of AWS, which is applied before the block.
         """
         with FaultProxy(self.aws.endpoint_url) as proxy, ThreadPoolExecutor() as executor:
             proxy.inject(operation, Fault.HELD, times=1)
+            module = TOKENS if ask else "handler"
             other = load(self.environment | proxy.endpoints | environment, module)
-            running = executor.submit(run or self.poll, other)
+            running = executor.submit(ask or self.poll, other)
             proxy.wait_for(operation)
             yield running
             proxy.released.set()
             running.result()
 
     def token(self, event: Event, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Return the response of `tokens` to *request* for the authorization of *event*."""
-        request = {"authorization_id": event["subject"], **request}
-        return dict(self.tokens_handler(request, LambdaContext("tokens")))
+        return asking(event, **request)(self.tokens_handler)
 
     def disconnect(self, event: Event) -> dict[str, Any]:
-        """Return the response of `tokens` to a request that ends the connection of *event*."""
         return self.token(event, disconnect=True)
 
     def waiting(self) -> int:
-        """Return how many messages are left in the queue."""
         names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         request = {"QueueUrl": self.queue_url, "AttributeNames": names}
         return sum(map(int, self.aws.sqs.get_queue_attributes(**request)["Attributes"].values()))
@@ -287,21 +275,18 @@ class Example:
         return grant["status"], self.connection(event).get("status"), kept
 
     def grant(self, event: Event) -> dict[str, Any]:
-        """Return the item of *event*."""
         key = {"authorization_id": event["subject"], "event_id": event["id"]}
         return self._grants.get_item(Key=key, ConsistentRead=True).get("Item", {})
 
     def connection(self, event: Event) -> dict[str, Any]:
-        """Return the item that the app reads of *event*."""
+        """Return what the app reads."""
         key = confirmation_of(event)
         return self._connections.get_item(Key=key, ConsistentRead=True).get("Item", {})
 
     def change(self, event: Event, **attributes: Any) -> None:  # noqa: ANN401 - DynamoDB's types
-        """Give the item of *event* other *attributes*."""
         self._grants.put_item(Item=self.grant(event) | attributes)
 
     def change_status(self, event: Event, status: str) -> None:
-        """Set the status that the app reads of *event*."""
         self._connections.put_item(Item=self.connection(event) | {"status": status})
 
     def outlive_claim(self, event: Event, seconds: int = 1) -> None:
@@ -318,7 +303,6 @@ class Output(NamedTuple):
 
 
 def read_output(capsys: Capture) -> Output:
-    """Return what the functions printed since the last time."""
     text = "".join(capsys.readouterr())
     lines = [json.loads(line) for line in text.splitlines()]
     metrics: Counter[str] = Counter()
@@ -335,5 +319,4 @@ def load(environment: dict[str, str], module: str = "handler") -> Any:  # noqa: 
 
 
 def rfc3339(seconds: float) -> str:
-    """Return the time of epoch *seconds* as events have it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

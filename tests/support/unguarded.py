@@ -6,23 +6,21 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 from demo.child import Child
-from demo.local_aws import REGION, LocalAws, free_port
+from demo.guard import SERVERS
+from demo.local_aws import LocalAws, free_port
 
 
 @contextmanager
 def ministack_without_a_guard() -> Iterator[LocalAws]:
     """Run ministack as it comes."""
     port = free_port()
-    with TemporaryDirectory() as home:
-        environment = dict.fromkeys(("HOME", "TMPDIR", "STATE_DIR"), home) | {
-            "PATH": os.environ["PATH"],
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(port),
-            "MINISTACK_REGION": REGION,
-            "DOCKER_HOST": "unix:///nonexistent",
-            "IOT_MTLS_ENABLED": "0",
-            "SFTP_ENABLED": "0",
+    with TemporaryDirectory() as directory:
+        environment = {
+            name: value.format(directory=directory, port=port)
+            for name, value in SERVERS["aws"]["environment"].items()
+            if name not in {"LAMBDA_STRICT", "SERVICES"}
         }
+        environment |= {"BIND_HOST": "127.0.0.1", "PATH": os.environ["PATH"]}
         with Child("ministack", port, "ministack", environment=environment) as child:
             child.wait_until_ready()
             yield LocalAws(f"http://127.0.0.1:{port}", "any")

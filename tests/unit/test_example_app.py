@@ -31,21 +31,22 @@ APP_URL, CONNECTOR_URL = "http://localhost:8000", "http://localhost:8001"
 ID, OTHER_ID = (f"{digit}b0f5a0e-0000-4000-8000-000000000001" for digit in (5, 6))
 QUEUE_URL, FUNCTION = "https://sqs.example/subscriber", "subscriber-TokensFunction"
 TOKEN, NEXT_TOKEN = "ory_at_secret-1", "ory_at_secret-2"
-CONNECTED = {"status": "connected", "access_token": TOKEN, "expires_at": 1, "scope": "a"}
 ACCOUNT = {"name": "Main & <b>", "iban": "FR76 2606", "balance": -1234567.8, "currency": "EUR"}
 ACCOUNTS = {"organization": {"bank_accounts": [ACCOUNT, ACCOUNT | {"iban": "DE42"}]}}
 DOWN = EndpointConnectionError(endpoint_url="https://aws.example")
+FINAL = ["failed", "expired", "lost", "repudiated", "ended"]
 HOME, STATUS = "/#_", "/connection#_"
 NOT_ASKED, SIGNED_OUT, OUT_OF_DATE = "/not-asked#_", "/signed-out#_", "/out-of-date#_"
-FINAL = ["failed", "expired", "lost", "repudiated", "ended"]
 
 
-def payload(content: object, **error: str) -> dict[str, Any]:
-    """Return what AWS returns when the function `tokens` has returned *content*."""
-    return {"Payload": Mock(read=lambda: json.dumps(content).encode()), **error}
+def returned(status: str, **members: object) -> dict[str, Any]:
+    """Return what AWS returns when the function `tokens` has returned *status* and *members*."""
+    return {"Payload": Mock(read=json.dumps({"status": status, **members}).encode)}
 
 
-FAILURES = [DOWN, payload({}, FunctionError="Unhandled"), payload({"status": "unavailable"})]
+CONNECTED = returned("connected", access_token=TOKEN, expires_at=1, scope="a")
+UNHANDLED = {"Payload": Mock(read=b"{}".strip), "FunctionError": "Unhandled"}
+FAILURES = [DOWN, UNHANDLED, returned("unavailable")]
 
 
 class Site:
@@ -55,7 +56,7 @@ class Site:
         self.database, self._monkeypatch = folder / "ledgerly.sqlite", monkeypatch
         self.aws, self.api = Mock(spec=["send_message", "get_item", "invoke"]), Mock()
         self.aws.get_item.return_value = {}
-        self.aws.invoke.return_value = payload(CONNECTED)
+        self.aws.invoke.return_value = CONNECTED
         self.api.return_value = httpx2.Response(200, json=ACCOUNTS, headers={"set-cookie": "a=1"})
 
     def browser(self, app_url: str = APP_URL, connector_url: str = CONNECTOR_URL) -> "User":
@@ -145,29 +146,23 @@ WRONG_URLS = """a.io:80 /a ftp://a.io https://:443 https://a.io/a https://a.io?a
     https://a.io:99999 http://a#a"""
 
 
-def test_button_leads_to_connector_with_return_url(site: Site) -> None:
+def test_app_is_at_the_origin_of_its_address(site: Site) -> None:
     for url, path in itertools.product(ORIGINS, ["", "/start", "/start/ "]):
         location = end(site.browser(url, url.rstrip(" /") + path).press())
         context = httpx2.URL(location).params["context"]
         query = httpx2.QueryParams(context=context, return_to=f"{ORIGINS[url]}/connected")
         assert (location, len(context)) == (f"{ORIGINS[url]}/start?{query}#", 43)
-
-
-def test_wrong_url_is_refused(site: Site) -> None:
     for url in "", *WRONG_URLS.split():
         for urls in (url, CONNECTOR_URL), (APP_URL, url):
             with pytest.raises(ValueError, match="address"):
                 site.browser(*urls)
-
-
-def test_request_at_another_host_goes_to_app_url(site: Site) -> None:
     response = site.browser().get("http://127.0.0.1:8000/connected?a=%23&context=c")
     assert end(response) == f"{APP_URL}/connected?a=%23&context=c#"
     assert "set-cookie" not in response.headers
 
 
-@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
 @pytest.mark.claim("S29", "S30")
+@pytest.mark.parametrize("headers", BY_USER.values(), ids=BY_USER)
 def test_context_confirms_one_authorization_once(site: Site, headers: dict[str, str]) -> None:
     browser = site.browser()
     browser.headers.update(headers)
@@ -179,17 +174,6 @@ def test_context_confirms_one_authorization_once(site: Site, headers: dict[str, 
     for each, expected in (ID, STATUS), (ID, STATUS), (OTHER_ID, NOT_ASKED), (ID, STATUS):
         assert browser.come_back(context, each) == expected
     assert site.sent == [confirmation(context)]
-
-
-@pytest.mark.claim("S29", "T19")
-def test_return_after_sign_out_is_refused(site: Site) -> None:
-    browser = site.browser()
-    context = browser.connect()
-    assert end(browser.press("/sign-out")) == HOME
-    assert browser.come_back(context) == SIGNED_OUT
-    browser.connect()  # in another session
-    assert browser.come_back(context) == SIGNED_OUT
-    assert (end(browser.get("/connection")), site.sent) == (HOME, [])
 
 
 @pytest.mark.parametrize(
@@ -211,6 +195,24 @@ def test_request_ahead_of_user_changes_nothing(
     assert browser.come_back(context) == STATUS
 
 
+@pytest.mark.claim("S29", "T19")
+def test_context_is_good_for_an_hour_of_its_session(site: Site) -> None:
+    browser = site.browser()
+    context = browser.connect()
+    assert end(browser.press("/sign-out")) == HOME
+    assert browser.come_back(context) == SIGNED_OUT
+    punctual, late = browser.connect(), browser.connect()  # in another session
+    assert browser.come_back(context) == SIGNED_OUT
+    assert (end(browser.get("/connection")), site.sent) == (HOME, [])
+    site.wait(3598)
+    assert browser.come_back(punctual) == STATUS
+    site.wait(3)
+    assert browser.come_back(late, OTHER_ID) == HOME
+    assert browser.come_back(punctual) == STATUS
+    assert site.browser().come_back(late) == NOT_ASKED  # the subscriber decides if it counts
+    assert site.sent == [confirmation(punctual), confirmation(late, repudiated=True)]
+
+
 @pytest.mark.claim("S29")
 def test_tabs_at_two_workers_come_back_after_restart(site: Site) -> None:
     tabs = [site.browser(), site.browser()]
@@ -230,6 +232,16 @@ def test_tabs_at_two_workers_come_back_after_restart(site: Site) -> None:
     assert site.sent == sent
 
 
+@pytest.mark.claim("S29")
+def test_context_read_by_two_workers_is_used_once(tmp_path: Path) -> None:
+    workers = [Contexts(tmp_path / "ledgerly.sqlite") for _ in range(2)]
+    context = workers[0].ask("session", "browser")
+    asked: list[Any] = [contexts.asked(context) for contexts in workers]
+    with ThreadPoolExecutor() as threads:
+        used = threads.map(Contexts.use, workers, asked, [ID, OTHER_ID], ["granted"] * 2)
+    assert sorted(used) == [False, True]
+
+
 @pytest.mark.claim("S28", "T1", "T19")
 def test_confirmation_and_repudiation_can_be_tried_again(site: Site) -> None:
     browser, victim = site.browser(), site.browser()
@@ -243,29 +255,6 @@ def test_confirmation_and_repudiation_can_be_tried_again(site: Site) -> None:
     assert victim.come_back(victims) == NOT_ASKED
     assert end(victim.get("/connection")) == HOME
     assert site.sent[2:] == [confirmation(own), confirmation(victims, repudiated=True)]
-
-
-@pytest.mark.claim("S29", "T19")
-def test_context_lives_for_an_hour(site: Site) -> None:
-    browser = site.browser()
-    context, late = browser.connect(), browser.connect()
-    site.wait(3598)
-    assert browser.come_back(context) == STATUS
-    site.wait(3)
-    assert browser.come_back(late, OTHER_ID) == HOME
-    assert browser.come_back(context) == STATUS
-    assert site.browser().come_back(late) == NOT_ASKED  # the subscriber decides if it counts
-    assert site.sent == [confirmation(context), confirmation(late, repudiated=True)]
-
-
-@pytest.mark.claim("S29")
-def test_context_read_by_two_workers_is_used_once(tmp_path: Path) -> None:
-    workers = [Contexts(tmp_path / "ledgerly.sqlite") for _ in range(2)]
-    context = workers[0].ask("session", "browser")
-    asked: list[Any] = [contexts.asked(context) for contexts in workers]
-    with ThreadPoolExecutor() as threads:
-        used = threads.map(Contexts.use, workers, asked, [ID, OTHER_ID], ["granted"] * 2)
-    assert sorted(used) == [False, True]
 
 
 @pytest.mark.claim("S29", "T16")
@@ -384,101 +373,82 @@ def test_unconnected_status_uses_no_token(
 
 @pytest.mark.claim("S33")
 def test_connected_page_shows_accounts_and_keeps_no_token(site: Site, connected: User) -> None:
-    page = [connected.get("/connection") for _ in range(2)][1]
-    texts = ["ending in 2606", "ending in DE42", "-1,234,567.80 EUR"]
-    for text in "Connected to A &amp; &lt;b&gt;", "Main &amp; &lt;b&gt;", *texts:
+    tokens, accounts = [TOKEN, NEXT_TOKEN, NEXT_TOKEN], site.api.return_value
+    site.aws.invoke.side_effect = [returned("connected", access_token=it) for it in tokens]
+    site.api.side_effect = [httpx2.Response(401), accounts, accounts]
+    pages = [connected.get("/connection") for _ in range(2)]
+    texts = ["Connected to A &amp; &lt;b&gt;", "Main &amp; &lt;b&gt;", "-1,234,567.80 EUR"]
+    for page, text in itertools.product(pages, [*texts, "ending in 2606", "ending in DE42"]):
         assert text in page.text
-    assert site.requests == [{"authorization_id": ID}] * 2
-    for [request], _ in site.api.call_args_list:
+    asked = {"authorization_id": ID}
+    assert site.requests == [asked, asked | {"refused": TOKEN}, asked]
+    for token, ([request], _) in zip(tokens, site.api.call_args_list, strict=True):
         assert str(request.url) == "https://api.example/v2/organization"
-        assert request.headers["authorization"] == f"Bearer {TOKEN}"
+        assert request.headers["authorization"] == f"Bearer {token}"
         assert request.headers["x-qonto-staging-token"] == "of-the-sandbox"
         assert "cookie" not in request.headers  # it may be another user's
     stored = b"".join(path.read_bytes() for path in site.database.parent.iterdir())
     assert ID.encode() in stored
-    assert TOKEN not in f"{stored!r}{page.text}{page.headers}"
+    assert "ory_at_" not in f"{stored!r}{pages[0].text}{pages[0].headers}"
 
 
-@pytest.mark.parametrize("status", [200, 401])
-def test_refused_token_is_replaced_once(site: Site, connected: User, status: int) -> None:
-    site.aws.get_item.return_value = {"Item": {"status": "connected"}}
-    next_one = payload(CONNECTED | {"access_token": NEXT_TOKEN})
-    site.aws.invoke.side_effect = [payload(CONNECTED), next_one]
-    site.api.side_effect = [httpx2.Response(401), httpx2.Response(status, json=ACCOUNTS)]
-    page = connected.get("/connection").text
-    assert "Connected to Qonto" in page
-    assert ("ending in 2606" in page) == (status == 200)
-    assert site.requests == [{"authorization_id": ID}, {"authorization_id": ID, "refused": TOKEN}]
-    sent = [request.headers["authorization"] for [request], _ in site.api.call_args_list]
-    assert sent == [f"Bearer {TOKEN}", f"Bearer {NEXT_TOKEN}"]
+UNREAD = "cannot be read at the moment"
+NOTES = [UNREAD, "You did not allow Ledgerly", "withdraw it there"]
 
 
 @pytest.mark.parametrize(
-    ("stored", "status", "shown"),
+    ("function", "api", "shown"),
     [
-        ("connected", "ended", "200 ended"),
-        ("connected", "not-connected", "200 ended"),
-        ("disconnected", "disconnecting", "200 disconnecting"),
-        ("disconnected", "disconnected", "200 disconnected"),
-        ("disconnected", "not-connected", "200 disconnected"),  # a day later
-        ("disconnected", "unavailable", "200 disconnected"),
-    ],
-)
-def test_page_shows_how_connection_ended(
-    site: Site, connected: User, stored: str, status: str, shown: str
-) -> None:
-    site.aws.get_item.return_value = {"Item": {"status": stored}}
-    for members in {}, {"revoked": False}:
-        site.aws.invoke.return_value = payload({"status": status, **members})
-        page = connected.get("/connection")
-        assert end(page) == shown
-        assert ("withdraw it there" in page.text) == (shown == "200 disconnected" and members != {})
-    site.api.assert_not_called()
-
-
-@pytest.mark.parametrize(
-    ("function", "api"),
-    [
-        *((failure, None) for failure in FAILURES),
-        (payload(CONNECTED | {"access_token": f"{TOKEN}ü"}), None),
-        (payload(CONNECTED), httpx2.ReadTimeout(TOKEN)),
-        (payload(CONNECTED), httpx2.Response(503, json=ACCOUNTS)),
-        (payload(CONNECTED), httpx2.Response(302, headers={"location": "https://a.example"})),
-        (payload(CONNECTED), httpx2.Response(200, text=TOKEN)),
-        (payload(CONNECTED), httpx2.Response(200, json={"organization": [TOKEN]})),
-        (payload(CONNECTED), httpx2.Response(403)),
+        *((failure, [], f"connected: {UNREAD}") for failure in FAILURES),
+        (returned("connected", access_token=f"{TOKEN}ü"), [], f"connected: {UNREAD}"),
+        *(
+            (CONNECTED, [response], f"connected: {UNREAD}")
+            for response in (
+                httpx2.ReadTimeout(TOKEN),
+                httpx2.Response(503, json=ACCOUNTS),
+                httpx2.Response(302, headers={"location": "https://a.example"}),
+                httpx2.Response(200, text=TOKEN),
+                httpx2.Response(200, json={"organization": [TOKEN]}),
+            )
+        ),
+        (CONNECTED, [httpx2.Response(401)] * 2, f"connected: {UNREAD}"),
+        (CONNECTED, [httpx2.Response(403)], "connected: You did not allow Ledgerly"),
+        (returned("ended"), [], "ended"),
+        (returned("not-connected"), [], "ended"),
+        (returned("disconnecting"), [], "disconnecting"),
+        (returned("disconnected"), [], "disconnected"),
+        (returned("disconnected", revoked=False), [], "disconnected: withdraw it there"),
+        (returned("not-connected"), [], "disconnected"),  # a day later
+        (returned("unavailable"), [], "disconnected"),
     ],
 )
 @pytest.mark.claim("S33")
-def test_unread_accounts_leave_connection_without_token(
-    site: Site, connected: User, function: object, api: object
+def test_page_without_accounts_says_why(
+    site: Site, connected: User, function: object, api: list[object], shown: str
 ) -> None:
-    site.aws.invoke.side_effect, site.api.side_effect = [function], [api]
-    page = connected.get("/connection")
-    assert end(page) == "200 connected"
-    is_forbidden = isinstance(api, httpx2.Response) and api.status_code == 403
-    assert ("You did not allow Ledgerly" in page.text) == is_forbidden
-    assert ("cannot be read at the moment" in page.text) != is_forbidden
-    assert page.text.count('action="/disconnect"') == 1
-    assert TOKEN not in f"{page.text}{page.headers}"
+    page, _, note = shown.partition(": ")
+    stored = "disconnected" if page.startswith("disconnect") else "connected"
+    site.aws.get_item.return_value = {"Item": {"status": stored}}
+    site.aws.invoke.side_effect, site.api.side_effect = [function] * (len(api) or 1), api
+    response = connected.get("/connection")
+    assert end(response) == f"200 {page}"
+    assert [each for each in NOTES if each in response.text] == [note] * bool(note)
+    assert response.text.count('action="/disconnect"') == (page == "connected")
+    assert site.api.call_count == len(api)
+    assert TOKEN not in f"{response.text}{response.headers}"
 
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_disconnect_can_be_repeated(site: Site, connected: User, failure: object) -> None:
     page = connected.get("/connection")
-    site.aws.invoke.side_effect = [failure, payload({"status": "disconnecting"})]
+    site.aws.invoke.side_effect = [failure, returned("disconnecting")]
     failed = connected.press("/disconnect", page)
     assert end(failed) == "503 not-disconnected"
     assert end(connected.press("/disconnect", failed)) == STATUS
-    assert site.requests[1:] == [{"authorization_id": ID, "disconnect": True}] * 2
     assert end(connected.get("/disconnect")) == STATUS  # a reload of its URL
-
-
-def test_button_of_an_earlier_connection_ends_nothing(site: Site, connected: User) -> None:
-    earlier = connected.get("/connection")
     connected.come_back(connected.connect(), OTHER_ID)
-    assert end(connected.press("/disconnect", earlier)) == STATUS
-    assert site.requests == [{"authorization_id": ID}]  # for the earlier page
+    assert end(connected.press("/disconnect", page)) == STATUS  # of the earlier connection
+    assert site.requests[1:] == [{"authorization_id": ID, "disconnect": True}] * 2
 
 
 def test_app_opens_with_connection_months_later(site: Site, connected: User) -> None:
