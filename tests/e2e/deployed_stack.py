@@ -64,7 +64,7 @@ class Deployed:
 
     def decided(self, browser: httpx2.Client, decision: str = "allow") -> str:
         """Start a flow in *browser*; return the callback's URL after the user's *decision*."""
-        location = browser.get("/start").headers["location"]
+        location = browser.get("/start?context=verify").headers["location"]
         query = dict(parse_qsl(urlsplit(location).query, strict_parsing=True))
         login = self.qonto.begin(query, "browser")
         scopes = [("scope", scope) for scope in login.scopes]

@@ -64,7 +64,7 @@ def test_only_the_browser_that_started_can_finish_and_repeat(
     with closing(deployed.browser()) as another:
         refused = [another.get(returned)]
         first, repeated = browser.get(returned), browser.get(returned)
-        another.get("/start")  # sets a cookie of its own
+        another.get("/start?context=verify")  # sets a cookie of its own
         refused += [another.get(returned)]
         locations = [each.headers["location"] for each in refused]
         pages = [another.get(location) for location in locations]
@@ -86,7 +86,7 @@ def test_other_routes_are_not_found(browser: httpx2.Client, route: str) -> None:
 @pytest.mark.parametrize(
     ("url", "headers", "status"),
     [
-        ("/start", {}, 302),
+        ("/start?context=verify", {}, 302),
         ("/start?context=two+words", {}, 400),
         ("/start", {"Sec-Purpose": "prefetch"}, 425),
         ("/callback?code=a&state=b", {}, 303),
@@ -132,7 +132,7 @@ def test_error_reaches_subscriber_without_noncharacter(
     deployed: Deployed, browser: httpx2.Client
 ) -> None:
     error = f"first-deploy-{token_hex(8)}"
-    state = httpx2.URL(browser.get("/start").headers["location"]).params["state"]
+    state = httpx2.URL(browser.get("/start?context=verify").headers["location"]).params["state"]
 
     response = browser.get(f"/callback?error={error}&error_description=a%EF%BF%BEb&state={state}")
 

@@ -40,6 +40,7 @@ def test_client_of_the_user_leads_to_qonto() -> None:
     with running(PORT=str(port), SCOPE="a b", **sandbox) as (_, lines):
         said = [line for line in lines if line.startswith("Register in Qonto's Developer Portal")]
         assert f"http://localhost:{port + 1}/callback" in said[0]
+        assert "sign in at https://sandbox.staging.qonto.co/devportal\n" in "".join(lines)
         location = httpx2.get(f"http://localhost:{port + 1}/start").headers["Location"]
         qonto = "https://oauth-sandbox.staging.qonto.co/oauth2/auth?client_id=client-1&"
         assert location.startswith(qonto)

@@ -41,7 +41,8 @@ def test_each_outcome_writes_one_line_and_one_metric(
 ) -> None:
     browser = Browser(connector.restarted())
     stranger = Browser(browser.connector)
-    state, denied, failed, claimed, late = (browser.started() for _ in range(5))
+    state = browser.started()
+    denied, failed, claimed, late = (browser.started(context="ctx-1") for _ in range(4))
     claim(browser, claimed, {"error": "access_denied"})
     browser.start(context="evil value")
     browser.granted(state)
@@ -59,7 +60,8 @@ def test_each_outcome_writes_one_line_and_one_metric(
     printed = capsys.readouterr().out
     written, metrics = read(printed)
     rows = [
-        *[("INFO", "Authorization started", None, "AuthorizationStarted")] * 5,
+        ("WARNING", "Authorization started without context", None, "AuthorizationStarted"),
+        *[("INFO", "Authorization started", None, "AuthorizationStarted")] * 4,
         ("WARNING", "Start refused", None, None),
         ("INFO", "Authorization granted", None, "AuthorizationGranted"),
         ("INFO", "Authorization denied", None, "AuthorizationFailed"),
@@ -74,7 +76,8 @@ def test_each_outcome_writes_one_line_and_one_metric(
     ]
     found = [(line["level"], line["message"], line.get("reason")) for line in written]
     assert found == [row[:3] for row in rows]
-    assert metrics == [(metric, reason) for _, _, reason, metric in rows if metric]
+    expected = [(metric, reason) for _, _, reason, metric in rows if metric]
+    assert metrics == [("ContextMissing", None), *expected]
     references = [line.get("reference") for line in written]
     one, two, three, four, five = references[:5]
     assert references[5:11] == [None, one, two, three, one, four]

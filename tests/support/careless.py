@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from boto3.dynamodb.conditions import Attr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from demo.gateway import Handler, LambdaContext
-from demo.local_aws import LocalAws
 from examples.app.app import Ledgerly
 from examples.app.web import redirect
 
@@ -41,17 +38,3 @@ class LetsItselfBeFramed(Ledgerly):
         policy = response.headers["Content-Security-Policy"].partition("frame-ancestors")[0]
         response.headers["Content-Security-Policy"] = f"{policy}frame-ancestors *"
         return response
-
-
-def forgetting_used_codes(handler: Handler, aws: LocalAws, grant_table: str) -> Handler:
-    """Return a subscriber without its lock on the code; its lock on the event is left."""
-    dynamodb = aws.session.resource("dynamodb", endpoint_url=aws.endpoint_url)
-    table = dynamodb.Table(grant_table)
-
-    def handle(event: dict[str, Any], context: LambdaContext) -> Any:  # noqa: ANN401 - JSON
-        response = handler(event, context)
-        for lock in table.scan(FilterExpression=Attr("event_id").eq("lock"))["Items"]:
-            table.delete_item(Key={name: lock[name] for name in ("authorization_id", "event_id")})
-        return response
-
-    return handle

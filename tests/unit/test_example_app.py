@@ -19,12 +19,12 @@ from starlette.testclient import TestClient
 
 from demo import template as infra
 from examples.app.app import CODE_LIFETIME, Ledgerly, create_app
+from examples.app.browser import cookie
 from examples.app.contexts import Contexts, opened
 from examples.app.qonto import Qonto
 from examples.app.sessions import LIFETIME, Sessions
 from examples.app.subscriber import Subscriber
 from examples.app.tokens import CLIENT_CONFIG, Tokens
-from examples.app.web import cookie
 from tests.support.navigations import AHEAD_OF_USER, BY_USER
 
 APP_URL, CONNECTOR_URL = "http://localhost:8000", "http://localhost:8001"
