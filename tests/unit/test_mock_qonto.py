@@ -138,12 +138,16 @@ def test_refused_exchange_keeps_code(qonto: Qonto, changes: Form, refusal: str) 
     assert error(qonto.exchange(qonto.code(), code_verifier=VERIFIER)) == INVALID_GRANT
 
 
-def test_sandbox_needs_staging_token(qonto: Qonto) -> None:
+def test_client_needs_scopes_staging_token_and_secret_in_form(qonto: Qonto) -> None:
     tokens = qonto.connect()
+    assert error(qonto.api(qonto.connect(scope="offline_access"))) == "403 forbidden"
+    assert "refresh_token" not in qonto.connect(scope="organization.read")
     qonto.server.staging_token = "staging"
     assert error(qonto.refresh(tokens)) == error(qonto.api(tokens)) == UNAUTHORIZED
     qonto.headers["X-Qonto-Staging-Token"] = "staging"
     assert qonto.work(tokens) == (True, True)
+    qonto.auth = ("client", "secret")
+    assert error(qonto.refresh(tokens)) == INVALID_CLIENT
 
 
 def test_code_and_tokens_end(qonto: Qonto) -> None:
