@@ -10,7 +10,6 @@ from tests.support.flow import CODE, STATE
 
 
 def parsed(**parameters: str) -> AuthorizationResponse:
-    """Return the response with *parameters* and a state."""
     return parse(urlencode(parameters | {"state": STATE}))
 
 

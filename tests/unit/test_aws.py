@@ -38,7 +38,6 @@ def test_failure_has_code_of_aws_without_text(failure: Exception, code: str) -> 
 
 
 def responding(status: int, body: bytes, headers: dict[str, str]) -> "DynamoDBClient":
-    """Return a guarded client that gets a response with *status*, *body* and *headers*."""
     raw = Mock(stream=lambda **_: [body])
     response = AWSResponse("", status, HTTPHeaders.from_dict(headers), raw)
     config = Config(retries={"total_max_attempts": 1})

@@ -19,7 +19,6 @@ def message(
     authorization: PendingAuthorization | None = None,
     arrived_at: int = ARRIVED_AT,
 ) -> str:
-    """Return the message of an authorization response with *parameters*."""
     response = authorization_response.parse(urlencode(parameters | {"state": STATE}))
     event = events.build(authorization or pending(), response, TOKEN_ENDPOINT, arrived_at)
     return events.to_message(event)

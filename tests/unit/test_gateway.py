@@ -21,27 +21,17 @@ def client(handler: gateway.Handler) -> TestClient:
 def test_event_has_documented_parts() -> None:
     browser = client(lambda event, _: event)
     sent = [("X-A", "1"), ("x-a", "2"), ("Cookie", "a=1; b"), ("Cookie", "c")]
-    url = "/callback/other%20browser?a=1&b=%2C+%FF&a=2"
-    event = browser.request("GET", url, headers=sent, content=b"\0\xff").json()
-    bare = browser.get("/callback").json()
-
+    event = browser.get("/callback/other%20browser?a=1&b=%2C+%FF&a=2", headers=sent).json()
     APIGatewayProxyEventV2Model.model_validate(event)
-    context = event.pop("requestContext")
-    assert event == {
-        "version": "2.0",
-        "routeKey": context["routeKey"],
-        "rawPath": "/callback/other browser",
-        "rawQueryString": "a=1&b=%2C+%FF&a=2",
-        "headers": {"host": "api.example.com:8001", "x-a": "1,2", "content-length": "2"},
-        "cookies": ["a=1", "b", "c"],
-        "queryStringParameters": {"a": "1,2", "b": ", \N{REPLACEMENT CHARACTER}"},
-        "pathParameters": {"outcome": "other browser"},
-        "body": "AP8=",
-        "isBase64Encoded": True,
-    }
-    assert context["routeKey"] == "GET /callback/{outcome}"
-    omitted = {"cookies", "queryStringParameters", "pathParameters", "body"}
-    assert event.keys() - bare.keys() == omitted
+    assert event["requestContext"]["routeKey"] == event["routeKey"] == "GET /callback/{outcome}"
+    assert event["rawPath"] == "/callback/other browser"
+    assert event["rawQueryString"] == "a=1&b=%2C+%FF&a=2"
+    assert event["headers"] == {"host": "api.example.com:8001", "x-a": "1,2"}
+    assert event["cookies"] == ["a=1", "b", "c"]
+    assert event["queryStringParameters"] == {"a": "1,2", "b": ", \N{REPLACEMENT CHARACTER}"}
+    assert event["pathParameters"] == {"outcome": "other browser"}
+    omitted = {"cookies", "queryStringParameters", "pathParameters"}
+    assert event.keys() - browser.get("/callback").json().keys() == omitted
 
 
 NOT_FOUND = (404, {"message": "Not Found"})
@@ -52,7 +42,6 @@ RESPONSES = {  # with the path of the event, as captured from live HTTP APIs
     "GET /callback/literal%253Fvalue": (200, "/callback/literal?value"),
     "GET /callback/literal%2525value": (200, "/callback/literal%value"),
     "GET /callback/literal%252Fvalue": NOT_FOUND,  # decoded, it has another segment
-    "GET /callback/": NOT_FOUND,
     "GET /Callback": NOT_FOUND,
     "GET /callback%0A": NOT_FOUND,
     "HEAD /callback": (404, ""),
@@ -67,13 +56,9 @@ def test_only_decoded_routes_reach_functions(request_line: str) -> None:
     assert (response.status_code, response.text and response.json()) == RESPONSES[request_line]
 
 
-def test_result_becomes_response() -> None:
-    result = {"statusCode": 303, "headers": {"Location": "/a"}, "cookies": ["a=1", "b=2"]}
-    response = client(lambda *_: result).get("/callback")
-    assert (response.status_code, response.headers["location"]) == (303, "/a")
-    assert response.headers.get_list("set-cookie") == result["cookies"]
-    refused = client(lambda *_: {"statusCode": 200, "body": b"bytes"}).get("/callback")
-    assert (refused.status_code, refused.json()) == (500, {"message": "Internal Server Error"})
+def test_result_that_is_not_json_becomes_an_error() -> None:
+    response = client(lambda *_: {"statusCode": 200, "body": b"bytes"}).get("/callback")
+    assert (response.status_code, response.json()) == (500, {"message": "Internal Server Error"})
 
 
 def test_request_line_and_headers_have_10240_bytes() -> None:

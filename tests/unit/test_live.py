@@ -11,7 +11,6 @@ TOKENS = {"access_token": "ory_at_" + "y" * 87, "refresh_token": "ory_rt_" + "z"
 
 
 def shown(live: Live, **data: str) -> str:
-    """Return the page of *live* after an event with *data*."""
     event = {"id": "0a1b2c3d", "type": "any", "subject": "5b0f5a0e", "time": "2027-01-15T08:00:00Z"}
     live.take_in(json.dumps(event | {"data": data}))
     live.look()

@@ -16,20 +16,6 @@ from outcomes import Outcome
 from settings import Settings
 from tests.support.packages import VARIABLES
 
-STATUSES = {
-    "granted": 200,
-    "denied": 200,
-    "failed": 200,
-    "invalid-request": 400,
-    "start-invalid": 400,
-    "other-browser": 403,
-    "not-found": 404,
-    "callback-in-flight": 409,
-    "expired": 410,
-    "used": 410,
-    "callback-unavailable": 503,
-    "start-unavailable": 503,
-}
 BACK = ("https://app.example.com/back", "Back to Ledgerly")
 HELP = ("mailto:help@example.com", "Get help")
 ENVIRONMENT = VARIABLES | {
@@ -39,14 +25,12 @@ ENVIRONMENT = VARIABLES | {
 }
 TEXTS = tomllib.loads(Path(pages.__file__).with_name("catalogue.toml").read_text("utf-8"))
 WORDS = TEXTS.pop("words")
-IDS = {"organization_id": "o" * 128, "registration_id": "r" * 128}
-LONGEST = urlencode({"context": "x" * 256, "return_to": BACK[0] + "?" + "x=1&" * 120} | IDS)
-INVALID = "context, return_to, organization_id, registration_id"
-DETAILS = {"reference": "1a2b3c4d", "invalid": INVALID, None: ""}
+LONGEST = {"context": "x" * 256, "return_to": BACK[0] + "?" + "x=1&" * 120}
+LONGEST |= {"organization_id": "o" * 128, "registration_id": "r" * 128}
+DETAILS = {"reference": "1a2b3c4d", "invalid": ", ".join(LONGEST), None: ""}
 
 
 def response(name: str, *given: str, language: str = "en", **environment: str) -> dict[str, Any]:
-    """Return the response with the page *name*, for ENVIRONMENT with *environment*."""
     settings = Settings.model_validate(ENVIRONMENT | environment)
     request = {"headers": {"accept-language": language} if language else {}}
     return pages.page(request, settings, name, *given)
@@ -60,22 +44,22 @@ def links(name: str, *given: str, **environment: str) -> list[tuple[str, str]]:
 
 
 def test_every_page_and_language_has_its_texts() -> None:
-    assert TEXTS.keys() == STATUSES.keys()
-    assert {outcome.page for outcome in Outcome} <= STATUSES.keys()
+    assert {outcome.page for outcome in Outcome} <= TEXTS.keys()
     assert WORDS.keys() == {"en", "fr", "de", "it", "es"}  # of Qonto's markets
     for words in WORDS.values():
         assert words.keys() == WORDS["en"].keys()
+        assert words["unnamed"].keys() == {"app", "back"}
     assert links("granted", APP_NAME="") == [(BACK[0], "Back to the app"), HELP]
     assert "Zurück zur App" in response("granted", language="de", APP_NAME="")["body"]
     assert "Zurück zu Ledgerly" in response("granted", language="de")["body"]
 
 
 @pytest.mark.parametrize("language", WORDS)
-@pytest.mark.parametrize("name", STATUSES)
+@pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.claim("S17")
 def test_page_is_complete_small_and_loads_nothing(name: str, language: str) -> None:
     detail, texts = DETAILS[TEXTS[name].get("detail")], TEXTS[name][language]
-    page = response(name, detail, LONGEST, language=language, APP_NAME="N" * 64)
+    page = response(name, detail, urlencode(LONGEST), language=language, APP_NAME="N" * 64)
     plain = response(name, language=language, RETURN_URLS="", APP_NAME="", SUPPORT_URL="")
     body, [style] = page["body"], re.findall(r"<style>(.*?)</style>", page["body"], re.DOTALL)
 
@@ -91,7 +75,7 @@ def test_page_is_complete_small_and_loads_nothing(name: str, language: str) -> N
     assert not re.search(r"<(script|link|img|iframe|form|object)\b", body)
     assert not re.search(r"<[^>]*\s(on\w+|src|style)\s*=|url\(|@import", body)
     allowed = b64encode(sha256(style.encode()).digest()).decode()
-    assert page["statusCode"] == STATUSES[name]
+    assert page["statusCode"] == TEXTS[name]["status"]
     assert page["headers"] == {
         "Cache-Control": "no-store",
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{allowed}'; "
@@ -100,11 +84,11 @@ def test_page_is_complete_small_and_loads_nothing(name: str, language: str) -> N
         "Referrer-Policy": "no-referrer",
         "Strict-Transport-Security": "max-age=63072000",
         "X-Content-Type-Options": "nosniff",
-        **({"Retry-After": "5"} if STATUSES[name] == 503 else {}),
+        **({"Retry-After": "5"} if name.endswith("-unavailable") else {}),
     }
 
 
-@pytest.mark.parametrize("name", STATUSES)
+@pytest.mark.parametrize("name", TEXTS)
 def test_page_has_links_of_its_kind(name: str) -> None:
     query = "context=ctx-1&organization_id=org-1"
     if name.endswith(("-unavailable", "-in-flight")):
