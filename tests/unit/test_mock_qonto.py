@@ -31,7 +31,7 @@ class Qonto:
 
     def code(self, **changes: str) -> str:
         login = self.server.begin(REQUEST | changes, "browser")
-        return self.server.decide(login, FormData(CONSENT + SCOPES)).parameters["code"]
+        return self.server.decide(login, FormData([*CONSENT, *SCOPES])).parameters["code"]
 
     def exchange(self, code: str, **changes: str) -> Any:  # noqa: ANN401 - tokens, or an error
         form = {"client_secret": "secret", "grant_type": "authorization_code", "code": code}
