@@ -41,14 +41,13 @@ class Qonto:
         form = {"client_secret": "secret", "refresh_token": tokens["refresh_token"]}
         return _result(self.server.refresh, CLIENT | form, self.headers)
 
-    def api(self, use: Callable[..., object], tokens: dict[str, str]) -> Any:  # noqa: ANN401
+    def read(self, tokens: dict[str, str]) -> object:
         headers = self.headers | {"authorization": f"Bearer {tokens['access_token']}"}
-        return _result(use, headers)
+        return _result(self.server.organization, headers)
 
     def work(self, tokens: dict[str, str]) -> tuple[bool, bool]:
         """Tell which of a response's two tokens work; the refresh ends the access token."""
-        is_read = self.api(self.server.organization, tokens) in ORGANIZATIONS
-        return is_read, isinstance(self.refresh(tokens), dict)
+        return self.read(tokens) in ORGANIZATIONS, isinstance(self.refresh(tokens), dict)
 
 
 def _result(use: Callable[..., object], *arguments: object) -> object:
@@ -112,7 +111,7 @@ def test_code_and_tokens_end(qonto: Qonto) -> None:
     qonto.seconds = started_at + 600
     assert qonto.exchange(code) == "invalid_grant"
     qonto.seconds = started_at + 3600
-    assert qonto.api(qonto.server.organization, tokens) == "unauthorized"
+    assert qonto.read(tokens) == "unauthorized"
     qonto.seconds = started_at + 90 * 24 * 3600
     assert qonto.refresh(tokens) == "invalid_grant"
 
@@ -121,10 +120,10 @@ def test_reuse_revokes_tokens_of_grant(qonto: Qonto) -> None:
     first, others = qonto.exchange(qonto.code()), qonto.exchange(qonto.code())
     second = qonto.refresh(first)
     assert first["scope"] == second["scope"] == "offline_access organization.read"
-    assert qonto.api(qonto.server.organization, first) == "unauthorized"
+    assert qonto.read(first) == "unauthorized"
     qonto.seconds += 59.9
     third = qonto.refresh(first)
-    assert qonto.api(qonto.server.organization, second) == ORGANIZATIONS[0]
+    assert qonto.read(second) == ORGANIZATIONS[0]
     qonto.seconds += 0.1  # the second use has not prolonged the grace
     assert qonto.refresh(first) == "invalid_grant"
     assert qonto.work(second) == qonto.work(third) == (False, False)
@@ -143,7 +142,7 @@ def test_revocation_ends_grants_of_organization(qonto: Qonto) -> None:
         for organization in (ORGANIZATIONS[0], *ORGANIZATIONS[:2])
     )
     code = qonto.code()
-    qonto.api(qonto.server.revoke_consents, one)
+    qonto.server.revoke_consents({"authorization": f"Bearer {one['access_token']}"})
     assert qonto.work(one) == qonto.work(another) == (False, False)
     assert qonto.exchange(code) == "invalid_grant"
     assert qonto.work(others) == qonto.work(qonto.exchange(qonto.code())) == (True, True)
