@@ -40,8 +40,8 @@ NEITHER_OR_BOTH = ["", "code=x&error=y", "code=x&error=y&error=", "code=&error="
 INVALID = f"""
     code=x code=x&state= code=x&state=short code=x&state={STATE}x code=x&state={STATE}&state={STATE}
     code=x&code=x&state={STATE} error=x&error=x&state={STATE} code=x&scope=a&scope=b&state={STATE}
-    error=x&error_description=a&error_description=b&state={STATE} code=%0A&state={STATE}
-    code=%C3%A9&state={STATE} code={"x" * 2049}&state={STATE}
+    error=x&error_description=a&error_description=b&state={STATE} code=x%0A&state={STATE}
+    code=%C3%A9x&state={STATE} code={"x" * 2049}&state={STATE}
 """
 
 
