@@ -1,4 +1,4 @@
-"""The query, the headers and the time of a browser's request."""
+"""The query and the time of a browser's request."""
 
 import pytest
 
@@ -9,12 +9,11 @@ from http_api import InvalidQueryError, arrival, single_values
 def test_repeated_known_parameter_is_refused_by_name(query: str) -> None:
     with pytest.raises(InvalidQueryError) as failure:
         single_values(query, {"state"})
-
     assert failure.value.parameters == ("state",)
     assert single_values("iss=x&iss=y&state=a&utm", {"state"}) == {"state": "a"}
 
 
-@pytest.mark.parametrize("query", ["", "state=", "state", "state=&state=", "&=&", "state=&%73tate"])
+@pytest.mark.parametrize("query", ["", "state=", "state", "&=&", "state=&%73tate="])
 def test_blank_value_counts_as_omitted(query: str) -> None:
     assert single_values(query, {"state"}) == {}
     assert single_values(f"{query}&state=a&state=", {"state"}) == {"state": "a"}
@@ -26,25 +25,21 @@ def test_value_that_may_be_blank_is_kept() -> None:
         single_values("scope=&scope=a", {"scope"}, {"scope"})
 
 
-@pytest.mark.parametrize("character", ["%EF%BF%BE", "%EF%BF%BF", "\ufffe", "\uffff", "\ud800"])
-def test_character_that_sqs_does_not_take_is_replaced(character: str) -> None:
-    assert single_values(f"error=a{character}b", {"error"}) == {"error": "a\ufffdb"}
+REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
-        ("a,b,c", "a,b,c"),
-        ("a%2Cb", "a,b"),
-        ("one+two", "one two"),
-        ("one%2Btwo", "one+two"),
+        ("a,b%2Cc;d=e", "a,b,c;d=e"),
+        ("one+two%2Bthree", "one two+three"),
         ("%C3%A9t%C3%A9", "été"),
         ("%3Cb%3E%26", "<b>&"),
-        ("semi;colon", "semi;colon"),
-        ("a=b", "a=b"),
-        ("%EF%BF%BD%F0%9F%BF%BE\ue000\ud7ff", "\ufffd\U0001fffe\ue000\ud7ff"),
-        ("%FF", "\N{REPLACEMENT CHARACTER}"),
         ("100%", "100%"),
+        ("%FF", REPLACED),
+        # SQS does not take these characters, but their neighbours.
+        ("%EF%BF%BE%EF%BF%BF\ufffe\uffff\ud800\udfff", REPLACED * 6),
+        ("%EF%BF%BD%F0%9F%BF%BE\ue000\ud7ff", f"{REPLACED}\U0001fffe\ue000\ud7ff"),
     ],
 )
 def test_value_is_decoded_once(raw: str, text: str) -> None:

@@ -42,10 +42,8 @@ def test_optional_settings_may_be_missing_and_others_are_named() -> None:
     assert settings.return_urls == ()
     assert settings.pkce == "off"
     assert settings.identity_type == settings.app_name == settings.support_url == ""
-    assert settings.oauth_base_url is None
     with pytest.raises(ValidationError, match="frozen"):
         settings.client_id = "another"  # type: ignore[misc] # must fail
-
     common = {"QONTO_ENVIRONMENT", "CLIENT_ID", "TABLE_NAME"}
     own = (StartSettings, {"SCOPE", "REDIRECT_URI"}), (CallbackSettings, {"TOPIC_ARN"})
     for model, variables in own:
@@ -85,8 +83,8 @@ def test_valid_value_is_accepted_as_it_is() -> None:
 )
 @pytest.mark.claim("S35")
 def test_environment_decides_every_host(variable: str, value: str, host: str) -> None:
-    environment = VARIABLES | {variable: value}
-    start = StartSettings.model_validate(environment)
-    callback = CallbackSettings.model_validate(environment)
+    variables = VARIABLES | {variable: value}
+    start = StartSettings.model_validate(variables)
+    callback = CallbackSettings.model_validate(variables)
     assert start.authorization_endpoint == f"{host}/oauth2/auth"
     assert callback.token_endpoint == f"{host}/oauth2/token"
