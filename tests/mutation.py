@@ -2,19 +2,22 @@
 
 The first argument says what is mutated: `functions` or the example `subscriber`. The others are
 those of `mutmut run`; `mutmut results` and `mutmut show` work in build/mutation-functions and
-build/mutation-subscriber. tests/mutation.md lists the mutants that may survive.
+build/mutation-subscriber. tests/mutation.toml lists the mutants that may survive.
 """
 
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 from demo.template import ROOT
 
 # The tests read these, and import the modules of src/, the only folder that mutmut mutates.
 NEEDED = ["demo", "docs", "examples", "functions", "infra", "pyproject.toml", "tests"]
+MUTMUT = Path(sys.executable).with_name("mutmut")
 SOURCES = {"functions": "functions", "subscriber": "examples/subscriber"}
 INTEGRATION = "tests/integration/test_{}.py".format
 TESTS = {
@@ -49,10 +52,27 @@ def copy_to(folder: Path, target: str) -> None:
     (folder / "pyproject.toml").write_text("\n".join([project, "[tool.mutmut]", *lines, ""]))
 
 
+def report(folder: Path, target: str) -> str:
+    """Return a line for each function of which more mutants survived in *folder* than may."""
+    results = subprocess.run(
+        [MUTMUT, "results"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    names = re.findall(r"(\S+)__mutmut_\d+: survived", results.stdout)
+    survived = Counter(
+        re.sub(r"xǁ|\.x_", ".", name).replace("..", ".").replace("ǁ", ".") for name in names
+    )
+    may = tomllib.loads((ROOT / "tests" / "mutation.toml").read_text("utf-8"))[target]
+    return "".join(
+        f"{name}: {count} survived\n"
+        for name, count in survived.items()
+        if count > may.get(name, [0])[0]
+    )
+
+
 if __name__ == "__main__":
     target, *arguments = sys.argv[1:]
     scratch = ROOT / "build" / f"mutation-{target}"
     scratch.mkdir(parents=True, exist_ok=True)
     copy_to(scratch, target)
-    mutmut = Path(sys.executable).with_name("mutmut")
-    sys.exit(subprocess.run([mutmut, "run", *arguments], cwd=scratch, check=False).returncode)
+    subprocess.run([MUTMUT, "run", *arguments], cwd=scratch, check=True)
+    sys.exit(report(scratch, target) or 0)
