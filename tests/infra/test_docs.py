@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import botocore.session
 import pytest
@@ -14,7 +15,7 @@ from tests.support.resolution import Resolution
 
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text("utf-8")
-    for each in ("*.md", "docs/*.md", "examples/*/*.md")
+    for each in ("*.md", "docs/*.md", "docs/adr/*.md", "examples/*/*.md")
     for page in ROOT.glob(each)
 }
 OPERATIONS = COSTS = PAGES["docs/operations.md"]
@@ -40,6 +41,22 @@ OF_AWS = {
 def test_shell_blocks_are_valid_bash(page: str) -> None:
     for block in BLOCKS[page]:
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)  # noqa: S607
+
+
+def _headings(path: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"(?m)^#+ (.+)$", path.read_text("utf-8"))
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    text = re.sub(r"(?s)```.*?```", "", PAGES[page])
+    for link in re.findall(r"\]\((?!https?:)(\S+?)\)|^\[\w+\]: (\S+)", text, re.MULTILINE):
+        name, _, heading = "".join(link).partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), link
+        assert not heading or heading in _headings(path), link
 
 
 @pytest.mark.parametrize("page", TEMPLATES)
