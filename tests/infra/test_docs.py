@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import botocore.session
@@ -79,6 +80,14 @@ def test_troubleshooting_names_every_alarm_and_metric() -> None:
     assert named - OF_AWS <= metrics.union(*parts)
     [sid] = re.findall(r"statement \*(\w+)\*", OPERATIONS)
     assert f"'Sid': '{sid}'" in repr(CONNECTOR["Resources"]["StateTable"])
+
+
+def test_troubleshooting_names_every_page_with_its_status() -> None:
+    rows = re.findall(r"(?m)^\| \*(.+?)\* \| `.+?`, (\d+) \|", TROUBLESHOOTING)
+    catalogue = tomllib.loads((ROOT / "functions" / "pages" / "catalogue.toml").read_text("utf-8"))
+    pages = [page for name, page in catalogue.items() if name != "words"]
+
+    assert sorted(rows) == sorted((page["en"]["title"], str(page["status"])) for page in pages)
 
 
 def test_costs_are_products_and_add_up() -> None:
