@@ -58,7 +58,7 @@ def test_file_with_another_hash_fails_the_build(tmp_path: Path) -> None:
     assert not (tmp_path / "package").exists()
 
 
-def test_every_package_of_the_evaluator_has_a_hash() -> None:
+def test_every_package_of_npm_has_a_hash() -> None:
     """Those of Python have one too: pip and uv refuse a lock in which only some have."""
     lock = json.loads((ROOT / "requirements" / "package-lock.json").read_text("utf-8"))
     for name, package in lock["packages"].items():
