@@ -1,5 +1,5 @@
 # All commands of developers and CI. It needs git, make and any Python 3, and installs the rest. With
-# npm, `check` evaluates the policies too; `lock` needs npm.
+# npm, `check` tests the policies and TypeScript too; `lock` needs npm.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -91,10 +91,10 @@ clean: ## remove all that was installed or built here
 
 .node/.ready: requirements/package.json requirements/package-lock.json
 	@if command -v npm >/dev/null; then \
-		echo "Installing the policy evaluator into .node (once) ..."; \
+		echo "Installing what tests run by Node.js into .node (once) ..."; \
 		mkdir -p .node && cp $^ .node && \
 		npm ci --prefix .node --ignore-scripts --no-audit --no-fund --silent && touch $@; \
-	else echo "make: npm is missing, so the policies are not evaluated (install Node.js and npm)" >&2; fi
+	else echo "make: npm is missing, so policies and TypeScript are not tested (install Node.js and npm)" >&2; fi
 
 # Lists the contents of both packages, with licences, from an environment with the same contents.
 .aws-sam/sbom.cdx.json: functions/requirements.txt pyproject.toml .python-version | .venv/.ready

@@ -85,6 +85,8 @@ def _schema(model: type[AuthorizationEvent]) -> Json:
     for prefix, part in (("", message), ("data.", data)):
         for name, member in part["properties"].items():
             member["description"] = documented()[f"{prefix}{name}"].meaning
+    for name, definition in message["$defs"].items():
+        definition["title"] = name  # code generators take it as the type's name
     # Code generators read no `$id` below the root, so `data` is a definition without one.
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
