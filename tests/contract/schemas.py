@@ -1,6 +1,10 @@
 """Makes the JSON Schemas of the events from the models and the descriptions in docs/events.md.
 
 ``PYTHONPATH=functions python -m tests.contract.schemas`` writes them into docs/schemas/.
+
+Never change ``first/``, the schemas as first published: events must satisfy them while their type
+ends in ``.v1``. ``cloudevents-1.0.json`` is CloudEvents' own schema, in another layout (npm package
+cloudevents 10.0.0, ``dist/schema/v1.js``; © The CloudEvents Authors, Apache-2.0).
 """
 
 import json
