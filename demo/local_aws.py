@@ -54,7 +54,6 @@ class Stack:
     resources: dict[str, str]  # the ``!Ref`` of each, by logical id
     # Of each function, by logical id, without those that refer to what is not deployed here.
     environment: dict[str, dict[str, str]]
-    not_honoured: list[str]  # the template's properties that the local AWS does not hold
 
     @property
     def table_name(self) -> str:
@@ -170,31 +169,7 @@ class LocalAws:
             function, _, variable = output["OutputKey"].partition(".")
             if output["OutputValue"] != _NO_VALUE:
                 environment.setdefault(function, {})[variable] = output["OutputValue"]
-        return Stack(ids, environment, self._not_honoured(data, ids))
-
-    def _not_honoured(self, data: dict[str, dict[str, Json]], ids: dict[str, str]) -> list[str]:
-        """Return the properties of tables and topics that this AWS lacks, as ``Id.Property``."""
-        lacking = list[str]()
-        for logical_id, resource in data.items():
-            if resource["Type"] == "AWS::DynamoDB::Table":
-                held = self._held_by_table(ids[logical_id])
-            elif resource["Type"] == "AWS::SNS::Topic":
-                held = self.sns.get_topic_attributes(TopicArn=ids[logical_id])["Attributes"]
-            else:
-                continue
-            for name, wanted in resource["Properties"].items():
-                # A property that refers to other resources must only be there.
-                if not held.get(name) if infra.references(wanted) else held.get(name) != wanted:
-                    lacking.append(f"{logical_id}.{name}")
-        return lacking
-
-    def _held_by_table(self, name: str) -> Json:
-        table: Json = self.dynamodb.describe_table(TableName=name)["Table"]
-        ttl: Json = self.dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
-        ttl["Enabled"] = ttl.pop("TimeToLiveStatus") == "ENABLED"
-        encryption = "SSEDescription" in table and {"SSEEnabled": True}
-        added = {"TimeToLiveSpecification": ttl, "SSESpecification": encryption}
-        return {**table, **table["BillingModeSummary"], **added}
+        return Stack(ids, environment)
 
     def subscribe_queue(self, topic_arn: str, *, raw: bool = True) -> str:
         """Return the URL of a new queue that receives what is published to *topic_arn*."""
