@@ -1,4 +1,4 @@
-"""Mock Qonto refuses what Qonto refuses, so the tests of what connects to it can fail."""
+"""Mock Qonto refuses what Qonto refuses, so the tests that connect to it can fail."""
 
 from collections.abc import Callable
 from typing import Any
