@@ -33,7 +33,7 @@ unit: .venv/.ready ## run the unit tests: seconds
 	@$(BIN)/pytest --quiet tests/unit
 
 test: .venv/.ready ## run every test but the slow ones; say what was skipped and why: minutes
-	$(BIN)/pytest --numprocesses=$(WORKERS) --cov
+	$(BIN)/pytest --numprocesses=$(WORKERS) $(if $(SLOW),--cov)
 
 verify: .venv/.ready ## check a stack in AWS that has no users: a minute (STACK_NAME=…)
 	@[ "$(STACK_NAME)" ] || { echo "make: name the stack: make verify STACK_NAME=qonto-connect" >&2; exit 1; }

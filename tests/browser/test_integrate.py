@@ -16,12 +16,14 @@ from demo.template import ROOT
 from tests.browser.site import wait_until
 from tests.browser.test_connect import connect
 from tests.support.demo_process import VARIABLES, running
+from tests.support.slow import slow
 
 PAGE = (ROOT / "docs" / "integrate.md").read_text("utf-8")
 CODE = re.findall(r"(?s)```python\n(import .+?)```", PAGE)[0]
 COPIED = re.findall(r"examples/app/\{(.+?)\}\.py", PAGE)[0].split(",")
 
 
+@slow
 @pytest.mark.claim("T1")
 def test_app_of_the_page_connects_its_own_user_alone(chromium: Browser, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(CODE, "utf-8")

@@ -9,9 +9,10 @@ import pytest
 from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from tests.support.demo_process import VARIABLES, running
+from tests.support.slow import slow
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=slow)])
 def test_signal_stops_the_demo_without_leftovers(stop: signal.Signals) -> None:
     port = free_port(len(HOSTS))
 
