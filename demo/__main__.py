@@ -8,6 +8,7 @@ too, the subscriber exchanges the code; else the live page shows it.
 
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -98,10 +99,12 @@ def _run(port: int, processes: ExitStack) -> str:
     if real:
         _say_what_qonto_needs(client, redirect_uri)
     file = Path(directory, "demo.env")  # the directory is its owner's alone
-    names["aws_variables"] = "\n".join(
-        f"export {name}='{value}'" for name, value in environment.items() if name[:4] == "AWS_"
+    quoted = {name: shlex.quote(value) for name, value in (environment | names).items()}
+    quoted["aws_variables"] = "\n".join(
+        f"export {name}={quoted[name]}" for name in environment if name.startswith("AWS_")
     )
-    file.write_text((infra.ROOT / "demo" / "demo.env").read_text("utf-8").format(**names), "utf-8")
+    template = (infra.ROOT / "demo" / "demo.env").read_text("utf-8")
+    file.write_text(template.format(**quoted), "utf-8")
     say(f"\nFor an app of yours, and for AWS clients, in another shell:  source {file}")
     if own_app:
         say(f"The connector returns to {own_app}, unless return_to names the example app.")
@@ -147,12 +150,12 @@ def _client_of_the_user() -> dict[str, str]:
     return client
 
 
-def _deploy(aws: LocalAws, client: Mapping[str, str], return_url: str) -> tuple[Stack, Stack]:
+def _deploy(aws: LocalAws, client: Mapping[str, str], return_urls: str) -> tuple[Stack, Stack]:
     """Return the connector's stack and the subscriber's, which has the secrets of *client*."""
     say("Deploying table and topic from infra/template.yaml ...")
     parameters = {it: client[name] for name, it in PARAMETERS.items() if name in client}
     # The local AWS has no certificate of Amazon's.
-    own = {"AppName": "Ledgerly", "TrustedRoots": "all", "ReturnUrls": return_url}
+    own = {"AppName": "Ledgerly", "TrustedRoots": "all", "ReturnUrls": return_urls}
     stack = aws.deploy(parameters | own)
     say("  (the local AWS enforces no policy and encrypts nothing)")
     say("Deploying queue, tables and secret from examples/subscriber/template.yaml ...")

@@ -39,5 +39,5 @@ def running(**environment: str) -> Iterator[tuple[Popen[str], list[str]]]:
 
 def local_aws(port: int) -> LocalAws:
     """Return the local AWS of the demo at *port*, as the demo's user reaches it."""
-    found = dict(re.findall("export (.+?)='(.*)'", VARIABLES[port].read_text("utf-8")))
+    found = dict(re.findall("export (.+?)=(.*)", VARIABLES[port].read_text("utf-8")))
     return LocalAws(found["AWS_ENDPOINT_URL"], found["AWS_ACCESS_KEY_ID"])
