@@ -16,6 +16,11 @@ from tests.support.slow import SLOW, slow
 def connect(page: Page, decision: str = "Allow") -> None:
     """Press the app's button, sign in at Qonto, and decide."""
     page.get_by_role("button", name=re.compile("^Connect")).click()
+    decide(page, decision)
+
+
+def decide(page: Page, decision: str = "Allow") -> None:
+    """Sign in at Qonto, and decide."""
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name=decision, exact=True).click()
 

@@ -14,7 +14,7 @@ from demo.__main__ import HOSTS
 from demo.local_aws import free_port
 from demo.template import ROOT
 from tests.browser.site import wait_until
-from tests.browser.test_connect import connect
+from tests.browser.test_connect import connect, decide
 from tests.support.demo_process import VARIABLES, running
 from tests.support.slow import slow
 
@@ -56,7 +56,6 @@ def expect_own_user_alone(chromium: Browser, url: str) -> None:
         expect(user.get_by_role("heading")).to_have_text("Connected to Atelier Martin")
 
         stranger.goto(next(link for link in links if "/start?context=" in link))
-        stranger.get_by_role("button", name="Sign in").click()
-        stranger.get_by_role("button", name="Allow", exact=True).click()
+        decide(stranger)
         expect(stranger.get_by_role("heading")).to_have_text("This browser did not ask for that")
         assert stranger.url == f"{url}/not-asked#_"

@@ -50,12 +50,17 @@ def schemas() -> dict[str, Json]:
 
 def members(schema: Json) -> dict[str, tuple[Json, bool]]:
     """Return each member of *schema*, with the member's schema and whether it is required."""
-    [data] = (each for each in schema["$defs"].values() if "properties" in each)
     return {
         f"{prefix}{name}": (_inlined(member, schema), name in part["required"])
-        for prefix, part in (("", schema), ("data.", data))
+        for prefix, part in _parts(schema)
         for name, member in part["properties"].items()
     }
+
+
+def _parts(schema: Json) -> list[tuple[str, Json]]:
+    """Return the message's own schema and that of ``data``, each with its members' prefix."""
+    [data] = (each for each in schema["$defs"].values() if "properties" in each)
+    return [("", schema), ("data.", data)]
 
 
 def _inlined(member: Json, schema: Json) -> Json:
@@ -85,10 +90,10 @@ class _AsSent(GenerateJsonSchema):
 
 def _schema(model: type[AuthorizationEvent]) -> Json:
     message = TypeAdapter(model).json_schema(mode="serialization", schema_generator=_AsSent)
-    [data] = (each for each in message["$defs"].values() if "properties" in each)
-    for prefix, part in (("", message), ("data.", data)):
+    described = documented()
+    for prefix, part in _parts(message):
         for name, member in part["properties"].items():
-            member["description"] = documented()[f"{prefix}{name}"].meaning
+            member["description"] = described[f"{prefix}{name}"].meaning
     for name, definition in message["$defs"].items():
         definition["title"] = name  # code generators take it as the type's name
     # Code generators read no `$id` below the root, so `data` is a definition without one.

@@ -19,7 +19,7 @@ PAGES = {
     for each in ("*.md", "docs/*.md", "docs/adr/*.md", "examples/*/*.md")
     for page in ROOT.glob(each)
 }
-OPERATIONS = COSTS = PAGES["docs/operations.md"]
+OPERATIONS = PAGES["docs/operations.md"]
 TROUBLESHOOTING = PAGES["docs/troubleshooting.md"]
 BLOCKS = {name: re.findall(r"(?ms)^```sh\n(.*?)^```", text) for name, text in PAGES.items()}
 COMMANDS = "".join(BLOCKS["docs/first-deploy.md"])
@@ -91,8 +91,8 @@ def test_troubleshooting_names_every_page_with_its_status() -> None:
 
 
 def test_costs_are_products_and_add_up() -> None:
-    assert len(TOTAL.findall(COSTS)) == 2
-    for table in re.findall(r"(?:^\|.*\n)+", COSTS, re.MULTILINE):
+    assert len(TOTAL.findall(OPERATIONS)) == 2
+    for table in re.findall(r"(?:^\|.*\n)+", OPERATIONS, re.MULTILINE):
         for _, quantity, price, cost in PRICED.findall(table):
             assert f"{float(quantity) * float(price):.2f}" == cost
         for total in TOTAL.findall(table):
@@ -112,9 +112,9 @@ def test_quantities_and_limits_match_the_template() -> None:
     }
 
     for item, quantity in quantities.items():
-        [found] = [row[1] for row in PRICED.findall(COSTS) if row[0].startswith(item)]
+        [found] = [row[1] for row in PRICED.findall(OPERATIONS) if row[0].startswith(item)]
         assert float(found) == quantity
-    assert re.findall(r"(?m)^\| `(GET .+?)` \| (\d+) \| (\d+) \|", COSTS) == [
+    assert re.findall(r"(?m)^\| `(GET .+?)` \| (\d+) \| (\d+) \|", OPERATIONS) == [
         (route, str(limit["ThrottlingRateLimit"]), str(limit["ThrottlingBurstLimit"]))
         for route, limit in limits.items()
     ]

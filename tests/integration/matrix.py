@@ -50,9 +50,8 @@ class Case(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """The columns of a matrix in the page, its calls, and what returns the cells of a case."""
+    """The calls of a matrix, and what returns the cells of a case."""
 
-    columns: str
     calls: Sequence[Call]
     outcome: Callable[..., str]
 

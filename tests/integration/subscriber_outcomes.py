@@ -373,14 +373,6 @@ class Connection:
 
 
 MATRICES = {
-    "subscriber": Matrix(
-        "Comes again | Exchanges | Grant | The app reads",
-        calls("subscriber", Delivery),
-        _delivered,
-    ),
-    "tokens": Matrix(
-        "The caller gets | After the messages | It asks again | Refreshes | Grant | The app reads",
-        calls("tokens", Scenario),
-        _asked,
-    ),
+    "subscriber": Matrix(calls("subscriber", Delivery), _delivered),
+    "tokens": Matrix(calls("tokens", Scenario), _asked),
 }
