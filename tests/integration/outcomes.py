@@ -1,43 +1,64 @@
-"""The connector's matrix: each fault of one call and of two, each kill and each timeout.
+"""The cases of docs/fault-matrix.md: each fault of one call and of two, each kill and timeout.
 
 One user visits `/start` and `/callback` while a call fails, and then goes on.
 """
 
+import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
 from demo.local_aws import LocalAws, Stack
-from demo.template import Json
-from tests.integration import matrix
-from tests.integration.matrix import EVERY, FAULTS, FIRST, KILL, Call, Case
-from tests.support.connector import (
-    CODE,
-    PARAMETERS,
-    REDIRECT_URI,
-    Browser,
-    Connector,
-    Response,
-    Subscriber,
-)
+from demo.template import ROOT, Json
+from tests.support.connector import CODE, REDIRECT_URI, Browser, Connector, Response, Subscriber
 from tests.support.faults import Fault, FaultProxy
 from tests.support.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
+PAGE = ROOT / "docs" / "fault-matrix.md"
+UPDATE = bool(os.environ.get("UPDATE"))  # the page, instead of a comparison with it
+HEAD = ["| What fails | The user sees | State stored | Events | Events in all |", "|---" * 5 + "|"]
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
 KILLED = "API Gateway's own 500"
-ISSUE = Call("issue: `PutItem` of start")
+FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"
+# The process stores nothing: the outcome of a kill depends on the last call that was applied.
+BEFORE, APPLIED = "before the call", "applied, before the response"
+# A drip outlasts the clients' timeouts and ends at Lambda's.
+FAULTS: list[Fault] = [fault for fault in Fault if fault not in {Fault.DRIPPING, Fault.HELD}]
+ISSUE = "issue: `PutItem` of start"
 CALLBACK = [
-    Call("claim: `UpdateItem` of callback"),
-    Call("publish: `Publish` of callback"),
-    Call("receipt: `PutItem` of callback"),
-    Call("delete: `DeleteItem` of callback"),
+    "claim: `UpdateItem` of callback",
+    "publish: `Publish` of callback",
+    "receipt: `PutItem` of callback",
+    "delete: `DeleteItem` of callback",
 ]
-LOOKUP = Call("lookup: `GetItem` of a callback that is repeated")
+LOOKUP = "lookup: `GetItem` of a callback that is repeated"
 CALLS = [ISSUE, *CALLBACK, LOOKUP]
-CASES = matrix.cases(CALLS) + [Case(call, EVERY, Fault.DRIPPING) for call in CALLS]
+
+
+class Case(NamedTuple):
+    """A fault of the first or of every attempt of a call, or a kill before or after it."""
+
+    call: str
+    attempts: str
+    fault: str
+
+    @property
+    def operation(self) -> str:
+        return self.call.split("`")[1]
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the function's process is killed, or lasts until Lambda's timeout."""
+        return self.attempts == KILL or self.fault == Fault.DRIPPING
+
+
+ENDS = [(KILL, BEFORE), (KILL, APPLIED), (EVERY, Fault.DRIPPING)]
+CASES = [Case(call, *each) for call in CALLS for each in [*product([FIRST, EVERY], FAULTS), *ENDS]]
 # Two attempts of one call, or the first attempts of two.
 PAIRS = [
     (Case(one, FIRST, fault), Case(other, FIRST, other_fault))
@@ -54,37 +75,19 @@ class Lane(NamedTuple):
     subscriber: Subscriber
 
 
-@contextmanager
-def lanes(aws: LocalAws, url: str) -> Iterator[list[Lane]]:
-    """Run proxies, with microburst at *url*, inside the block, each before a stack of its own."""
-    with ExitStack() as block:
-        found = []
-        for _ in range(matrix.LANES):
-            proxy = block.enter_context(FaultProxy(aws.endpoint_url, url))
-            stack = aws.deploy(PARAMETERS)
-            connector = Connector(aws, stack, **proxy.endpoints)
-            found.append(Lane(proxy, connector, Subscriber(aws, stack)))
-        yield found
-
-
 def failed(lane: Lane, *faults: Case) -> str:
     """Return the cells of the outcome of one fault or two."""
 
     @contextmanager
     def failing() -> Iterator[Connector]:
         for case in faults:
-            matrix.inject(lane.proxy, case)
+            _inject(lane.proxy, case)
         yield lane.connector
         lane.proxy.clear()
 
     cells = _outcome(lane, faults[0].call, failing())
     assert not cells.startswith(KILLED)
     return cells
-
-
-def is_end(case: Case) -> bool:
-    """Tell whether the function's process is killed, or lasts until Lambda's timeout."""
-    return case.attempts == KILL or case.fault == Fault.DRIPPING
 
 
 def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
@@ -97,19 +100,31 @@ def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
 @contextmanager
 def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Connector]:
     aws, stack, proxy = lane.connector.aws, lane.connector.stack, lane.proxy
-    function = "StartFunction" if case.call is ISSUE else "CallbackFunction"
+    function = "StartFunction" if case.call == ISSUE else "CallbackFunction"
     environment = variables(aws, stack, function) | proxy.endpoints
 
     def kill() -> None:
-        proxy.wait_for(case.call.operation)
-        process.kill()
+        if case.attempts == KILL:
+            proxy.wait_for(case.operation)
+            process.kill()
 
-    with start_function(function, packages[function], environment) as process:
+    with (
+        start_function(function, packages[function], environment) as process,
+        ThreadPoolExecutor(1) as thread,
+    ):
         process.wait_until_initialised()
-        matrix.inject(proxy, case)
-        with matrix.meanwhile(kill) if case.attempts == KILL else nullcontext():
-            yield Deployed(aws, stack, {function: process})
+        _inject(proxy, case)
+        killed = thread.submit(kill)
+        yield Deployed(aws, stack, {function: process})
+        killed.result()
     proxy.clear()
+
+
+def _inject(proxy: FaultProxy, case: Case) -> None:
+    """Let *proxy* have the fault of *case*, or hold its call until the process is killed."""
+    fault = {BEFORE: Fault.HANGING, APPLIED: Fault.HELD}.get(case.fault) or Fault(case.fault)
+    # no client makes more attempts
+    proxy.inject(case.operation, fault, times=3 if case.attempts == EVERY else 1)
 
 
 def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
@@ -139,13 +154,13 @@ class Deployed(Connector):
             return {"statusCode": 500, "headers": {}}
 
 
-def _outcome(lane: Lane, call: Call, faulty: AbstractContextManager[Connector]) -> str:
+def _outcome(lane: Lane, call: str, faulty: AbstractContextManager[Connector]) -> str:
     """Return the cells of a flow in which the *faulty* connector makes *call*."""
     now = int(time.time())  # other tests use `NOW`, but here the local AWS removes expired items
     browser = Browser(lane.connector)
     lane.subscriber.messages()
-    state = "" if call is ISSUE else browser.started(at=now)
-    if call is LOOKUP:
+    state = "" if call == ISSUE else browser.started(at=now)
+    if call == LOOKUP:
         browser.granted(state, at=now)
     before = lane.connector.states()
     with faulty as browser.connector:
@@ -155,7 +170,7 @@ def _outcome(lane: Lane, call: Call, faulty: AbstractContextManager[Connector]) 
     states = lane.connector.states()
     is_stored = state in states if state else bool(states - before)
     events = lane.subscriber.messages()
-    if call is ISSUE:
+    if call == ISSUE:
         assert len(states - before) <= 1
         is_begun = response.status == 302
         state = response.parameters["state"] if is_begun else browser.started(at=now + 60)
@@ -182,3 +197,65 @@ def seen(response: Response) -> str:
     assert "Location" not in response.headers
     assert not response.cookies
     return TRY_AGAIN
+
+
+def run[L, C, R](
+    lanes: Sequence[L], outcome: Callable[[L, C], R], chosen: Collection[C]
+) -> dict[C, R]:
+    """Return the outcome of each case, several at a time, because they mostly wait for timeouts."""
+    idle = deque(lanes)
+
+    def on_idle_lane(case: C) -> R:
+        lane = idle.popleft()
+        try:
+            return outcome(lane, case)
+        except AssertionError as error:
+            error.add_note(str(case))
+            raise
+        finally:
+            idle.append(lane)
+
+    with ThreadPoolExecutor(len(lanes)) as threads:
+        return dict(zip(chosen, threads.map(on_idle_lane, chosen), strict=True))
+
+
+def assert_documented(
+    lanes: Sequence[Lane], outcome: Callable[[Lane, Case], str], chosen: Collection[Case]
+) -> None:
+    """Assert that the cells of the *chosen* cases are those of the page, or write them there."""
+    page = _documented()
+    if UPDATE:
+        _write(page | run(lanes, outcome, chosen))
+        return
+    assert page.keys() == set(CASES)
+    for _ in range(3):  # again for those that differ: a busy machine causes timeouts
+        found = run(lanes, outcome, chosen)
+        chosen = [case for case in chosen if found[case] != page[case]]
+    assert not chosen
+
+
+def _documented() -> dict[Case, str]:
+    page: dict[Case, str] = {}
+    for table in PAGE.read_text("utf-8").split("## ")[1:]:
+        call, *lines = table.strip().splitlines()
+        for line in lines[3:]:
+            what, cells = line.strip("| ").split(" | ", 1)
+            for attempts, faults in (each.split(": ") for each in what.split("<br>")):
+                page |= {Case(call, attempts, fault): cells for fault in faults.split("; ")}
+    return page
+
+
+def _write(page: Mapping[Case, str]) -> None:
+    """Write one table per call, with a row for all faults with the same cells."""
+    lines = [PAGE.read_text("utf-8").partition("\n## ")[0]]
+    for call in CALLS:
+        alike: dict[str, dict[str, list[str]]] = {}
+        for case in (case for case in CASES if case.call == call):
+            row = alike.setdefault(page.get(case, ""), {})
+            row.setdefault(case.attempts, []).append(case.fault)
+        lines += [f"## {call}", "", *HEAD]
+        for cells, faults in alike.items():
+            what = (f"{attempts}: {'; '.join(each)}" for attempts, each in faults.items())
+            lines.append(f"| {'<br>'.join(what)} | {cells} |")
+        lines.append("")
+    PAGE.write_text("\n".join(lines), "utf-8")

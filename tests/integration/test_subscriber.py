@@ -337,6 +337,16 @@ def test_outcome_without_claim_changes_nothing(
     assert example.waiting() == 0
 
 
+@pytest.mark.claim("S27")
+def test_code_that_was_not_sent_is_sent_later(example: Example, published: Event) -> None:
+    usual = example.handler
+    example.cold_start(TOKEN_ENDPOINT=NOWHERE)
+    example.handle(published, "confirm")
+    assert example.outcome(published) == UNCONFIRMED
+    example.poll(usual)
+    assert example.outcome(published) == CONNECTED
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 @pytest.mark.claim("S28")
 def test_repudiation_counts_for_an_hour(

@@ -49,12 +49,11 @@ class Fault(StrEnum):
     HELD = "a response when it is released"
 
 
-# Microburst's settings. If SHORTENED kept DynamoDB's checksum, botocore would see the damage.
+# Microburst's settings.
 _BY_MICROBURST: dict[Fault, dict[str, object]] = {
     Fault.DENIED: {"error": {"code": "AccessDeniedException", "status": 403}},
     Fault.THROTTLED: {"error": {"code": "ThrottlingException", "status": 400}},
     Fault.FAILED: {"error": {"code": "InternalServerError", "status": 500}},
-    Fault.SHORTENED: {"response": {"truncate_frac": 0.5, "strip_headers": ["x-amz-crc32"]}},
 }
 EVERY = 1000  # attempts
 _HEADER = "x-fault"
@@ -81,44 +80,31 @@ class Attempt(BaseHTTPRequestHandler):
 class FaultProxy(ThreadingTCPServer):
     """A proxy before *upstream* in which attempts can fail, some of them by *microburst*.
 
-    Its port stays reserved while it refuses connections.
+    *attempts* counts those of each operation.
     """
 
-    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
     asks_for_pause = True
 
     def __init__(self, upstream: str, microburst: str = "") -> None:
         self._upstream, self._microburst = upstream, microburst
-        self._holder = socket.socket()
-        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._holder.bind((_LOCALHOST, 0))
-        super().__init__(self._holder.getsockname(), Attempt, bind_and_activate=False)
-        self._is_accepting = False
+        super().__init__((_LOCALHOST, 0), Attempt)
+        self.attempts: Counter[str] = Counter()
         self.clear()
         self.url = f"http://{_LOCALHOST}:{self.server_address[1]}"
         services = ("DYNAMODB", "SNS", "SECRETS_MANAGER", "SQS")
         self.endpoints = {f"AWS_ENDPOINT_URL_{service}": self.url for service in services}
+        threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
 
     def server_close(self) -> None:
-        """Refuse connections, and give up the port."""
-        self.refuse()
-        self.socket.close()
-        self._holder.close()
+        self.shutdown()
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - Python's
         """Print an error, unless the client closed its connection."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
-
-    def refuse(self) -> None:
-        """Refuse new connections."""
-        if self._is_accepting:
-            self._is_accepting = False
-            self.shutdown()
-            self.socket.close()
-            self.socket = socket.socket()
 
     def inject(self, operation: str, fault: Fault, *, after: int = 0, times: int = EVERY) -> None:
         """Apply *fault* to each attempt of *operation*, or to the next *times* attempts.
@@ -129,31 +115,21 @@ class FaultProxy(ThreadingTCPServer):
         self._faults[operation].extend([None] * after + [fault] * times)
 
     def clear(self) -> None:
-        """Remove all faults, and accept connections, if they are refused."""
+        """Remove all faults."""
         self._faults: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
-        self._attempts: Counter[str] = Counter()
         self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.released = threading.Event()  # of the responses that are held
-        if not self._is_accepting:
-            self._is_accepting = True
-            self.server_bind()
-            self.server_activate()
-            threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
 
-    def attempts(self, operation: str) -> int:
-        """Return how many attempts of *operation* have had a fault."""
-        return self._attempts[operation]
-
-    def wait_for(self, operation: str, seconds: float = 30) -> None:
+    def wait_for(self, operation: str) -> None:
         """Wait for the next fault of *operation*, or raise `queue.Empty`."""
-        while self._reached.get(timeout=seconds) != operation:
+        while self._reached.get(timeout=30) != operation:
             pass
 
     def serve(self, attempt: Attempt) -> None:
         """Respond to *attempt*, or let it fail."""
         faults = self._faults[attempt.operation]
         fault = faults.popleft() if faults else None
-        self._attempts[attempt.operation] += fault is not None
+        self.attempts[attempt.operation] += 1
         is_applied = fault not in {Fault.RESET, Fault.HANGING}
         response = self._forwarded(attempt, fault) if is_applied else None
         if fault:
@@ -190,14 +166,16 @@ class FaultProxy(ThreadingTCPServer):
         status, headers, body = response
         if fault in {Fault.FAILED_LATE, Fault.MALFORMED}:
             headers, body = {}, b"<html><body>a page of something in between</body></html>"
-        dropped = {"connection", "content-length", "transfer-encoding"}
+        half = body[: len(body) // 2]
+        body = half if fault is Fault.SHORTENED else body
+        # With DynamoDB's checksum, botocore would see that a response is not whole.
+        dropped = {"connection", "content-length", "transfer-encoding", "x-amz-crc32"}
         headers = {name: value for name, value in headers.items() if name.lower() not in dropped}
         headers |= {"Content-Length": str(len(body)), "Connection": "close"}
         if fault and self.asks_for_pause:
             headers["x-amz-retry-after"] = "60000"  # botocore pauses for 5 s more
         status = 502 if fault is Fault.FAILED_LATE else status
-        if fault is Fault.CUT_OFF:
-            body = body[: len(body) // 2]
+        body = half if fault is Fault.CUT_OFF else body
         lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items())]
         sent = "\r\n".join([*lines, "", ""]).encode() + body
         if fault is not Fault.DRIPPING:
