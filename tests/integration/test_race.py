@@ -5,42 +5,25 @@ import os
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from botocore.config import Config
 
-from authorization import PendingAuthorization, to_item
 from aws import CALL_CONFIG
 from demo.gateway import Handler, LambdaContext
-from state_store import ResponseInFlightError, StateStore
-from tests.support.connector import CODE, NOW, REQUESTS, RETURN_URL, Browser, Subscriber, build
-from tests.support.forks import Fork, Json, Load, in_forks
+from tests.support.connector import CODE, REQUESTS, RETURN_URL, Browser, Subscriber, build
+from tests.support.forks import Fork, Json, in_forks
 
 THREADS = 10  # of each process, because botocore keeps as many connections
 
 
-class ReadThenWrite(StateStore):
-    """A wrong state store, which reads the item and claims it in a second call."""
-
-    def claim(self, state: str, _hash: str, response_hash: str, _now: int) -> PendingAuthorization:
-        table, key = self._table_name, to_item({"state": state})
-        item = self._dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
-        authorization = PendingAuthorization.from_item(item)
-        if authorization.response_hash not in {None, response_hash}:
-            raise ResponseInFlightError(authorization.reference)
-        claim = to_item({"response_hash": response_hash, "claimed_at": NOW})
-        self._dynamodb.put_item(TableName=table, Item=item | claim)
-        return authorization
-
-
-def load(environments: Json, states: type[StateStore] = StateStore) -> Handler:
-    """Return the handler of callback with *states*, and with time for 200 calls at once."""
+def load(environments: Json) -> Handler:
+    """Return the handler of callback, with time for 200 calls at once."""
     patient = CALL_CONFIG.merge(Config(connect_timeout=60, read_timeout=60))
     with patch("tests.support.connector.CALL_CONFIG", patient):
-        _, app = build(environments, states)
+        _, app = build(environments)
     return lambda request, _context: app.handle(request)
 
 
@@ -66,14 +49,6 @@ def call_back(fork: Fork, request: dict[str, Any]) -> list[dict[str, Any]]:
         return list(threads.map(call, range(THREADS)))
 
 
-def race(browser: Browser, code: str, processes: int, loaded: Load) -> list[dict[str, Any]]:
-    """Return the responses to callbacks with *code*; THREADS of each of *processes* send one."""
-    request = copy.deepcopy(REQUESTS["callback"])
-    request["rawQueryString"] = f"code={code}&state={browser.started()}"
-    request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
-    return in_forks(processes, loaded, browser.connector.environments, call_back, request)
-
-
 @pytest.mark.parametrize(
     ("code", "number"), [(CODE, 200), ("code-{}", 100)], ids=["equal", "different"]
 )
@@ -81,7 +56,12 @@ def race(browser: Browser, code: str, processes: int, loaded: Load) -> list[dict
 def test_simultaneous_callbacks_have_one_outcome(
     browser: Browser, subscriber: Subscriber, code: str, number: int
 ) -> None:
-    responses = race(browser, code, number // THREADS, load)
+    request = copy.deepcopy(REQUESTS["callback"])
+    request["rawQueryString"] = f"code={code}&state={browser.started()}"
+    request["cookies"] = [f"{name}={value}" for name, value in browser.cookies.items()]
+
+    environments = browser.connector.environments
+    responses = in_forks(number // THREADS, load, environments, call_back, request)
 
     ended = Counter((each["statusCode"], each["headers"].get("Location")) for each in responses)
     assert ended.total() == number
@@ -90,12 +70,3 @@ def test_simultaneous_callbacks_have_one_outcome(
     assert status == 303
     assert location.startswith(f"{RETURN_URL}?authorization_id=")
     assert len({message["id"] for message in subscriber.messages()}) == 1
-
-
-@pytest.mark.claim("S3")
-def test_read_then_write_store_publishes_several_responses(
-    browser: Browser, subscriber: Subscriber
-) -> None:
-    race(browser, "code-{}", 10, partial(load, states=ReadThenWrite))
-
-    assert len({message["id"] for message in subscriber.messages()}) > 1

@@ -1,7 +1,6 @@
 """Kinds of faults at some calls of the example: none ends otherwise than tests/model assumes."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from random import Random
@@ -12,8 +11,8 @@ import pytest
 from demo.local_aws import LocalAws
 from tests.integration.outcomes import FAULTS, run
 from tests.support.faults import Attempt, Fault, FaultProxy, Hurry, Response
-from tests.support.slow import SEED, SLOW, slow
-from tests.support.subscription import Event, Example, MockQonto, asking, granted, qonto_at
+from tests.support.slow import SEED, SLOW
+from tests.support.subscription import Event, Example, MockQonto, granted, qonto_at
 
 LANES, SAMPLE = 5 if SLOW else 3, 6  # cases of each test in a fast run
 REMINDED, GRACE = 24, 60  # seconds
@@ -136,32 +135,3 @@ def test_fault_in_request_only_delays_its_end(lanes: list[Lane], *, disconnect: 
         assert lane.waiting() == lane.qonto.server.reuses == 0
 
     run(lanes, outcome, cases(*calls))
-
-
-@slow
-@pytest.mark.claim("S32")
-def test_connections_live_through_hundred_refreshes(lanes: list[Lane]) -> None:
-    """Accidents happen, at most two of them, and none that outlasts a refresh token's grace."""
-    accidents = [case for case in cases(*REFRESH) if "no response" not in case[2]]
-    others = {lane: lane.tokens_handler for lane in lanes}
-    for lane in lanes:
-        lane.cold_start(**lane.to_aws.endpoints)
-
-    def outcome(lane: Lane, seed: int) -> None:
-        random, event = Random(seed), lane.connect(granted(lane.qonto))  # noqa: S311 - repeatable
-        for _ in range(100 // LANES):
-            for case in random.sample(accidents, random.randint(1, 2)):
-                lane.change(event, issued_at=0)
-                with lane.failing(*case):
-                    lane.ask(event)
-                lane.pass_time(event, REMINDED)
-            lane.poll()
-            lane.pass_time(event, GRACE)
-            lane.change(event, issued_at=0)
-            with ThreadPoolExecutor() as threads:
-                one, other = threads.map(asking(event), [lane.tokens_handler, others[lane]])
-            assert one["access_token"] == other["access_token"] == lane.ask(event)["access_token"]
-            assert lane.outcome(event) == CONNECTED
-            assert lane.qonto.server.reuses == 0
-
-    run(lanes, outcome, range(LANES))

@@ -2,9 +2,6 @@
 
 import time
 from collections import Counter
-from concurrent.futures import Future
-from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -18,12 +15,9 @@ from tests.support.subscription import (
     Capture,
     Event,
     Example,
-    asking,
     confirmation_of,
     granted,
-    later_than,
     read_output,
-    unknown_code,
 )
 
 pytestmark = pytest.mark.usefixtures("qonto")
@@ -144,65 +138,6 @@ def test_invalid_request_raises_without_quoting(example: Example, name: str) -> 
     assert not [each for each in ("quoted", "0000-4000") if each in str(raised.value)]
 
 
-@pytest.mark.parametrize("disconnect", [False, True])
-@pytest.mark.claim("S32", "S34")
-def test_request_during_refresh_waits_for_new_tokens(
-    example: Example, event: Event, *, disconnect: bool
-) -> None:
-    leave(example, event, 60)
-    running: list[Future[dict[str, Any]]] = []
-    with ExitStack() as block:
-
-        def ask() -> None:
-            example.qonto.meanwhile = lambda: None
-            request = asking(event, disconnect=disconnect)
-            running.append(block.enter_context(example.delayed("GetItem", request)))
-
-        example.qonto.meanwhile = ask
-        first = example.token(event)
-    second = running[0].result()
-
-    assert example.qonto.server.refreshes == 1
-    if disconnect:
-        assert (first, second) == ({"status": "disconnecting"}, REVOKED)
-        assert example.outcome(event) == DISCONNECTED
-    else:
-        assert first == second
-        assert example.qonto.takes(first["access_token"])
-
-
-@pytest.mark.claim("S32")
-def test_unsent_refresh_forgets_no_sent_one(example: Example, event: Event) -> None:
-    refused = leave(example, event, HOUR)
-    request, nowhere = asking(event, refused=refused), {"TOKEN_ENDPOINT": NOWHERE}
-
-    with example.delayed("GetSecretValue", request, **nowhere):  # it has read the grant
-        example.qonto.lost = 2
-        example.token(event, refused=refused)
-
-    assert example.qonto.takes(example.token(event)["access_token"])
-    assert example.qonto.server.reuses == 0
-
-
-@pytest.mark.parametrize(
-    "response",
-    [None, JSONResponse({"error": "invalid_grant"}, 400), PlainTextResponse("slow down", 429)],
-)
-def test_response_to_lost_claim_changes_nothing(
-    example: Example, event: Event, response: Response | None
-) -> None:
-    leave(example, event, 60)
-    before = example.grant(event)["tokens"]
-    example.qonto.instead = response
-    claim = {"owner": "another", "claimed_at": int(time.time())}  # because Qonto was slow
-    example.qonto.meanwhile = lambda: example.change(event, refresh=claim)
-
-    example.token(event)
-
-    assert example.grant(event)["tokens"] == before
-    assert example.outcome(event) == ("connected", "connected", {"tokens", "refresh"})
-
-
 @pytest.mark.parametrize(
     "given",
     [
@@ -265,20 +200,6 @@ def test_connection_that_cannot_be_refreshed_ends(
     assert read_output(capsys).metrics == Counter(ConnectionEnded=1)
 
 
-@pytest.mark.parametrize("status", ["connected", "ended"])
-def test_ended_authorization_connects_by_later_code(
-    example: Example, event: Event, status: str
-) -> None:
-    example.qonto.revoke(leave(example, event, 60))
-    example.token(event)
-    code = example.qonto.allow() if status == "connected" else unknown_code()
-
-    later = example.connect(later_than(event, example.qonto, code=code))
-
-    assert example.connection(later)["status"] == status
-    assert example.token(event)["status"] == status
-
-
 @pytest.mark.parametrize(
     ("before", "refreshes"),
     [("new", 0), ("expired", 1), ("refused", 2), ("withdrawn", 0), ("ended", 0), ("forbidden", 0)],
@@ -315,33 +236,17 @@ def test_disconnection_ends_connection_at_qonto(
 
 @pytest.mark.claim("S34", "T12")
 def test_unfinished_disconnection_is_finished(example: Example, event: Event) -> None:
-    example.qonto.lost = 99
+    example.qonto.is_lost = True
     with Hurry(example.aws.endpoint_url) as proxy:
         example.cold_start(**proxy.endpoints)
         assert example.disconnect(event) == example.token(event) == {"status": "disconnecting"}
         assert example.connection(event)["status"] == "disconnected"
         example.poll()
         assert example.waiting() == 2
-        example.qonto.lost = 0
+        example.qonto.is_lost = False
         example.poll()
 
     first, second = proxy.delays  # each message comes after a claim, and within the grace
     assert CLAIM < first < second - CLAIM < GRACE - CLAIM
     assert example.waiting() == 0
     assert example.outcome(event) == DISCONNECTED
-
-
-@pytest.mark.claim("S34")
-def test_later_code_is_not_exchanged_after_disconnection(example: Example, event: Event) -> None:
-    code = example.qonto.allow(ORGANIZATIONS[1])
-    crossing = later_than(event, example.qonto, code=code)
-    example.publish(crossing)
-    with example.delayed("UpdateItem"):  # it has been claimed, and not yet sent
-        example.disconnect(event)
-
-    later = example.connect(later_than(event, example.qonto))
-
-    assert example.outcome(crossing) == DISCONNECTED
-    assert example.grant(later)["status"] == "held"
-    assert example.token(event)["status"] == "disconnected"
-    assert example.waiting() == 0

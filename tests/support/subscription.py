@@ -3,9 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -20,7 +18,6 @@ from demo import template as infra
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, free_port
 from tests.support.connector import cold_start
-from tests.support.faults import Fault, FaultProxy
 from tests.support.http_server import serving
 
 CLIENT_ID = "client-1"
@@ -45,7 +42,7 @@ class MockQonto:
     """Mock Qonto over HTTP, with a user who always allows.
 
     Its clients send *environment*. Each of their requests gets the response *instead*, if there is
-    one; *lost* responses become a 500; *meanwhile* is called during a request.
+    one, or a 500 after its work if *is_lost*.
     """
 
     def __init__(self) -> None:
@@ -59,8 +56,7 @@ class MockQonto:
 
     def reset(self) -> None:
         self.instead: Response | None = None
-        self.lost = 0
-        self.meanwhile: Callable[[], object] = lambda: None
+        self.is_lost = False
         self.server.exchanges_attempted = self.server.exchanges_succeeded = 0
         self.server.refreshes = self.server.reuses = 0
 
@@ -72,9 +68,7 @@ class MockQonto:
         if scope["path"] == "/v2/organization":  # without faults
             await self._app(scope, receive, send)
             return
-        self.meanwhile()
-        if self.lost:
-            self.lost -= 1
+        if self.is_lost:
             await self._app(scope, receive, _nowhere)
             await Response(status_code=500)(scope, receive, send)
         else:
@@ -175,12 +169,6 @@ def lambda_event(body: str, sent_at: float | None = None) -> dict[str, Any]:
     return event_source.lambda_event([message], "queue")
 
 
-def asking(event: Event, **request: Any) -> Callable[[Any], dict[str, Any]]:  # noqa: ANN401 - JSON
-    """Return what sends *request* for *event* to a handler of `tokens`."""
-    request = {"authorization_id": event["subject"], **request}
-    return lambda handler: dict(handler(request, LambdaContext("tokens")))
-
-
 class Example:
     """The stack of examples/subscriber, fed from *topic_arn*, and its real handlers."""
 
@@ -239,26 +227,9 @@ class Example:
         self.handle(event, "publish confirm")
         return event
 
-    @contextmanager
-    def delayed(
-        self, operation: str, ask: Callable[[Any], object] | None = None, **environment: str
-    ) -> Iterator[Future[Any]]:
-        """Let another function poll, or *ask* one of `tokens`; a call responds after the block.
-
-        It is the first *operation* of AWS, which is applied before the block.
-        """
-        with FaultProxy(self.aws.endpoint_url) as proxy, ThreadPoolExecutor() as executor:
-            proxy.inject(operation, Fault.HELD, times=1)
-            module = TOKENS if ask else "handler"
-            other = load(self.environment | proxy.endpoints | environment, module)
-            running = executor.submit(ask or self.poll, other)
-            proxy.wait_for(operation)
-            yield running
-            proxy.released.set()
-            running.result()
-
     def token(self, event: Event, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        return asking(event, **request)(self.tokens_handler)
+        request = {"authorization_id": event["subject"], **request}
+        return dict(self.tokens_handler(request, LambdaContext("tokens")))
 
     def disconnect(self, event: Event) -> dict[str, Any]:
         return self.token(event, disconnect=True)
@@ -289,9 +260,9 @@ class Example:
     def change_status(self, event: Event, status: str) -> None:
         self._connections.put_item(Item=self.connection(event) | {"status": status})
 
-    def outlive_claim(self, event: Event, seconds: int = 1) -> None:
-        """Let the claim of *event* be older than the function runs, by so many *seconds*."""
-        self.change(event, claimed_at=int(time.time()) - LONGEST_RUN - seconds)
+    def outlive_claim(self, event: Event) -> None:
+        """Let the claim of *event* be older than the function runs."""
+        self.change(event, claimed_at=int(time.time()) - LONGEST_RUN - 1)
 
 
 class Output(NamedTuple):
