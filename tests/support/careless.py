@@ -1,4 +1,4 @@
-"""Ledgerly and its subscriber, each without one of their defences. Real apps need them all."""
+"""Ledgerly without one of its defences. Real apps need them all."""
 
 from typing import Any
 
@@ -6,19 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from examples.app.app import Ledgerly
-from examples.app.web import redirect
-
-
-class ConfirmsEveryReturn(Ledgerly):
-    """Does not ask whose browser and session the return is."""
-
-    def connected(self, request: Request) -> Response:
-        query = request.query_params
-        asked = self.contexts.asked(query["context"])
-        if asked is None or not self.contexts.use(asked, query["authorization_id"], "granted"):
-            return redirect("/not-asked", "_")
-        self.subscriber.confirm(asked.confirmation(query["authorization_id"]))
-        return redirect("/connection", "_")
 
 
 class SetsCookiesForAnySite(Ledgerly):

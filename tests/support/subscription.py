@@ -172,13 +172,11 @@ def lambda_event(body: str, sent_at: float | None = None) -> dict[str, Any]:
 class Example:
     """The stack of examples/subscriber, fed from *topic_arn*, and its real handlers."""
 
-    def __init__(
-        self, aws: LocalAws, topic_arn: str, mock_qonto: MockQonto, **parameters: str
-    ) -> None:
+    def __init__(self, aws: LocalAws, topic_arn: str, mock_qonto: MockQonto) -> None:
         self.aws, self.topic_arn, self.qonto = aws, topic_arn, mock_qonto
         app = "arn:aws:iam::000000000000:role/app"
         given = {"TopicArn": topic_arn, "ClientId": CLIENT_ID, "AppRoleArn": app}
-        self.stack = aws.deploy(given | parameters, infra.load(infra.EXAMPLE))
+        self.stack = aws.deploy(given, infra.load(infra.EXAMPLE))
         resources = self.stack.resources
         aws.secrets.put_secret_value(SecretId=resources["ClientSecret"], SecretString=SECRET)
         self.queue_url = resources["Queue"]
