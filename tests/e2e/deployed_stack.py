@@ -37,14 +37,8 @@ def environment_of(
 ) -> ExecutionEnvironment:
     """Return a process that runs *package* as the deployed function, with more *environment*."""
     function: Json = aws.awslambda.get_function_configuration(FunctionName=function_name)
-    return ExecutionEnvironment(
-        package,
-        function["Handler"],
-        function["Environment"]["Variables"] | environment | aws.client_variables,
-        name=function["FunctionName"],
-        timeout=function["Timeout"],
-        memory_size=function["MemorySize"],
-    )
+    variables = function["Environment"]["Variables"] | environment | aws.client_variables
+    return ExecutionEnvironment(package, function["Handler"], variables, function["Timeout"])
 
 
 @dataclass(frozen=True)

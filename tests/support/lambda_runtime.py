@@ -75,19 +75,11 @@ class ExecutionEnvironment(AbstractContextManager["ExecutionEnvironment"]):
     path are the package, the runtime client and the standard library, in this order.
     """
 
-    def __init__(  # noqa: PLR0913 - a function's configuration
-        self,
-        package: Path,
-        handler: str,
-        environment: Mapping[str, str],
-        *,
-        name: str = "function",
-        timeout: float = 3,
-        memory_size: int = 128,
+    def __init__(
+        self, package: Path, handler: str, environment: Mapping[str, str], timeout: float
     ) -> None:
-        """Start the process. *timeout* is in seconds; *memory_size*, in MB, is not enforced."""
-        self._name, self._timeout = name, timeout
-        self._is_idle = False
+        """Start the process. *timeout* is in seconds."""
+        self._timeout, self._is_idle = timeout, False
         self._api = _RuntimeApi()
         self._directory = TemporaryDirectory()
         folder = Path(self._directory.name)
@@ -102,8 +94,8 @@ class ExecutionEnvironment(AbstractContextManager["ExecutionEnvironment"]):
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
-            "AWS_LAMBDA_FUNCTION_NAME": name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_size),
+            "AWS_LAMBDA_FUNCTION_NAME": "function",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_port}",
             "LAMBDA_TASK_ROOT": str(package),
@@ -171,7 +163,7 @@ class ExecutionEnvironment(AbstractContextManager["ExecutionEnvironment"]):
         """
         self.wait_until_initialised()
         self._is_idle = False
-        arn = f"arn:aws:lambda:{REGION}:000000000000:function:{self._name}"
+        arn = f"arn:aws:lambda:{REGION}:000000000000:function:function"
         headers = {
             "Content-Type": "application/json",
             "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
@@ -210,11 +202,4 @@ def start_function(
 ) -> ExecutionEnvironment:
     """Start the function of infra/template.yaml that has *logical_id*, packed in *package*."""
     properties = infra.function(infra.load(), logical_id)
-    return ExecutionEnvironment(
-        package,
-        properties["Handler"],
-        environment,
-        name=logical_id,
-        timeout=properties["Timeout"],
-        memory_size=properties["MemorySize"],
-    )
+    return ExecutionEnvironment(package, properties["Handler"], environment, properties["Timeout"])

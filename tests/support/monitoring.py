@@ -1,7 +1,6 @@
 """The metrics that the alarms and the dashboard use."""
 
 import json
-import re
 from typing import Any, NamedTuple
 
 from tests.support.resolution import Resolution
@@ -13,6 +12,10 @@ class Metric(NamedTuple):
     namespace: str
     name: str
     dimensions: frozenset[tuple[str, str]]
+
+    @property
+    def reason(self) -> str | None:
+        return dict(self.dimensions).get("reason")
 
 
 def alarms(resolution: Resolution) -> dict[str, dict[str, Any]]:
@@ -51,12 +54,16 @@ def dashboard_metrics(resolution: Resolution) -> set[Metric]:
     }
 
 
-def counted(printed: str) -> set[Metric]:
-    """Return the metrics in *printed*, the log of functions, in the embedded metric format."""
-    return {
-        Metric(each["Namespace"], name["Name"], frozenset((key, blob[key]) for key in dimensions))
-        for blob in map(json.loads, re.findall(r'^\{"_aws".*$', printed, re.MULTILINE))
-        for each in blob["_aws"]["CloudWatchMetrics"]
-        for dimensions in each["Dimensions"]
-        for name in each["Metrics"]
-    }
+def read(printed: str) -> tuple[list[dict[str, Any]], list[Metric]]:
+    """Return the lines of the log that functions *printed*, and each metric that they counted."""
+    lines, metrics = [], []
+    for line in map(json.loads, printed.splitlines()):
+        if "_aws" not in line:
+            lines.append(line)
+            continue
+        [emf] = line["_aws"]["CloudWatchMetrics"]
+        [[metric], [dimensions]] = emf["Metrics"], emf["Dimensions"]
+        assert (line[metric["Name"]], metric["Unit"]) == ([1.0], "Count")
+        pairs = frozenset((name, line[name]) for name in dimensions)
+        metrics.append(Metric(emf["Namespace"], metric["Name"], pairs))
+    return lines, metrics

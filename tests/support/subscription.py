@@ -19,6 +19,7 @@ from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws, free_port
 from tests.support.connector import cold_start
 from tests.support.http_server import serving
+from tests.support.monitoring import read
 
 CLIENT_ID = "client-1"
 CLIENT_SECRET = "of-mock-qonto"
@@ -273,13 +274,10 @@ class Output(NamedTuple):
 
 def read_output(capsys: Capture) -> Output:
     text = "".join(capsys.readouterr())
-    lines = [json.loads(line) for line in text.splitlines()]
-    metrics: Counter[str] = Counter()
-    for line in lines:
-        for emf in line.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert (emf["Namespace"], emf["Dimensions"]) == ("qonto-connect", [["service"]])
-            metrics.update(each["Name"] for each in emf["Metrics"])
-    return Output(text, [line for line in lines if "_aws" not in line], metrics)
+    logs, metrics = read(text)
+    for each in metrics:
+        assert (each.namespace, [*dict(each.dimensions)]) == ("qonto-connect", ["service"])
+    return Output(text, logs, Counter(each.name for each in metrics))
 
 
 def load(environment: dict[str, str], module: str = "handler") -> Any:  # noqa: ANN401 - a handler
