@@ -8,14 +8,16 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from starlette.requests import Request
+from starlette.responses import Response
 
 from demo.local_aws import LocalAws, ministack
 from examples.app.app import Ledgerly
 from tests.browser.site import Site, serve_example_app
-from tests.support import careless
 from tests.support.unguarded import ministack_without_a_guard
 
 # Each of the first two requests makes a queue of its own name; the last one reads a secret.
@@ -30,11 +32,30 @@ FETCHES = """(async aws => {
 FORM = '<form method="post" action="%s"></form><script>document.forms[0].submit()</script>'
 
 
+class SetsCookiesForAnySite(Ledgerly):
+    """Shows in place that a form is out of date, and sets new cookies where it got none."""
+
+    async def connect(self, request: Request) -> Response:
+        response = await super().connect(request)
+        refused = response.headers["location"].startswith("/out-of-date")
+        return self.out_of_date(request) if refused else response
+
+
+class LetsItselfBeFramed(Ledgerly):
+    """Does not say who may frame its pages."""
+
+    def _page(self, *arguments: Any, **named: Any) -> Response:  # noqa: ANN401 - Ledgerly's own
+        response = super()._page(*arguments, **named)
+        policy = response.headers["Content-Security-Policy"].partition("frame-ancestors")[0]
+        response.headers["Content-Security-Policy"] = f"{policy}frame-ancestors *"
+        return response
+
+
 @pytest.mark.parametrize(
     ("ledgerly", "end"),
     [
         (Ledgerly, "Connected to Atelier Martin"),
-        (careless.SetsCookiesForAnySite, "This browser did not ask for that"),
+        (SetsCookiesForAnySite, "This browser did not ask for that"),
     ],
 )
 @pytest.mark.claim("S30", "T14")
@@ -58,7 +79,7 @@ def test_form_of_another_site_ends_no_flow(
 
 
 @pytest.mark.parametrize(
-    ("ledgerly", "shown"), [(Ledgerly, []), (careless.LetsItselfBeFramed, ["Connect with Qonto"])]
+    ("ledgerly", "shown"), [(Ledgerly, []), (LetsItselfBeFramed, ["Connect with Qonto"])]
 )
 @pytest.mark.claim("S30", "T14")
 def test_neighbours_page_shows_no_frame_of_the_app(

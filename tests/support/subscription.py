@@ -30,7 +30,6 @@ REDIRECT_URI = "http://localhost:8001/callback"
 SCOPE = "offline_access organization.read"
 NOWHERE = f"http://127.0.0.1:{free_port()}"
 LONGEST_RUN = 30  # seconds, the function's timeout
-TOKENS = "tokens_handler"  # the module of the function `tokens`
 
 type Event = dict[str, Any]
 type Capture = pytest.CaptureFixture[str]
@@ -191,8 +190,11 @@ class Example:
     def cold_start(self, **environment: str) -> None:
         """Load both handlers with *environment* too, and with a log that the test reads."""
         service = {"POWERTOOLS_SERVICE_NAME": str(uuid4())}  # Powertools keeps a logger for each
-        self.handler = load(self.environment | service | environment)
-        self.tokens_handler = load(self.environment | service | environment, TOKENS)
+        settings = self.environment | service | environment
+        self.handler, self.tokens_handler = (
+            cold_start(f"subscriber.{module}", settings, infra.EXAMPLE.parent)
+            for module in ("handler", "tokens_handler")
+        )
 
     def publish(self, event: Event) -> None:
         publish(self.aws, self.topic_arn, event)
@@ -278,11 +280,6 @@ def read_output(capsys: Capture) -> Output:
     for each in metrics:
         assert (each.namespace, [*dict(each.dimensions)]) == ("qonto-connect", ["service"])
     return Output(text, logs, Counter(each.name for each in metrics))
-
-
-def load(environment: dict[str, str], module: str = "handler") -> Any:  # noqa: ANN401 - a handler
-    """Import the handler of *module* as Lambda does at a cold start in *environment*."""
-    return cold_start(f"subscriber.{module}", environment, infra.EXAMPLE.parent)
 
 
 def rfc3339(seconds: float) -> str:
