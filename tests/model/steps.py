@@ -1,151 +1,83 @@
-"""What processes of a model do: generators of their calls, stopped and continued at any step."""
+"""Real code in steps: a process stops before each call of AWS, of Qonto or of a store.
 
-import ast
-import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
-from enum import StrEnum
+To go on, it runs again from its beginning, with the results of its earlier calls.
+"""
+
+import json
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from subscriber.grants import Status
+from botocore.exceptions import ClientError, ReadTimeoutError
 
-
-class Kind(StrEnum):
-    """A message, a browser that comes back to the app, a request, or what the user does."""
-
-    EVENT = "event"
-    CONFIRMATION = "confirmation"
-    REPUDIATION = "repudiation"
-    LATE = "late repudiation"  # sent when the hour after the event is over
-    UNFINISHED = "unfinished"  # its event is the number of periods until it arrives
-    RIGHT = "right browser"
-    OTHER_SESSION = "right browser, other session"
-    OTHER = "other browser"
-    TOKEN = "token"
-    REFUSED = "token instead of a refused one"
-    DISCONNECT = "disconnect"
-    WITHDRAWAL = "withdrawal"  # the user ends the connection in Qonto
-
-
-class Arrival(NamedTuple):
-    """What begins a process."""
-
-    kind: Kind
-    authorization: str
-    context: str
-    event: str = ""  # the event's name; those of one authorization are in their order
-    code: str = ""
-
-    @property
-    def key(self) -> str:
-        """What the subscriber knows the connection by."""
-        return f"{self.authorization} {self.context}"
+NO_RESPONSE = "no response"  # a result: the client gives up
+DONE = "done"  # the operation of a process that has ended; its request is what it returned
+FAILED = "failed"  # that of a process that raised
 
 
 class Call(NamedTuple):
-    """A call of a process; *value* is the status to tell, or the kind of message to send."""
+    """A call, with its *request* in JSON."""
 
-    name: str
-    about: Arrival
-    owner: int = 0  # of the claim that the call makes or ends
-    value: str = ""
-    tokens: int = 0
+    operation: str
+    request: str
 
 
-class Refresh(NamedTuple):
-    """An unfinished refresh. Its claim is over when its owner sends no request any more."""
-
-    owner: int
-    is_over: bool = False
+class ConditionFailedError(ClientError):
+    """The condition of a write did not hold."""
 
 
-class Grant(NamedTuple):
-    """An event's item. It has the code until it is connected or ends; connected, the tokens."""
-
-    event: Arrival
-    status: Status
-    owner: int = 0
-    tokens: int = 0
-    refresh: Refresh | None = None
-
-    @property
-    def refresher(self) -> int | None:
-        """The owner of the unfinished refresh."""
-        return self.refresh and self.refresh.owner
-
-    @property
-    def is_claimed(self) -> bool:
-        """Whether another process may be refreshing the tokens."""
-        return self.refresh is not None and not self.refresh.is_over
+class StoppedError(BaseException):
+    """Stops a process. It is no `Exception`, so that the code does not handle it."""
 
 
-class FailedError(Exception):
-    """The handling raises: the message comes again."""
+class Outside:
+    """What a process calls; *clock* is the time in seconds since the model began."""
 
+    def __init__(self, clock: int, results: tuple[tuple[int, str], ...]) -> None:
+        """Respond to the first calls with *results*, each at its time."""
+        self.clock = clock
+        self._results = iter(results)
 
-type Calls[R] = Generator[Call, Any, R]
-type Handle = Callable[[Arrival], Calls[None]]
+    def call(self, operation: str, **request: Any) -> Any:  # noqa: ANN401 - JSON
+        """Return the result of a call of AWS, or raise as boto3 does."""
+        try:
+            clock, result = next(self._results)
+        except StopIteration:
+            raise StoppedError(Call(operation, json.dumps(request, sort_keys=True))) from None
+        self.clock = max(clock, self.clock)  # the code may have waited
+        if result == NO_RESPONSE:
+            raise ReadTimeoutError(endpoint_url="https://aws.example.com")
+        found = json.loads(result)
+        if isinstance(found, dict) and "ConditionFailed" in found:
+            raise ConditionFailedError(found["ConditionFailed"], operation)
+        return found
 
 
 class Steps:
-    """The steps of *handle*: places in the code with the values of its variables.
+    """The steps of *run*, which gets what begins a process, and its `Outside`."""
 
-    Two processes at one step go on alike, whatever calls they made before. So no generator may
-    yield while it keeps a value that is in no variable, as in `for grant in (yield ...)`.
-    """
-
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, run: Callable[[Any, Outside], Any]) -> None:
         self.calls: list[Call] = []  # at each step
-        self.next = cache(self._next)
-        self._handle = handle
-        self._steps: dict[object, int] = {}
-        self._results: list[tuple[Arrival, tuple[object, ...]]] = []  # a way to each step
+        self.start, self.next = cache(self._start), cache(self._next)
+        self._run = run
+        self._histories: list[tuple[Any, int, tuple[tuple[int, str], ...]]] = []
 
-    def start(self, arrival: Arrival) -> int:
+    def _start(self, arrival: object, clock: int) -> int:
         """Return the first step of a process."""
-        return self._step(arrival, ())
+        return self._step(arrival, clock, ())
 
-    def _next(self, step: int, result: object) -> int:
-        """Return the step after *step*, whose call had *result*."""
-        arrival, results = self._results[step]
-        return self._step(arrival, (*results, result))
+    def _next(self, step: int, clock: int, result: str) -> int:
+        """Return the step after *step*, whose call had *result* at *clock*."""
+        arrival, arrived, results = self._histories[step]
+        return self._step(arrival, arrived, (*results, (clock, result)))
 
-    def _step(self, arrival: Arrival, results: tuple[object, ...]) -> int:
-        process = self._handle(arrival)
+    def _step(self, arrival: object, clock: int, results: tuple[tuple[int, str], ...]) -> int:
         try:
-            call = next(process)
-            for result in results:
-                call = process.send(result)
-        except StopIteration:
-            call = Call("done", arrival)
-        except FailedError:
-            call = Call("failed", arrival)
-        step = self._steps.setdefault((arrival, call, *_frames(process)), len(self._steps))
-        if step == len(self.calls):
-            self.calls.append(call)
-            self._results.append((arrival, results))
-        return step
-
-
-def _frames(process: Calls[None]) -> Iterator[tuple[object, ...]]:
-    """Yield where *process* and the generators that it waits for stand, with their variables."""
-    generator: Any = process
-    while generator is not None and generator.gi_frame is not None:
-        frame = generator.gi_frame
-        yield frame.f_code, frame.f_lasti, *frame.f_locals.items()
-        generator = generator.gi_yieldfrom
-
-
-def edited(handle: Handle, edits: Mapping[str, str]) -> Handle:
-    """Return a broken variant: *handle* of its module with each first text replaced by a second."""
-    source = Path(inspect.getfile(handle)).read_text("utf-8")
-    for old, new in edits.items():
-        assert source.count(old) == 1, old
-        source = source.replace(old, new)
-    variant = ast.parse(source)
-    # The names stay those of the original: another test may have imported the subscriber again.
-    variant.body = [each for each in variant.body if not isinstance(each, ast.ImportFrom)]
-    names = dict(handle.__globals__)
-    exec(compile(variant, "variant", "exec"), names)  # noqa: S102 - the text is in this folder
-    return names["handle"]  # type: ignore[no-any-return] # a name made here has no type
+            call = Call(DONE, json.dumps(self._run(arrival, Outside(clock, results))))
+        except StoppedError as stopped:
+            [call] = stopped.args
+        except Exception:  # noqa: BLE001 - Lambda's response to any
+            call = Call(FAILED, "")
+        self.calls.append(call)
+        self._histories.append((arrival, clock, results))
+        return len(self.calls) - 1

@@ -1,0 +1,171 @@
+"""The moves that all models have: processes of the real code, in every order and with faults.
+
+- A process makes its calls one by one. Each has two attempts, as botocore makes them. An attempt
+  succeeds, or the client gives up on it, which is one fault: AWS applies it at once (its response
+  was lost), at any later moment, or never.
+- A process is killed at a call (one fault), which AWS may still apply.
+- Time passes to the next instant.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+from tests.model import dynamodb
+from tests.model.dynamodb import Items
+from tests.model.exploration import Exploration, explore, less, plus
+from tests.model.steps import DONE, FAILED, NO_RESPONSE, Call, Outside, Steps
+
+READS = {"get_item", "query"}
+
+
+class World(NamedTuple):
+    """What AWS, Qonto and the app keep."""
+
+    items: Items = ()  # of the tables, and of what else keeps something under a name
+    queue: tuple[Any, ...] = ()  # the messages, each as it begins a process
+
+
+class Process(NamedTuple):
+    """A process that *arrival* began at the time *arrived*, at a step of the code."""
+
+    arrival: Any
+    arrived: int
+    step: int
+    attempt: int = 1
+    owner: str = ""  # of its latest claim
+    note: str = ""  # what a model must remember of it
+
+
+class State(NamedTuple):
+    """All that can differ between two moments. Its tuples are sorted, so that equal states meet."""
+
+    world: World
+    clock: int  # seconds since the model began
+    expected: tuple[Any, ...]  # what will arrive
+    faults: int  # that may still happen
+    running: tuple[Process, ...] = ()
+    late: tuple[Call, ...] = ()  # writes without a response, which AWS may yet apply
+    notes: frozenset[str] = frozenset()
+
+
+class Move(NamedTuple):
+    """What happens next: to *process* at its *call*, which then may have *ended*."""
+
+    name: str
+    process: Process | None = None
+    call: Call | None = None
+    ended: Call | None = None
+
+    def __str__(self) -> str:
+        """Return a line for a path."""
+        operation = self.call.operation if self.call else ""
+        return " ".join([self.name, operation, str(self.process and self.process.arrival)])
+
+
+@dataclass(frozen=True)
+class Model:
+    """The moves of what is *expected*, at *instants*, with at most *faults*."""
+
+    expected: tuple[Any, ...]
+    instants: tuple[int, ...]
+    faults: int
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The code that the processes run."""
+        return Steps(self.run)
+
+    @cached_property
+    def apply(self) -> Callable[[World, Call, int, int], tuple[str, World]]:
+        """The result in JSON of an attempt of a call at a time, and the world after it."""
+        return cache(self._apply)
+
+    def run(self, arrival: Any, outside: Outside) -> Any:  # noqa: ANN401 - what a process returns
+        """Run the real code for *arrival*."""
+        raise NotImplementedError
+
+    def initial(self) -> State:
+        """Return the state before anything has happened."""
+        return State(World(), self.instants[0], tuple(sorted(self.expected)), self.faults)
+
+    def explore(self, sought: Collection[StrEnum]) -> Exploration[State, Move]:
+        """Visit all states, or stop at the first *sought* problem."""
+        return explore(self.initial(), self.moves, self.problems, sought)
+
+    def moves(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Yield each move that is possible in *state*, and the state after it."""
+        yield from self.passing(state)
+        for call in dict.fromkeys(state.late):
+            _, world = self.apply(state.world, call, 1, state.clock)
+            if world != state.world:
+                after = state._replace(world=world, late=less(state.late, call))
+                yield Move("arrives late", None, call), self.after_late(after, call)
+        yield from self.arrivals(state)
+        for process in dict.fromkeys(state.running):
+            yield from self.attempts(state, process, self.steps.calls[process.step])
+
+    def passing(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Yield that time passes to the next instant."""
+        clock = next((instant for instant in self.instants if instant > state.clock), None)
+        faults = None if clock is None else self.delays(state, clock)
+        if clock is not None and faults is not None and faults <= state.faults:
+            yield Move(f"{clock} s"), state._replace(clock=clock, faults=state.faults - faults)
+
+    def delays(self, state: State, clock: int) -> int | None:
+        """Return how many faults it takes that processes still run at *clock*; None if none can."""
+        raise NotImplementedError
+
+    def arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Yield the arrival of each that is expected."""
+        for arrival in dict.fromkeys(state.expected):
+            process = self.began(state, arrival)
+            after = state._replace(expected=less(state.expected, arrival))
+            yield Move("arrives", process), after._replace(running=plus(after.running, process))
+
+    def began(self, state: State, arrival: Any) -> Process:  # noqa: ANN401 - of any model
+        """Return a process at its first call."""
+        return Process(arrival, state.clock, self.steps.start(arrival, state.clock))
+
+    def attempts(self, state: State, process: Process, call: Call) -> Iterator[tuple[Move, State]]:
+        """Yield what can happen to an attempt of *call*."""
+        result, world = self.apply(state.world, call, process.attempt, state.clock)
+        yield self.continued("ok", state._replace(world=world), process, result)
+        if not state.faults:
+            return
+        faulty = state._replace(faults=state.faults - 1)
+        if call.operation not in READS:
+            faulty = faulty._replace(late=plus(state.late, call))
+        if process.attempt == 1:
+            yield Move("killed", process, call), self.stopped(faulty, process)
+            again = plus(less(state.running, process), process._replace(attempt=2))
+            yield Move("given up", process, call), faulty._replace(running=again)
+        else:
+            yield self.continued("given up", faulty, process, NO_RESPONSE)
+
+    def continued(
+        self, name: str, state: State, process: Process, result: str
+    ) -> tuple[Move, State]:
+        """Return the move and the state after a call of *process* that had *result*."""
+        step = self.steps.next(process.step, state.clock, result)
+        state = state._replace(running=less(state.running, process))
+        move = Move(name, process, self.steps.calls[process.step])
+        following = self.following(state, process._replace(step=step, attempt=1))
+        call = self.steps.calls[following.step]
+        if call.operation in {DONE, FAILED}:
+            return move._replace(ended=call), self.stopped(state, process, call, result)
+        return move, state._replace(running=plus(state.running, following))
+
+    def following(self, state: State, process: Process) -> Process:
+        """Return *process* at a call that others can come before."""
+        return process
+
+    def _apply(self, world: World, call: Call, attempt: int, _clock: int) -> tuple[str, World]:
+        request = json.loads(call.request)
+        result, items = dynamodb.apply(call.operation, request, world.items)
+        if attempt > 1 and "ConditionFailed" in result:
+            result["ConditionFailed"] |= {"ResponseMetadata": {"RetryAttempts": attempt - 1}}
+        return json.dumps(result), world._replace(items=items)

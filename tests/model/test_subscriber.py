@@ -1,0 +1,115 @@
+"""The example subscriber and app have no problem in any order; broken variants do."""
+
+import pytest
+
+from tests.model.subscriber import CODE_LIFETIME, HOUR, Arrival, Kind, Problem, SubscriberModel
+from tests.support.slow import slow
+
+# Two codes of the authorization A; and the first of them in another authorization, B, of another
+# context or of the same one.
+FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
+SECOND = Arrival(Kind.EVENT, "A", "X", "2", "2")
+COPY = Arrival(Kind.EVENT, "B", "Y", "3", "1")
+COPY_OF_X = Arrival(Kind.EVENT, "B", "X", "3", "1")
+CONFIRMED = Arrival(Kind.CONFIRMATION, "A", "X")
+COPY_CONFIRMED = Arrival(Kind.CONFIRMATION, "B", "Y")
+REPUDIATED = Arrival(Kind.REPUDIATION, "A", "X")
+REPUDIATED_LATE = Arrival(Kind.LATE, "A", "X", due=2 * HOUR)
+# The browsers that come back; after a forwarded link, the attacker's is the right one.
+BACK, SIGNED_OUT = Arrival(Kind.RIGHT, "A", "X"), Arrival(Kind.OTHER_SESSION, "A", "X")
+VICTIM = Arrival(Kind.OTHER, "A", "X")
+BACK_WITH_B, BACK_WITH_Y = Arrival(Kind.RIGHT, "B", "X"), Arrival(Kind.RIGHT, "A", "Y")
+
+# Instants on both sides of the end of a run, of the code and of the hour.
+RUN, END, DAY = (0, 31), (CODE_LIFETIME - 5, CODE_LIFETIME + 5), (0, 2 * HOUR)
+ONE = SubscriberModel((), RUN, 1, (FIRST, CONFIRMED))
+TWO_FAULTS = SubscriberModel((), RUN, 2, (FIRST, CONFIRMED))
+TWO = SubscriberModel((), RUN, 0, (FIRST, SECOND, CONFIRMED))
+COPIED = SubscriberModel((), RUN, 0, (FIRST, COPY, CONFIRMED, COPY_CONFIRMED))
+REPUDIATES = SubscriberModel((), RUN, 0, (FIRST, CONFIRMED, REPUDIATED))
+LATE = SubscriberModel((), DAY, 0, (FIRST, CONFIRMED, REPUDIATED_LATE))
+SESSION = SubscriberModel((SIGNED_OUT, VICTIM), (0,), 0, (FIRST,))
+APP = SubscriberModel((BACK, VICTIM), (0,), 0, (FIRST,))
+BOTH_BACK = SubscriberModel((BACK, BACK_WITH_B), (0,), 0)
+MODELS = [ONE, COPIED, REPUDIATES, LATE]
+MODELS += [
+    SubscriberModel((BACK, BACK, VICTIM), (0,), 0, (FIRST,)),
+    SubscriberModel((SIGNED_OUT, VICTIM), (0,), 1, (FIRST,)),
+    SubscriberModel((BACK, BACK_WITH_B, VICTIM), (0,), 0, (FIRST, COPY_OF_X)),
+]
+LARGE_MODELS = [
+    TWO,
+    SubscriberModel((), END, 1, (FIRST, CONFIRMED)),
+    SubscriberModel((BACK_WITH_Y, VICTIM), RUN, 1, (FIRST,)),
+    SubscriberModel((), RUN, 1, (FIRST, CONFIRMED), parallel=3),
+    SubscriberModel((), RUN, 0, (FIRST, SECOND, CONFIRMED, REPUDIATED)),
+    SubscriberModel((), RUN, 1, (FIRST, CONFIRMED, REPUDIATED)),
+    SubscriberModel((), DAY, 1, (FIRST, CONFIRMED, REPUDIATED_LATE)),
+    SubscriberModel((BACK, VICTIM), (0,), 1, (FIRST,)),
+]
+
+
+@pytest.mark.parametrize(
+    "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)]
+)
+@pytest.mark.claim("S23", "S27")
+def test_subscriber_has_no_problem_in_any_order(model: SubscriberModel) -> None:
+    found = model.explore(Problem)
+
+    assert found.problem is None, found.path
+
+
+EXCHANGING = 'Attr("status").eq(Status.EXCHANGING)'
+LOSE = "self._end(claimed, _claim_of(claimed), status=Status.LOST, reason=reason)"
+STORE = "    connections.repudiate(message, now())\n"
+REPUDIATE = "    for grant in _grants_of(message):\n        grants.repudiate(grant, now())\n"
+RELEASE = 'self._update(claimed, _claim_of(claimed), held, ("owner", "claimed_at"))'
+# Each replaces one text of the subscriber's code, and has its problem.
+BROKEN = [
+    (Problem.CHANGED, ONE, LOSE, LOSE.replace("_claim_of(claimed)", EXCHANGING)),
+    (Problem.CHANGED, ONE, "_claim_of(claimed), connected", 'Attr("event_id").exists(), connected'),
+    (Problem.NO_TOKENS, REPUDIATES, " & is_open & is_earlier", ""),
+    (Problem.TWICE, COPIED, "not items.put(self._table, lock, free)", "False"),
+    (Problem.UNSENT, ONE, ' and self._read(grant).owner != claim["owner"]', ""),
+    (Problem.STUCK, ONE, "now() <= (grant.claimed_at or 0) + LONGEST_RUN", "True"),
+    (
+        *(Problem.UNTOLD, ONE, "    if confirmed:\n"),
+        "    if any(grant.status is Status.HELD for grant in confirmed):\n",
+    ),
+    (Problem.TWO_GRANTS, TWO, "connected and grant.order < connected[-1].order", "False"),
+    (Problem.UNCONFIRMED, APP, "not in {None, Status.REPUDIATED}", "!= Status.REPUDIATED"),
+    (Problem.REPUDIATED, REPUDIATES, STORE, ""),
+    (Problem.REPUDIATED, REPUDIATES, STORE, REPUDIATE + STORE + "    return\n"),
+    (Problem.LATE, LATE, "sent_at > it.event_time + REPUDIATION_SECONDS", "False"),
+]
+SLOWLY_BROKEN = [
+    (Problem.TWICE, TWO_FAULTS, RELEASE, RELEASE.replace("_claim_of(claimed)", EXCHANGING)),
+    (Problem.UNSENT, TWO_FAULTS, "if not grants.lose(grant", "if None is grants.lose(grant"),
+]
+BROKEN_APP = [
+    (Problem.UNCONFIRMED, SESSION, " or session.id != asked.session_id", ""),
+    (
+        *(Problem.REPUDIATED, APP, "return self._repudiate(request, asked, authorization_id)"),
+        'return redirect("/not-asked", "_")',
+    ),
+    (Problem.CONTEXT_TWICE, BOTH_BACK, "if not self.contexts.use(", "if None is self.contexts.use("),
+]
+
+
+@pytest.mark.parametrize(
+    ("problem", "model", "old", "new"),
+    [*BROKEN, *(pytest.param(*broken, marks=slow) for broken in SLOWLY_BROKEN)],
+)
+@pytest.mark.claim("S23", "S27")
+def test_broken_subscriber_has_its_problem(
+    problem: Problem, model: SubscriberModel, old: str, new: str
+) -> None:
+    assert model.edited({old: new}).explore({problem}).problem is problem
+
+
+@pytest.mark.parametrize(("problem", "model", "old", "new"), BROKEN_APP)
+@pytest.mark.claim("S23", "S28")
+def test_broken_app_has_its_problem(
+    problem: Problem, model: SubscriberModel, old: str, new: str
+) -> None:
+    assert model.edited(app={old: new}).explore({problem}).problem is problem

@@ -1,0 +1,283 @@
+"""An exhaustive model of refreshes and disconnections: the real functions, beside the subscriber.
+
+An authorization is connected. The app asks for tokens and ends the connection, the user withdraws
+the permission at Qonto, a repudiation or a later code comes, all in any order and at once:
+
+- Time passes in periods of a claim's life. It passes while processes wait for a claim. Any other
+  process that it passes is slow, and a message that has arrived is late (one fault).
+- Qonto takes a refresh token during its grace. It then treats a use as theft, and revokes all
+  tokens of the code. After the revocation it refuses to exchange a code.
+- AWS applies a write without a response in the same period or never. **Assumption:** Qonto receives
+  each request with a refresh token during the token's grace, or never.
+
+The model leaves out what `subscriber.py` leaves out, connections without a refresh token, and
+revocations that Qonto refuses because of their scopes.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from subscriber.grants import CONNECTIONS, REFRESHING, Status
+from tests.model.flow import Move, Process, State, World
+from tests.model.steps import DONE, FAILED, Call
+from tests.model.subscriber import (
+    HOUR,
+    NOT_SENT,
+    NOW,
+    REFUSED,
+    Arrival,
+    Kept,
+    Kind,
+    Rows,
+    SubscriberModel,
+    is_claimed,
+    kept,
+    put,
+)
+
+PERIOD = REFRESHING + 2  # seconds; then the first message about a claim comes
+GRACE = 60  # seconds
+FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
+CONFIRMED = Arrival(Kind.CONFIRMATION, "A", "X")
+REQUEST_FAULTS = {"no response", NOT_SENT, REFUSED}
+WAITED, SLOW = "waited", "slow"  # notes of processes that time passed
+OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
+INVALID_GRANT = [400, {"error": "invalid_grant"}]
+
+
+class Problem(StrEnum):
+    """A move that must not be possible, or a state in which no process runs."""
+
+    REUSED = "a refresh token is used after its grace, and its successor is or would be stored"
+    ENDED = "a connection is lost in spite of few faults"
+    PARALLEL = "two owners use a refresh token at once, and no claim is over"
+    OLD = "tokens are replaced by older ones, or not the newest are handed out"
+    DISCONNECTED = "after a disconnection, tokens are stored or handed out, or Qonto takes them"
+    REOPENED = "the app reads something else after a disconnection or a repudiation"
+    UNTOLD = "in the end, the app reads something else than is true"
+    ENDLESS = "in the end, a disconnection is not complete"
+    UNREVOKED = "in the end, Qonto takes tokens of a connection that was disconnected"
+    STUCK = "a caller alone, without a fault, gets neither a token that Qonto takes nor the truth"
+
+
+@dataclass(frozen=True)
+class TokensModel(SubscriberModel):
+    """The moves of *messages* and of callers, which are *expected*."""
+
+    lives: int = 100  # seconds of the first access token
+    only_requests: bool = False  # fail: nothing is killed or late, and AWS responds
+
+    def initial(self) -> State:
+        """Return the state with a connection."""
+        world = World()
+        for message in FIRST, CONFIRMED:
+            _, world = self.alone(world, message, 0)
+        [(at, grant)] = [(at, it) for at, it in kept(world).grants.items() if "status" in it]
+        rows = {f"grants {at}": grant | {"issued_at": NOW + self.lives - HOUR}}
+        queue = tuple(sorted(self.messages))
+        return super().initial()._replace(world=World(put(world, rows), queue))
+
+    # -------------------------------------------------------------------- moves
+
+    def moves(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Yield each move that is possible in *state*, and the state after it."""
+        for move, after in super().moves(state):
+            is_excluded = after.faults < state.faults and move.name not in REQUEST_FAULTS
+            if not (self.only_requests and is_excluded):
+                yield move, after
+
+    def passing(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Mark the processes that time passes; of the late calls, only Qonto's remain."""
+        for move, after in super().passing(state):
+            note = SLOW if after.faults < state.faults else WAITED
+            running = tuple(sorted(it._replace(note=note) for it in state.running))
+            late = tuple(it for it in state.late if it.operation == "qonto")
+            yield move, after._replace(running=running, late=late)
+
+    def delays(self, state: State, _clock: int) -> int | None:
+        """Return the fault of processes that do not wait, and of messages that do."""
+        if any(it.note for it in state.running):
+            return None
+        calls = {self.steps.calls[it.step].operation for it in state.running}
+        is_due = any(it.kind is Kind.UNFINISHED for it in self.deliverable(state))
+        waiting = {"sleep"} if is_claimed(state.world, state.clock) else set[str]()
+        return int(is_due or not calls <= waiting)
+
+    def deliverable(self, state: State) -> list[Arrival]:
+        """Return the messages that may arrive: those of a process that waited come after its end."""
+        has_waited = any(it.note == WAITED for it in state.running)
+        found = super().deliverable(state)
+        return [it for it in found if not (has_waited and it.kind is Kind.UNFINISHED)]
+
+    def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Let the user withdraw the permission, too."""
+        for move, after in super()._arrivals(state):
+            if move.process and move.process.arrival.kind is Kind.WITHDRAWAL:
+                world = state.world._replace(items=put(state.world, _revoked(kept(state.world))))
+                after = after._replace(world=world, running=state.running)
+            yield move, after
+
+    def began(self, state: State, arrival: Arrival) -> Process:
+        """Return a process at its first call, with the token that a caller was refused."""
+        rows = kept(state.world)
+        if arrival.kind is Kind.REFUSED:
+            arrival = arrival._replace(refused=f"at-{max(map(_stored, rows.grants.values()))}")
+        if arrival.kind in {Kind.TOKEN, Kind.REFUSED}:
+            is_after = _told(rows) == Status.DISCONNECTED
+            arrival = arrival._replace(event="after a disconnection" if is_after else "")
+        return super().began(state, arrival)
+
+    # -------------------------------------------------------------------- calls
+
+    def _apply(self, world: World, call: Call, attempt: int, clock: int) -> tuple[str, World]:
+        if call.operation != "send_message_batch":
+            return super()._apply(world, call, attempt, clock)
+        entries = json.loads(call.request)["Entries"]
+        sent = [
+            Arrival(Kind.UNFINISHED, "A", "X", due=clock + each["DelaySeconds"]) for each in entries
+        ]
+        queue = tuple(sorted((*world.queue, *sent)))
+        return json.dumps({"Successful": entries}), world._replace(queue=queue)
+
+    def at_qonto(self, request: dict[str, str], world: World, clock: int) -> tuple[Any, Rows]:
+        """Return Qonto's response to a request, and the rows that it changes."""
+        rows = kept(world)
+        if request["method"] == "DELETE":
+            used = rows.tokens[request["token"].replace("at", "rt")]
+            return ([401, {}], {}) if used.keys() & {"used_at", "revoked"} else ([200, {}], _revoked(rows))
+        if "refresh_token" not in request:
+            if rows.tokens and not _takes_any(rows):
+                return INVALID_GRANT, {}
+            return super().at_qonto(request, world, clock)
+        name = request["refresh_token"]
+        token = rows.tokens[name]
+        if token.get("revoked"):
+            return INVALID_GRANT, {}
+        if _is_reuse(token, clock):
+            return INVALID_GRANT, _revoked(rows, token["code"])
+        result, changed = super().at_qonto(request | {"code": token["code"]}, world, clock)
+        del changed[f"codes {token['code']}"]
+        return result, changed | {f"tokens {name}": {"used_at": clock} | token}
+
+    # ----------------------------------------------------------------- problems
+
+    def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
+        """Yield each problem with *move*, and with *after* if no process runs."""
+        if move.call and move.call.operation == "qonto" and move.name == "ok":
+            yield from self._problems_of_use(before, json.loads(move.call.request))
+        if move.process and move.ended and move.ended.operation == DONE and move.ended.request != "null":
+            yield from _problems_of_response(move.process, json.loads(move.ended.request), after)
+        if before.world != after.world:
+            yield from _problems_of_rows(kept(before.world), kept(after.world))
+        calls = [self.steps.calls[it.step] for it in after.running if it.note != SLOW]
+        sent = [it.request for it in calls if it.operation == "qonto" and "refresh_token" in it.request]
+        if len(sent) != len(set(sent)):
+            yield Problem.PARALLEL
+        if not after.running:
+            yield from self._problems_at_rest(after)
+
+    def _problems_of_use(self, before: State, request: dict[str, str]) -> Iterator[Problem]:
+        rows, name = kept(before.world), request.get("refresh_token", "")
+        if not name or not _is_reuse(rows.tokens[name], before.clock):
+            return
+        for grant in rows.grants.values():
+            if grant.get("status") == Status.CONNECTED:
+                owner = grant.get("refresh", {}).get("owner")
+                calls = [self.steps.calls[it.step].request for it in before.running if it.owner == owner]
+                would_be_stored = any('"access_token"' in it and "UpdateExpression" in it for it in calls)
+                if grant["tokens"]["refresh_token"] != name or would_be_stored:
+                    yield Problem.REUSED
+
+    def _problems_at_rest(self, state: State) -> Iterator[Problem]:
+        rows = kept(state.world)
+        if not is_claimed(state.world, state.clock):
+            yield from self._problems_of_caller(state)
+        connection, told = _connection(rows), _told(rows)
+        if state.world.queue or connection is None:
+            return
+        if connection["status"] == Status.DISCONNECTING:
+            yield Problem.ENDLESS
+        elif told not in {connection["status"], Status.REPUDIATED}:
+            yield Problem.UNTOLD
+        if connection["status"] == Status.DISCONNECTED and _keeps_any(rows):
+            yield Problem.UNREVOKED
+
+    def _problems_of_caller(self, state: State) -> Iterator[Problem]:
+        """Yield the problems of a caller that is alone, and has no fault."""
+        rows = kept(state.world)
+        refused = f"at-{max(map(_stored, rows.grants.values()))}"
+        caller = Arrival(Kind.REFUSED, "A", "X", refused=refused)
+        end, world = self.alone(state.world, caller, state.clock)
+        if end.operation == FAILED:
+            yield Problem.STUCK
+            return
+        response, rows = json.loads(end.request), kept(world)
+        connection = _connection(rows)
+        is_true = response["status"] == (connection["status"] if connection else "not-connected")
+        token = rows.tokens.get(response.get("access_token", "").replace("at", "rt"), {})
+        if not is_true or token.keys() & {"used_at", "revoked"}:
+            yield Problem.STUCK
+        few = 3 if self.only_requests else 2  # with so many faults, no connection is lost
+        if response["status"] == Status.ENDED and _takes_any(kept(state.world)) and self.faults <= few:
+            yield Problem.ENDED
+
+
+def _problems_of_response(process: Process, response: dict[str, Any], after: State) -> Iterator[Problem]:
+    rows, status = kept(after.world), response["status"]
+    is_request = process.arrival.kind is Kind.DISCONNECT
+    stored = [it["tokens"]["access_token"] for it in rows.grants.values() if "tokens" in it]
+    if status == Status.CONNECTED:
+        if response["access_token"] not in stored:
+            yield Problem.OLD
+        if process.arrival.event or is_request:
+            yield Problem.DISCONNECTED
+    if status == Status.DISCONNECTED and is_request and (stored or _keeps_any(rows)):
+        yield Problem.DISCONNECTED
+
+
+def _problems_of_rows(old: Kept, new: Kept) -> Iterator[Problem]:
+    for name, grant in new.grants.items():
+        if 0 < _stored(grant) < _stored(old.grants.get(name, {})):
+            yield Problem.OLD
+        if "tokens" in grant and grant["status"] not in OPEN:
+            yield Problem.DISCONNECTED
+    is_final = _told(old) in {Status.DISCONNECTED, Status.REPUDIATED}
+    if is_final and _told(new) not in {_told(old), Status.REPUDIATED}:
+        yield Problem.REOPENED
+
+
+def _stored(grant: dict[str, Any]) -> int:
+    """Return the number of the tokens in *grant*, 0 if it has none."""
+    return int(grant["tokens"]["access_token"].removeprefix("at-")) if "tokens" in grant else 0
+
+
+def _is_reuse(token: dict[str, Any], clock: int) -> bool:
+    return clock - token.get("used_at", clock) > GRACE and "revoked" not in token
+
+
+def _connection(rows: Kept) -> dict[str, Any] | None:
+    found = [it for it in rows.grants.values() if it.get("status") in CONNECTIONS]
+    return max(found, key=lambda it: ("tokens" in it, "is_revoked" in it, it["event_id"]), default=None)
+
+
+def _told(rows: Kept) -> str:
+    return str(rows.connections[FIRST.key]["status"])
+
+
+def _takes_any(rows: Kept) -> bool:
+    return any("revoked" not in it for it in rows.tokens.values())
+
+
+def _keeps_any(rows: Kept) -> bool:
+    """Tell whether Qonto takes tokens, and no repudiation has dropped them."""
+    statuses = [it.get("status") for it in rows.grants.values()]
+    return _takes_any(rows) and Status.REPUDIATED not in statuses
+
+
+def _revoked(rows: Kept, code: str = "") -> Rows:
+    """Return the tokens of *code*, or all tokens, as revoked."""
+    revoked = {name: it for name, it in rows.tokens.items() if code in {"", it["code"]}}
+    return {f"tokens {name}": it | {"revoked": True} for name, it in revoked.items()}
