@@ -29,7 +29,7 @@ from authorization import RECEIPT_LIFETIME, STATE_LIFETIME, to_item
 from state_store import CLAIM_LIFETIME
 from tests.model import edited
 from tests.model.flow import Model, Move, Process, State, World
-from tests.model.steps import DONE, Call, ConditionFailedError, Outside
+from tests.model.steps import DONE, NO_RESPONSE, Call, ConditionFailedError, Outside
 from tests.support.connector import CODE_ROOT, NOW, REQUESTS, RETURN_URL
 from tests.support.flow import STATE
 from tests.support.packages import VARIABLES
@@ -161,9 +161,6 @@ class ConnectorModel(Model):
         state = super().initial()
         return state._replace(running=(self.began(state, (OWN, 0)),))
 
-    def explore_with(self, *sought: Problem) -> object:
-        return self.explore(sought)
-
     def passing(self, state: State) -> Iterator[tuple[Move, State]]:
         """Let the TTL remove expired items, too."""
         found = kept(state.world)
@@ -201,17 +198,15 @@ class ConnectorModel(Model):
         repeats = found.response is None and found.expires_at > state.clock
         return super().began(state, arrival)._replace(note=REPEATS if repeats else "")
 
-    def stopped(
-        self, state: State, process: Process, ended: Call | None = None, result: str = ""
-    ) -> State:
-        """Return *state* without *process*, which was killed, or whose response is *ended*."""
-        after = state._replace(running=tuple(it for it in state.running if it is not process))
-        call = self.steps.calls[process.step]
-        is_failed = ended is None or result == "no response"
-        if process.arrival == (OWN, 0):
-            return after._replace(expected=()) if is_failed else after
-        is_finishing = call.operation in FINISHING
-        return _excused(after, Excuse.UNFINISHED) if is_failed and is_finishing else after
+    def stopped(self, move: Move, after: State, result: str = "") -> State:
+        """Return the state *after* a process ended or was killed, with its excuse."""
+        assert move.process
+        if move.ended and result != NO_RESPONSE:
+            return after
+        if move.process.arrival == (OWN, 0):
+            return after._replace(expected=())  # the browser never gets the state
+        is_finishing = move.call and move.call.operation in FINISHING
+        return _excused(after, Excuse.UNFINISHED) if is_finishing else after
 
     def _apply(self, world: World, call: Call, attempt: int, clock: int) -> tuple[str, World]:
         if call.operation != "publish":
@@ -298,9 +293,11 @@ class Client:
     exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionFailedError)
 
     def __init__(self, outside: Outside) -> None:
+        """Call *outside*."""
         self._outside = outside
 
     def __getattr__(self, operation: str) -> Any:  # noqa: ANN401 - a method
+        """Return a method of boto3's clients."""
         return partial(self._call, operation)
 
     def _call(self, operation: str, **request: Any) -> Any:  # noqa: ANN401 - JSON
@@ -311,8 +308,9 @@ class Client:
         try:
             response = self._outside.call(operation, **request)
         except ConditionFailedError as error:
-            if "Item" in error.response:
-                error.response["Item"] = to_item(error.response["Item"])
+            failed: Any = error.response
+            if "Item" in failed:
+                failed["Item"] = to_item(failed["Item"])
             raise
         return {name: to_item(it) if isinstance(it, dict) else it for name, it in response.items()}
 

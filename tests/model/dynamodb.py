@@ -11,8 +11,8 @@ from typing import Any
 KEYS = {"states": ["state"]}
 # A comparison with a missing attribute does not hold, as one with "not a number".
 FUNCTIONS = {
-    "attribute_exists": lambda value: value is not nan,
-    "attribute_not_exists": lambda value: value is nan,
+    "attribute_exists": lambda value: value == value,  # noqa: PLR0124 - not so for "not a number"
+    "attribute_not_exists": lambda value: value != value,  # noqa: PLR0124
 }
 
 type Items = tuple[tuple[str, str], ...]  # each item in JSON, by its table and key; sorted
@@ -49,11 +49,16 @@ def apply(operation: str, request: Mapping[str, Any], items: Items) -> tuple[Any
 
 def _updated(request: Mapping[str, Any], item: dict[str, Any]) -> dict[str, Any]:
     sets, _, removes = request["UpdateExpression"].partition("REMOVE")
-    names, values = request.get("ExpressionAttributeNames", {}), request["ExpressionAttributeValues"]
+    names, values = (
+        request.get("ExpressionAttributeNames", {}),
+        request["ExpressionAttributeValues"],
+    )
     removed = {names[each] for each in re.findall(r"#\w+", removes)}
     kept = {name: value for name, value in item.items() if name not in removed}
-    new = {names.get(name, name): values[value] for name, value in re.findall(r"(\S+) = (:\w+)", sets)}
-    return request["Key"] | kept | new
+    new = {
+        names.get(name, name): values[value] for name, value in re.findall(r"(\S+) = (:\w+)", sets)
+    }
+    return {**request["Key"], **kept, **new}
 
 
 def _holds(request: Mapping[str, Any], item: Mapping[str, Any]) -> bool:

@@ -96,6 +96,10 @@ class Model:
         """Visit all states, or stop at the first *sought* problem."""
         return explore(self.initial(), self.moves, self.problems, sought)
 
+    def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
+        """Yield each problem with *move*."""
+        raise NotImplementedError
+
     def moves(self, state: State) -> Iterator[tuple[Move, State]]:
         """Yield each move that is possible in *state*, and the state after it."""
         yield from self.passing(state)
@@ -124,7 +128,7 @@ class Model:
         for arrival in dict.fromkeys(state.expected):
             process = self.began(state, arrival)
             after = state._replace(expected=less(state.expected, arrival))
-            yield Move("arrives", process), after._replace(running=plus(after.running, process))
+            yield self.going_on(Move("arrives", process), after, process)
 
     def began(self, state: State, arrival: Any) -> Process:  # noqa: ANN401 - of any model
         """Return a process at its first call."""
@@ -140,7 +144,8 @@ class Model:
         if call.operation not in READS:
             faulty = faulty._replace(late=plus(state.late, call))
         if process.attempt == 1:
-            yield Move("killed", process, call), self.stopped(faulty, process)
+            killed = Move("killed", process, call)
+            yield killed, self.stopped(killed, _without(faulty, process))
             again = plus(less(state.running, process), process._replace(attempt=2))
             yield Move("given up", process, call), faulty._replace(running=again)
         else:
@@ -150,18 +155,33 @@ class Model:
         self, name: str, state: State, process: Process, result: str
     ) -> tuple[Move, State]:
         """Return the move and the state after a call of *process* that had *result*."""
-        step = self.steps.next(process.step, state.clock, result)
-        state = state._replace(running=less(state.running, process))
         move = Move(name, process, self.steps.calls[process.step])
-        following = self.following(state, process._replace(step=step, attempt=1))
-        call = self.steps.calls[following.step]
-        if call.operation in {DONE, FAILED}:
-            return move._replace(ended=call), self.stopped(state, process, call, result)
-        return move, state._replace(running=plus(state.running, following))
+        step = self.steps.next(process.step, state.clock, result)
+        following = process._replace(step=step, attempt=1)
+        return self.going_on(move, _without(state, process), following, result)
 
-    def following(self, state: State, process: Process) -> Process:
-        """Return *process* at a call that others can come before."""
+    def going_on(
+        self, move: Move, state: State, process: Process, result: str = ""
+    ) -> tuple[Move, State]:
+        """Return *move* and *state* with *process* at its next call, or after its end."""
+        process = self.named(state, process)
+        call = self.steps.calls[process.step]
+        if call.operation in {DONE, FAILED}:
+            move = move._replace(ended=call)
+            return move, self.stopped(move, state, result)
+        return move, state._replace(running=plus(state.running, process))
+
+    def named(self, _state: State, process: Process) -> Process:
+        """Return *process* with names of its own, if it asks for some."""
         return process
+
+    def after_late(self, after: State, _call: Call) -> State:
+        """Return the state *after* a late write."""
+        return after
+
+    def stopped(self, move: Move, after: State, result: str = "") -> State:
+        """Return the state *after* a process ended with *result*, or was killed."""
+        raise NotImplementedError
 
     def _apply(self, world: World, call: Call, attempt: int, _clock: int) -> tuple[str, World]:
         request = json.loads(call.request)
@@ -169,3 +189,7 @@ class Model:
         if attempt > 1 and "ConditionFailed" in result:
             result["ConditionFailed"] |= {"ResponseMetadata": {"RetryAttempts": attempt - 1}}
         return json.dumps(result), world._replace(items=items)
+
+
+def _without(state: State, process: Process) -> State:
+    return state._replace(running=less(state.running, process))

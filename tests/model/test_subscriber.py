@@ -1,8 +1,12 @@
 """The example subscriber and app have no problem in any order; broken variants do."""
 
+from typing import Any
+
 import pytest
 
-from tests.model.subscriber import CODE_LIFETIME, HOUR, Arrival, Kind, Problem, SubscriberModel
+from tests.model import edited
+from tests.model.example import CODE_LIFETIME, HOUR, Arrival, Kind
+from tests.model.subscriber import Problem, SubscriberModel
 from tests.support.slow import slow
 
 # Two codes of the authorization A; and the first of them in another authorization, B, of another
@@ -59,57 +63,19 @@ def test_subscriber_has_no_problem_in_any_order(model: SubscriberModel) -> None:
     assert found.problem is None, found.path
 
 
-EXCHANGING = 'Attr("status").eq(Status.EXCHANGING)'
-LOSE = "self._end(claimed, _claim_of(claimed), status=Status.LOST, reason=reason)"
-STORE = "    connections.repudiate(message, now())\n"
-REPUDIATE = "    for grant in _grants_of(message):\n        grants.repudiate(grant, now())\n"
-RELEASE = 'self._update(claimed, _claim_of(claimed), held, ("owner", "claimed_at"))'
-# Each replaces one text of the subscriber's code, and has its problem.
-BROKEN = [
-    (Problem.CHANGED, ONE, LOSE, LOSE.replace("_claim_of(claimed)", EXCHANGING)),
-    (Problem.CHANGED, ONE, "_claim_of(claimed), connected", 'Attr("event_id").exists(), connected'),
-    (Problem.NO_TOKENS, REPUDIATES, " & is_open & is_earlier", ""),
-    (Problem.TWICE, COPIED, "not items.put(self._table, lock, free)", "False"),
-    (Problem.UNSENT, ONE, ' and self._read(grant).owner != claim["owner"]', ""),
-    (Problem.STUCK, ONE, "now() <= (grant.claimed_at or 0) + LONGEST_RUN", "True"),
-    (
-        *(Problem.UNTOLD, ONE, "    if confirmed:\n"),
-        "    if any(grant.status is Status.HELD for grant in confirmed):\n",
-    ),
-    (Problem.TWO_GRANTS, TWO, "connected and grant.order < connected[-1].order", "False"),
-    (Problem.UNCONFIRMED, APP, "not in {None, Status.REPUDIATED}", "!= Status.REPUDIATED"),
-    (Problem.REPUDIATED, REPUDIATES, STORE, ""),
-    (Problem.REPUDIATED, REPUDIATES, STORE, REPUDIATE + STORE + "    return\n"),
-    (Problem.LATE, LATE, "sent_at > it.event_time + REPUDIATION_SECONDS", "False"),
-]
-SLOWLY_BROKEN = [
-    (Problem.TWICE, TWO_FAULTS, RELEASE, RELEASE.replace("_claim_of(claimed)", EXCHANGING)),
-    (Problem.UNSENT, TWO_FAULTS, "if not grants.lose(grant", "if None is grants.lose(grant"),
-]
-BROKEN_APP = [
-    (Problem.UNCONFIRMED, SESSION, " or session.id != asked.session_id", ""),
-    (
-        *(Problem.REPUDIATED, APP, "return self._repudiate(request, asked, authorization_id)"),
-        'return redirect("/not-asked", "_")',
-    ),
-    (Problem.CONTEXT_TWICE, BOTH_BACK, "if not self.contexts.use(", "if None is self.contexts.use("),
-]
-
-
-@pytest.mark.parametrize(
-    ("problem", "model", "old", "new"),
-    [*BROKEN, *(pytest.param(*broken, marks=slow) for broken in SLOWLY_BROKEN)],
-)
+@edited.variants("subscriber")
 @pytest.mark.claim("S23", "S27")
-def test_broken_subscriber_has_its_problem(
-    problem: Problem, model: SubscriberModel, old: str, new: str
-) -> None:
-    assert model.edited({old: new}).explore({problem}).problem is problem
+def test_broken_subscriber_has_its_problem(variant: dict[str, Any]) -> None:
+    problem, edits = Problem[variant["problem"]], dict(variant["edits"])
+    model = globals()[variant["model"]].edited(edits)
+
+    assert model.explore({problem}).problem is problem
 
 
-@pytest.mark.parametrize(("problem", "model", "old", "new"), BROKEN_APP)
+@edited.variants("app")
 @pytest.mark.claim("S23", "S28")
-def test_broken_app_has_its_problem(
-    problem: Problem, model: SubscriberModel, old: str, new: str
-) -> None:
-    assert model.edited(app={old: new}).explore({problem}).problem is problem
+def test_broken_app_has_its_problem(variant: dict[str, Any]) -> None:
+    problem, edits = Problem[variant["problem"]], dict(variant["edits"])
+    model = globals()[variant["model"]].edited(app=edits)
+
+    assert model.explore({problem}).problem is problem

@@ -21,29 +21,19 @@ from enum import StrEnum
 from typing import Any
 
 from subscriber.grants import CONNECTIONS, REFRESHING, Status
+from tests.model.example import HOUR, NOT_SENT, NOW, REFUSED, Arrival, Kind
+from tests.model.exploration import less
 from tests.model.flow import Move, Process, State, World
-from tests.model.steps import DONE, FAILED, Call
-from tests.model.subscriber import (
-    HOUR,
-    NOT_SENT,
-    NOW,
-    REFUSED,
-    Arrival,
-    Kept,
-    Kind,
-    Rows,
-    SubscriberModel,
-    is_claimed,
-    kept,
-    put,
-)
+from tests.model.steps import FAILED, NO_RESPONSE, Call
+from tests.model.subscriber import Kept, Row, Rows, SubscriberModel, is_claimed, kept, put
 
 PERIOD = REFRESHING + 2  # seconds; then the first message about a claim comes
 GRACE = 60  # seconds
 FIRST = Arrival(Kind.EVENT, "A", "X", "1", "1")
 CONFIRMED = Arrival(Kind.CONFIRMATION, "A", "X")
-REQUEST_FAULTS = {"no response", NOT_SENT, REFUSED}
+REQUEST_FAULTS = {NO_RESPONSE, NOT_SENT, REFUSED}
 WAITED, SLOW = "waited", "slow"  # notes of processes that time passed
+ENDING = {Status.DISCONNECTING, Status.DISCONNECTED}
 OPEN = {Status.CONNECTED, Status.DISCONNECTING}  # the tokens are in the item
 INVALID_GRANT = [400, {"error": "invalid_grant"}]
 
@@ -75,10 +65,10 @@ class TokensModel(SubscriberModel):
         world = World()
         for message in FIRST, CONFIRMED:
             _, world = self.alone(world, message, 0)
-        [(at, grant)] = [(at, it) for at, it in kept(world).grants.items() if "status" in it]
-        rows = {f"grants {at}": grant | {"issued_at": NOW + self.lives - HOUR}}
+        [(at, grant)] = kept(world).grants.items()
+        connected = {f"grants {at}": grant | {"issued_at": NOW + self.lives - HOUR}}
         queue = tuple(sorted(self.messages))
-        return super().initial()._replace(world=World(put(world, rows), queue))
+        return super().initial()._replace(world=put(world, connected)._replace(queue=queue))
 
     # -------------------------------------------------------------------- moves
 
@@ -107,18 +97,30 @@ class TokensModel(SubscriberModel):
         return int(is_due or not calls <= waiting)
 
     def deliverable(self, state: State) -> list[Arrival]:
-        """Return the messages that may arrive: those of a process that waited come after its end."""
+        """Return the messages that may arrive: those of a process that waits come after it."""
         has_waited = any(it.note == WAITED for it in state.running)
         found = super().deliverable(state)
         return [it for it in found if not (has_waited and it.kind is Kind.UNFINISHED)]
 
-    def _arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
+    def begun(self, state: State) -> Iterator[tuple[Move, State]]:
+        """Let a message meet a function that fails at once, and the user withdraw, too."""
+        for move, after in super().begun(state):
+            assert move.process
+            arrival = move.process.arrival
+            if arrival.kind is not Kind.WITHDRAWAL:
+                yield move, after
+            if arrival.kind is Kind.UNFINISHED and after.faults and move.name == "arrives":
+                failed = after._replace(faults=after.faults - 1)
+                yield Move("arrives, and fails"), self.redelivered(failed, arrival)
+
+    def arrivals(self, state: State) -> Iterator[tuple[Move, State]]:
         """Let the user withdraw the permission, too."""
-        for move, after in super()._arrivals(state):
-            if move.process and move.process.arrival.kind is Kind.WITHDRAWAL:
-                world = state.world._replace(items=put(state.world, _revoked(kept(state.world))))
-                after = after._replace(world=world, running=state.running)
-            yield move, after
+        yield from super().arrivals(state)
+        for withdrawal in state.expected:
+            if withdrawal.kind is Kind.WITHDRAWAL:
+                world = put(state.world, _revoked(kept(state.world)))
+                expected = less(state.expected, withdrawal)
+                yield Move("withdraws"), state._replace(world=world, expected=expected)
 
     def began(self, state: State, arrival: Arrival) -> Process:
         """Return a process at its first call, with the token that a caller was refused."""
@@ -142,23 +144,22 @@ class TokensModel(SubscriberModel):
         queue = tuple(sorted((*world.queue, *sent)))
         return json.dumps({"Successful": entries}), world._replace(queue=queue)
 
-    def at_qonto(self, request: dict[str, str], world: World, clock: int) -> tuple[Any, Rows]:
-        """Return Qonto's response to a request, and the rows that it changes."""
-        rows = kept(world)
+    def at_qonto(self, request: dict[str, str], rows: Kept, clock: int) -> tuple[Any, Rows]:
+        """Return the status and body of Qonto's response, and the rows that change."""
         if request["method"] == "DELETE":
-            used = rows.tokens[request["token"].replace("at", "rt")]
-            return ([401, {}], {}) if used.keys() & {"used_at", "revoked"} else ([200, {}], _revoked(rows))
+            is_taken = _is_taken(rows, request["bearer"])
+            return ([200, {}], _revoked(rows)) if is_taken else ([401, {}], {})
         if "refresh_token" not in request:
             if rows.tokens and not _takes_any(rows):
                 return INVALID_GRANT, {}
-            return super().at_qonto(request, world, clock)
+            return super().at_qonto(request, rows, clock)
         name = request["refresh_token"]
         token = rows.tokens[name]
         if token.get("revoked"):
             return INVALID_GRANT, {}
         if _is_reuse(token, clock):
             return INVALID_GRANT, _revoked(rows, token["code"])
-        result, changed = super().at_qonto(request | {"code": token["code"]}, world, clock)
+        result, changed = super().at_qonto(request | {"code": token["code"]}, rows, clock)
         del changed[f"codes {token['code']}"]
         return result, changed | {f"tokens {name}": {"used_at": clock} | token}
 
@@ -168,12 +169,14 @@ class TokensModel(SubscriberModel):
         """Yield each problem with *move*, and with *after* if no process runs."""
         if move.call and move.call.operation == "qonto" and move.name == "ok":
             yield from self._problems_of_use(before, json.loads(move.call.request))
-        if move.process and move.ended and move.ended.operation == DONE and move.ended.request != "null":
-            yield from _problems_of_response(move.process, json.loads(move.ended.request), after)
+        if move.ended and move.process:
+            response = json.loads(move.ended.request or "null")
+            yield from _problems_of_response(move.process.arrival, response or {}, after.world)
         if before.world != after.world:
             yield from _problems_of_rows(kept(before.world), kept(after.world))
         calls = [self.steps.calls[it.step] for it in after.running if it.note != SLOW]
-        sent = [it.request for it in calls if it.operation == "qonto" and "refresh_token" in it.request]
+        sent = [it.request for it in calls if "refresh_token" in it.request]
+        sent = [request for request in sent if "method" in request]  # to Qonto
         if len(sent) != len(set(sent)):
             yield Problem.PARALLEL
         if not after.running:
@@ -183,12 +186,12 @@ class TokensModel(SubscriberModel):
         rows, name = kept(before.world), request.get("refresh_token", "")
         if not name or not _is_reuse(rows.tokens[name], before.clock):
             return
+        calls = [(it.owner, self.steps.calls[it.step].request) for it in before.running]
         for grant in rows.grants.values():
-            if grant.get("status") == Status.CONNECTED:
-                owner = grant.get("refresh", {}).get("owner")
-                calls = [self.steps.calls[it.step].request for it in before.running if it.owner == owner]
-                would_be_stored = any('"access_token"' in it and "UpdateExpression" in it for it in calls)
-                if grant["tokens"]["refresh_token"] != name or would_be_stored:
+            if grant["status"] == Status.CONNECTED:
+                own = [it for owner, it in calls if owner == grant.get("refresh", {}).get("owner")]
+                would_be_stored = any("UpdateExpression" in it and "rt-" in it for it in own)
+                if would_be_stored or grant["tokens"]["refresh_token"] != name:
                     yield Problem.REUSED
 
     def _problems_at_rest(self, state: State) -> Iterator[Problem]:
@@ -217,22 +220,26 @@ class TokensModel(SubscriberModel):
         response, rows = json.loads(end.request), kept(world)
         connection = _connection(rows)
         is_true = response["status"] == (connection["status"] if connection else "not-connected")
-        token = rows.tokens.get(response.get("access_token", "").replace("at", "rt"), {})
-        if not is_true or token.keys() & {"used_at", "revoked"}:
+        token = response.get("access_token")
+        if not is_true or (token and not _is_taken(rows, token)):
             yield Problem.STUCK
         few = 3 if self.only_requests else 2  # with so many faults, no connection is lost
-        if response["status"] == Status.ENDED and _takes_any(kept(state.world)) and self.faults <= few:
+        if (
+            response["status"] == Status.ENDED
+            and _takes_any(kept(state.world))
+            and self.faults <= few
+        ):
             yield Problem.ENDED
 
 
-def _problems_of_response(process: Process, response: dict[str, Any], after: State) -> Iterator[Problem]:
-    rows, status = kept(after.world), response["status"]
-    is_request = process.arrival.kind is Kind.DISCONNECT
+def _problems_of_response(arrival: Arrival, response: Row, world: World) -> Iterator[Problem]:
+    rows, status = kept(world), response.get("status")
     stored = [it["tokens"]["access_token"] for it in rows.grants.values() if "tokens" in it]
+    is_request = arrival.kind is Kind.DISCONNECT
     if status == Status.CONNECTED:
         if response["access_token"] not in stored:
             yield Problem.OLD
-        if process.arrival.event or is_request:
+        if arrival.event or is_request:
             yield Problem.DISCONNECTED
     if status == Status.DISCONNECTED and is_request and (stored or _keeps_any(rows)):
         yield Problem.DISCONNECTED
@@ -244,27 +251,38 @@ def _problems_of_rows(old: Kept, new: Kept) -> Iterator[Problem]:
             yield Problem.OLD
         if "tokens" in grant and grant["status"] not in OPEN:
             yield Problem.DISCONNECTED
+        was_ending = old.grants.get(name, grant)["status"] in ENDING
+        if was_ending and grant["status"] not in ENDING | {Status.REPUDIATED}:
+            yield Problem.REOPENED
     is_final = _told(old) in {Status.DISCONNECTED, Status.REPUDIATED}
     if is_final and _told(new) not in {_told(old), Status.REPUDIATED}:
         yield Problem.REOPENED
 
 
-def _stored(grant: dict[str, Any]) -> int:
+def _stored(grant: Row) -> int:
     """Return the number of the tokens in *grant*, 0 if it has none."""
     return int(grant["tokens"]["access_token"].removeprefix("at-")) if "tokens" in grant else 0
 
 
-def _is_reuse(token: dict[str, Any], clock: int) -> bool:
+def _is_reuse(token: Row, clock: int) -> bool:
     return clock - token.get("used_at", clock) > GRACE and "revoked" not in token
 
 
-def _connection(rows: Kept) -> dict[str, Any] | None:
-    found = [it for it in rows.grants.values() if it.get("status") in CONNECTIONS]
-    return max(found, key=lambda it: ("tokens" in it, "is_revoked" in it, it["event_id"]), default=None)
+def _connection(rows: Kept) -> Row | None:
+    found = [it for it in rows.grants.values() if it["status"] in CONNECTIONS]
+    order = "tokens", "is_revoked"
+    return max(
+        found, key=lambda it: (*(name in it for name in order), it["event_id"]), default=None
+    )
 
 
 def _told(rows: Kept) -> str:
     return str(rows.connections[FIRST.key]["status"])
+
+
+def _is_taken(rows: Kept, access_token: str) -> bool:
+    """Tell whether Qonto takes *access_token*: each refresh ends the one before."""
+    return not rows.tokens[access_token.replace("at", "rt")].keys() & {"used_at", "revoked"}
 
 
 def _takes_any(rows: Kept) -> bool:
@@ -273,7 +291,7 @@ def _takes_any(rows: Kept) -> bool:
 
 def _keeps_any(rows: Kept) -> bool:
     """Tell whether Qonto takes tokens, and no repudiation has dropped them."""
-    statuses = [it.get("status") for it in rows.grants.values()]
+    statuses = [it["status"] for it in rows.grants.values()]
     return _takes_any(rows) and Status.REPUDIATED not in statuses
 
 
