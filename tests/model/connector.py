@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from hashlib import sha256
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -85,7 +85,7 @@ class Kept(NamedTuple):
     published: frozenset[int] = frozenset()
 
 
-@cache
+@lru_cache(100_000)  # a model has more worlds than fit into memory
 def kept(world: World) -> Kept:
     """Return the part of *world* that the problems are about."""
     found = Kept()

@@ -7,6 +7,7 @@
 - Time passes to the next instant.
 """
 
+import gc
 import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 
 from tests.model import dynamodb
 from tests.model.dynamodb import Items
-from tests.model.exploration import Exploration, explore, less, plus
 from tests.model.steps import DONE, FAILED, NO_RESPONSE, Call, Outside, Steps
 
 READS = {"get_item", "query"}
@@ -66,6 +66,13 @@ class Move(NamedTuple):
         return " ".join([self.name, operation, str(self.process and self.process.arrival)])
 
 
+class Exploration(NamedTuple):
+    """The problem that was found, with a shortest path to it."""
+
+    problem: StrEnum | None = None
+    path: str = ""
+
+
 @dataclass(frozen=True)
 class Model:
     """The moves of what is *expected*, at *instants*, with at most *faults*."""
@@ -92,9 +99,23 @@ class Model:
         """Return the state before anything has happened."""
         return State(World(), self.instants[0], tuple(sorted(self.expected)), self.faults)
 
-    def explore(self, sought: Collection[StrEnum]) -> Exploration[State, Move]:
-        """Visit all states, or stop at the first *sought* problem."""
-        return explore(self.initial(), self.moves, self.problems, sought)
+    def explore(self, sought: Collection[StrEnum]) -> Exploration:
+        """Visit all states, the nearest first, or stop at the first *sought* problem."""
+        states = [self.initial()]
+        origins: dict[State, tuple[Move, State] | None] = {states[0]: None}
+        gc.disable()  # it would take most of the time
+        try:
+            for state in states:
+                for move, after in self.moves(state):
+                    for problem in self.problems(state, move, after):
+                        if problem in sought:
+                            return Exploration(problem, _path(move, origins[state], origins))
+                    if after not in origins:
+                        origins[after] = move, state
+                        states.append(after)
+        finally:
+            gc.enable()
+        return Exploration()
 
     def problems(self, before: State, move: Move, after: State) -> Iterator[StrEnum]:
         """Yield each problem with *move*."""
@@ -193,3 +214,24 @@ class Model:
 
 def _without(state: State, process: Process) -> State:
     return state._replace(running=less(state.running, process))
+
+
+def _path(last: Move, origin: Any, origins: dict[State, Any]) -> str:  # noqa: ANN401
+    """Return the moves up to the *last*, with one in each line."""
+    moves = [last]
+    while origin:
+        move, state = origin
+        moves.append(move)
+        origin = origins[state]
+    return "\n".join(map(str, ["", *reversed(moves)]))
+
+
+def plus[T: str | tuple[object, ...]](values: tuple[T, ...], value: T) -> tuple[T, ...]:
+    """Return sorted *values* and *value*, sorted: equal states must meet."""
+    return tuple(sorted((*values, value)))
+
+
+def less[T](values: tuple[T, ...], value: T) -> tuple[T, ...]:
+    """Return *values* without one *value*."""
+    index = values.index(value)
+    return values[:index] + values[index + 1 :]

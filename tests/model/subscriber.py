@@ -14,7 +14,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from itertools import count
 from typing import Any, NamedTuple, Self
 
@@ -36,8 +36,7 @@ from tests.model.example import (
     Code,
     Kind,
 )
-from tests.model.exploration import Exploration, less, plus
-from tests.model.flow import READS, Model, Move, Process, State, World
+from tests.model.flow import READS, Exploration, Model, Move, Process, State, World, less, plus
 from tests.model.steps import DONE, FAILED, NO_RESPONSE, Call, Outside
 from tests.support.subscription import SCOPE
 
@@ -81,7 +80,7 @@ class Kept(NamedTuple):
     tokens: Rows
 
 
-@cache
+@lru_cache(100_000)  # a model has more worlds than fit into memory
 def kept(world: World) -> Kept:
     """Return the rows of *world*."""
     found: dict[str, Rows] = {name: {} for name in Kept._fields}
@@ -129,7 +128,7 @@ class SubscriberModel(Model):
         """Handle *arrival*."""
         return self.code.run(arrival, outside)
 
-    def explore(self, sought: Collection[StrEnum]) -> Exploration[State, Move]:
+    def explore(self, sought: Collection[StrEnum]) -> Exploration:
         """Visit all states, or stop at the first *sought* problem."""
         with self.code.ready():
             return super().explore(sought)

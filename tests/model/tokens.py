@@ -22,8 +22,7 @@ from typing import Any
 
 from subscriber.grants import CONNECTIONS, REFRESHING, Status
 from tests.model.example import HOUR, NOT_SENT, NOW, REFUSED, Arrival, Kind
-from tests.model.exploration import less
-from tests.model.flow import Move, Process, State, World
+from tests.model.flow import Move, Process, State, World, less
 from tests.model.steps import FAILED, NO_RESPONSE, Call
 from tests.model.subscriber import Kept, Row, Rows, SubscriberModel, is_claimed, kept, put
 
