@@ -11,13 +11,10 @@ from tests.support.slow import SLOW
 
 LONGEST = {
     "test_any_bytes",
+    "test_connector",
     "test_outcomes",
-    "test_replay",
     "test_subscriber",
-    "test_subscriber_faults",
-    "test_subscriber_model",
     "test_tokens",
-    "test_tokens_model",
 }
 
 
@@ -41,7 +38,7 @@ def pytest_report_header() -> str:
         ""
         if SLOW
         else (
-            "Only make check runs the long form of faults and races, kills, Firefox and WebKit, "
+            "Only make check runs the long form of models, faults and races, Firefox and WebKit, "
             "pages in every language, checkov, policies, and SAM's deployment.\n"
         )
     )

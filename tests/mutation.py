@@ -25,7 +25,11 @@ TESTS = {
         "tests/unit",
         *map(INTEGRATION, ("start", "callback", "state_store", "telemetry", "any_bytes")),
     ],
-    "subscriber": [*map(INTEGRATION, ("subscriber", "tokens", "attacks"))],
+    "subscriber": [
+        *map(INTEGRATION, ("subscriber", "tokens", "attacks")),
+        "tests/model/test_subscriber.py::test_subscriber_has_no_problem_in_any_order",
+        "tests/model/test_tokens.py::test_tokens_have_no_problem_in_any_order",
+    ],
 }
 
 

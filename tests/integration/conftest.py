@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from demo.local_aws import LocalAws, Stack, free_port
-from tests.support import faults
 from tests.support.connector import PARAMETERS, Browser, Connector, Subscriber, watched_aws
 from tests.support.subscription import Example, MockQonto
 
@@ -15,13 +14,6 @@ def aws() -> Iterator[LocalAws]:
     """A local AWS for this test run, in which every published message is checked."""
     with watched_aws() as local_aws:
         yield local_aws
-
-
-@pytest.fixture(scope="session")
-def microburst(aws: LocalAws) -> Iterator[str]:
-    """The URL of microburst, which returns the errors of AWS."""
-    with faults.microburst(aws) as url:
-        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The cases of docs/fault-matrix.md: each fault of one call and of two, each kill and timeout.
+"""The cases of docs/fault-matrix.md: each fault of each call.
 
 One user visits `/start` and `/callback` while a call fails, and then goes on.
 """
@@ -6,29 +6,20 @@ One user visits `/start` and `/callback` while a call fails, and then goes on.
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from itertools import combinations, product
-from pathlib import Path
+from itertools import product
 from typing import NamedTuple
 
-from demo.local_aws import LocalAws, Stack
-from demo.template import ROOT, Json
-from tests.support.connector import CODE, REDIRECT_URI, Browser, Connector, Response, Subscriber
+from demo.template import ROOT
+from tests.support.connector import CODE, Browser, Connector, Response, Subscriber
 from tests.support.faults import Fault, FaultProxy
-from tests.support.lambda_runtime import ExecutionEnvironment, FunctionError, start_function
 
 PAGE = ROOT / "docs" / "fault-matrix.md"
 UPDATE = bool(os.environ.get("UPDATE"))  # the page, instead of a comparison with it
 HEAD = ["| What fails | The user sees | State stored | Events | Events in all |", "|---" * 5 + "|"]
 QONTO, RECEIVED, TRY_AGAIN = "sent on to Qonto", "*Received*", "*Try again*"
-KILLED = "API Gateway's own 500"
-FIRST, EVERY, KILL = "first attempt", "every attempt", "process killed"
-# The process stores nothing: the outcome of a kill depends on the last call that was applied.
-BEFORE, APPLIED = "before the call", "applied, before the response"
-# A drip outlasts the clients' timeouts and ends at Lambda's.
-FAULTS: list[Fault] = [fault for fault in Fault if fault not in {Fault.DRIPPING, Fault.HELD}]
+FIRST, EVERY = "first attempt", "every attempt"
 ISSUE = "issue: `PutItem` of start"
 CALLBACK = [
     "claim: `UpdateItem` of callback",
@@ -41,30 +32,14 @@ CALLS = [ISSUE, *CALLBACK, LOOKUP]
 
 
 class Case(NamedTuple):
-    """A fault of the first or of every attempt of a call, or a kill before or after it."""
+    """A fault of the first or of every attempt of a call."""
 
     call: str
     attempts: str
     fault: str
 
-    @property
-    def operation(self) -> str:
-        return self.call.split("`")[1]
 
-    @property
-    def is_end(self) -> bool:
-        """Whether the function's process is killed, or lasts until Lambda's timeout."""
-        return self.attempts == KILL or self.fault == Fault.DRIPPING
-
-
-ENDS = [(KILL, BEFORE), (KILL, APPLIED), (EVERY, Fault.DRIPPING)]
-CASES = [Case(call, *each) for call in CALLS for each in [*product([FIRST, EVERY], FAULTS), *ENDS]]
-# Two attempts of one call, or the first attempts of two.
-PAIRS = [
-    (Case(one, FIRST, fault), Case(other, FIRST, other_fault))
-    for one, other in [*zip(CALLS, CALLS, strict=True), *combinations(CALLBACK, 2)]
-    for fault, other_fault in product(FAULTS, FAULTS)
-]
+CASES = [Case(*each) for each in product(CALLS, [FIRST, EVERY], map(str, Fault))]
 
 
 class Lane(NamedTuple):
@@ -75,87 +50,9 @@ class Lane(NamedTuple):
     subscriber: Subscriber
 
 
-def failed(lane: Lane, *faults: Case) -> str:
-    """Return the cells of the outcome of one fault or two."""
-
-    @contextmanager
-    def failing() -> Iterator[Connector]:
-        for case in faults:
-            _inject(lane.proxy, case)
-        yield lane.connector
-        lane.proxy.clear()
-
-    cells = _outcome(lane, faults[0].call, failing())
-    assert not cells.startswith(KILLED)
-    return cells
-
-
-def ended(packages: Mapping[str, Path], lane: Lane, case: Case) -> str:
-    """Return the cells of the outcome of a kill or a timeout of the function's process."""
-    cells = _outcome(lane, case.call, _ending(packages, lane, case))
-    assert cells.startswith(KILLED)
-    return cells
-
-
-@contextmanager
-def _ending(packages: Mapping[str, Path], lane: Lane, case: Case) -> Iterator[Connector]:
-    aws, stack, proxy = lane.connector.aws, lane.connector.stack, lane.proxy
-    function = "StartFunction" if case.call == ISSUE else "CallbackFunction"
-    environment = variables(aws, stack, function) | proxy.endpoints
-
-    def kill() -> None:
-        if case.attempts == KILL:
-            proxy.wait_for(case.operation)
-            process.kill()
-
-    with (
-        start_function(function, packages[function], environment) as process,
-        ThreadPoolExecutor(1) as thread,
-    ):
-        process.wait_until_initialised()
-        _inject(proxy, case)
-        killed = thread.submit(kill)
-        yield Deployed(aws, stack, {function: process})
-        killed.result()
-    proxy.clear()
-
-
-def _inject(proxy: FaultProxy, case: Case) -> None:
-    """Let *proxy* have the fault of *case*, or hold its call until the process is killed."""
-    fault = {BEFORE: Fault.HANGING, APPLIED: Fault.HELD}.get(case.fault) or Fault(case.fault)
-    # no client makes more attempts
-    proxy.inject(case.operation, fault, times=3 if case.attempts == EVERY else 1)
-
-
-def variables(aws: LocalAws, stack: Stack, function: str) -> dict[str, str]:
-    """Return the environment of a deployed *function*."""
-    return stack.environment[function] | aws.client_variables | {"REDIRECT_URI": REDIRECT_URI}
-
-
-class Deployed(Connector):
-    """The built packages, run as Lambda runs them, and called as API Gateway calls them."""
-
-    def __init__(
-        self, aws: LocalAws, stack: Stack, processes: Mapping[str, ExecutionEnvironment]
-    ) -> None:
-        """Use *processes*, by the functions' logical ids."""
-        self.aws, self.stack, self._processes = aws, stack, processes
-
-    def start(self, request: Json, _context: object) -> Json:
-        return self._invoke("StartFunction", request)
-
-    def callback(self, request: Json, _context: object) -> Json:
-        return self._invoke("CallbackFunction", request)
-
-    def _invoke(self, function: str, request: Json) -> Json:
-        try:
-            return self._processes[function].invoke(request)
-        except FunctionError:
-            return {"statusCode": 500, "headers": {}}
-
-
-def _outcome(lane: Lane, call: str, faulty: AbstractContextManager[Connector]) -> str:
-    """Return the cells of a flow in which the *faulty* connector makes *call*."""
+def outcome(lane: Lane, case: Case) -> str:
+    """Return the cells of a flow with a fault."""
+    call, attempts, fault = case
     now = int(time.time())  # other tests use `NOW`, but here the local AWS removes expired items
     browser = Browser(lane.connector)
     lane.subscriber.messages()
@@ -163,9 +60,10 @@ def _outcome(lane: Lane, call: str, faulty: AbstractContextManager[Connector]) -
     if call == LOOKUP:
         browser.granted(state, at=now)
     before = lane.connector.states()
-    with faulty as browser.connector:
-        response = browser.granted(state, at=now) if state else browser.start(at=now)
-    browser.connector = lane.connector
+    times = 1 if attempts == FIRST else 3  # no client makes more attempts
+    lane.proxy.inject(call.split("`")[1], Fault(fault), times=times)
+    response = browser.granted(state, at=now) if state else browser.start(at=now)
+    lane.proxy.clear()
 
     states = lane.connector.states()
     is_stored = state in states if state else bool(states - before)
@@ -186,8 +84,8 @@ def _outcome(lane: Lane, call: str, faulty: AbstractContextManager[Connector]) -
 
 def seen(response: Response) -> str:
     """Return the name of the page in *response*; the URL of *Received* has no code."""
-    if response.status in {302, 500}:
-        return QONTO if response.status == 302 else KILLED
+    if response.status == 302:
+        return QONTO
     if response.status == 303:
         assert response.parameters["outcome"] == "granted"
         assert CODE not in response.location
@@ -219,15 +117,13 @@ def run[L, C, R](
         return dict(zip(chosen, threads.map(on_idle_lane, chosen), strict=True))
 
 
-def assert_documented(
-    lanes: Sequence[Lane], outcome: Callable[[Lane, Case], str], chosen: Collection[Case]
-) -> None:
-    """Assert that the cells of the *chosen* cases are those of the page, or write them there."""
-    page = _documented()
+def assert_documented(lanes: Sequence[Lane]) -> None:
+    """Assert that the cells of all cases are those of the page, or write them there."""
+    page, chosen = _documented(), CASES
     if UPDATE:
-        _write(page | run(lanes, outcome, chosen))
+        _write(run(lanes, outcome, chosen))
         return
-    assert page.keys() == set(CASES)
+    assert page.keys() == set(chosen)
     for _ in range(3):  # again for those that differ: a busy machine causes timeouts
         found = run(lanes, outcome, chosen)
         chosen = [case for case in chosen if found[case] != page[case]]
@@ -251,7 +147,7 @@ def _write(page: Mapping[Case, str]) -> None:
     for call in CALLS:
         alike: dict[str, dict[str, list[str]]] = {}
         for case in (case for case in CASES if case.call == call):
-            row = alike.setdefault(page.get(case, ""), {})
+            row = alike.setdefault(page[case], {})
             row.setdefault(case.attempts, []).append(case.fault)
         lines += [f"## {call}", "", *HEAD]
         for cells, faults in alike.items():

@@ -15,10 +15,9 @@ import pytest
 
 from demo.gateway import LambdaContext
 from demo.local_aws import LocalAws
-from tests.integration.outcomes import Deployed, variables
-from tests.support.connector import PARAMETERS, REQUESTS, Browser
+from tests.support.connector import PARAMETERS, REDIRECT_URI, REQUESTS, Browser, Connector
 from tests.support.faults import Fault, FaultProxy
-from tests.support.lambda_runtime import start_function
+from tests.support.lambda_runtime import ExecutionEnvironment, start_function
 
 MOST_VERBOSE = {
     **dict.fromkeys(("AWS_LAMBDA_LOG_LEVEL", "LOG_LEVEL", "POWERTOOLS_LOG_LEVEL"), "DEBUG"),
@@ -49,7 +48,7 @@ def encodings(text: str) -> Iterator[str]:
 class Visitor(Browser):
     """A browser that remembers its secrets, and the statuses of its callbacks."""
 
-    def __init__(self, connector: Deployed) -> None:
+    def __init__(self, connector: Connector) -> None:
         super().__init__(connector)
         self.secrets: set[str] = set()
         self.statuses: set[int] = set()
@@ -114,19 +113,22 @@ def visit_every_fault(visitor: Visitor, proxy: FaultProxy) -> None:
 
 @pytest.mark.claim("S24", "T1", "T9")
 def test_output_of_every_outcome_contains_no_secret(
-    aws: LocalAws, microburst: str, packages: dict[str, Path]
+    aws: LocalAws, packages: dict[str, Path]
 ) -> None:
     stack = aws.deploy({**PARAMETERS, "Pkce": "S256"})
-    with FaultProxy(aws.endpoint_url, microburst) as proxy, ExitStack() as block:
-        processes = {}
+    with FaultProxy(aws.endpoint_url) as proxy, ExitStack() as block:
+        connector, processes = Connector(aws, stack), list[ExecutionEnvironment]()
         for name, package in packages.items():
-            environment = variables(aws, stack, name) | proxy.endpoints | MOST_VERBOSE
-            processes[name] = block.enter_context(start_function(name, package, environment))
-        connector = Deployed(aws, stack, processes)
+            environment = stack.environment[name] | aws.client_variables | proxy.endpoints
+            environment |= {"REDIRECT_URI": REDIRECT_URI} | MOST_VERBOSE
+            processes.append(block.enter_context(start_function(name, package, environment)))
+        start, callback = processes
+        connector.start = lambda request, _context: start.invoke(request)
+        connector.callback = lambda request, _context: callback.invoke(request)
         visitor, stranger = Visitor(connector), Visitor(connector)
         visit_every_outcome(visitor, stranger)
         visit_every_fault(visitor, proxy)
-        written = "\n".join(each.stdout + each.stderr for each in processes.values())
+        written = "\n".join(each.stdout + each.stderr for each in processes)
 
     assert visitor.statuses == {303, 409, 503}
     assert stranger.statuses == {303}

@@ -40,13 +40,13 @@ class SlowProxy(FaultProxy):
 @slow
 @pytest.mark.claim("S22")
 def test_slowest_calls_end_within_the_timeout(
-    aws: LocalAws, stack: Stack, connector: Connector, microburst: str, tmp_path: Path
+    aws: LocalAws, stack: Stack, connector: Connector, tmp_path: Path
 ) -> None:
     authority, bundle = trustme.CA(), tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(bundle)
     browser = Browser(connector)
     state = browser.started()
-    with SlowProxy(aws.endpoint_url, microburst) as proxy:
+    with SlowProxy(aws.endpoint_url) as proxy:
         authority.issue_cert("127.0.0.1").configure_cert(proxy.context)
         for call in CALLS:
             proxy.inject(call, Fault.FAILED, times=1)

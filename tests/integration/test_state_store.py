@@ -188,7 +188,7 @@ def test_delete_whose_response_was_lost_succeeds(table: Table) -> None:
     state = table.claimed((ONE, 0)).state
     assert not table.store().delete(state, OTHER)
 
-    with FaultProxy(table.aws.endpoint_url, table.aws.endpoint_url) as proxy:
+    with FaultProxy(table.aws.endpoint_url) as proxy:
         proxy.inject("DeleteItem", Fault.LOST, times=1)
         assert table.store(proxy.url).delete(state, ONE)
 

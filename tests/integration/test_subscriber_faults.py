@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demo.local_aws import LocalAws
-from tests.integration.outcomes import FAULTS, run
+from tests.integration.outcomes import run
 from tests.support.faults import Attempt, Fault, FaultProxy, Hurry, Response
 from tests.support.slow import SEED, SLOW
 from tests.support.subscription import Event, Example, MockQonto, granted, qonto_at
@@ -29,7 +29,7 @@ type Case = tuple[str, int, Fault, int]  # a call, its fault, and how many attem
 
 def cases(*calls: tuple[str, int]) -> list[Case]:
     """Return each fault of the first and of every attempt of each of *calls*, or a sample."""
-    found = [(*call, fault, times) for call, fault, times in product(calls, FAULTS, (1, 3))]
+    found = [(*call, fault, times) for call, fault, times in product(calls, Fault, (1, 3))]
     return found if SLOW else Random(SEED).sample(found, SAMPLE)  # noqa: S311 - repeatable
 
 
@@ -45,11 +45,11 @@ class QontoProxy(FaultProxy):
 class Lane(Example):
     """An example with a topic, a mock Qonto and proxies of its own."""
 
-    def __init__(self, aws: LocalAws, microburst: str, block: ExitStack) -> None:
+    def __init__(self, aws: LocalAws, block: ExitStack) -> None:
         qonto = MockQonto()
         block.enter_context(qonto.up())
         self.to_qonto = block.enter_context(QontoProxy(qonto.url))
-        self.to_aws = block.enter_context(Hurry(aws.endpoint_url, microburst))
+        self.to_aws = block.enter_context(Hurry(aws.endpoint_url))
         qonto.environment = qonto_at(self.to_qonto.url)
         super().__init__(aws, aws.sns.create_topic(Name=f"lane-{id(self)}")["TopicArn"], qonto)
         self.cold_start(**self.to_aws.endpoints)
@@ -84,9 +84,9 @@ class Lane(Example):
 
 
 @pytest.fixture(scope="module")
-def lanes(aws: LocalAws, microburst: str) -> Iterator[list[Lane]]:
+def lanes(aws: LocalAws) -> Iterator[list[Lane]]:
     with ExitStack() as block:
-        yield [Lane(aws, microburst, block) for _ in range(LANES)]
+        yield [Lane(aws, block) for _ in range(LANES)]
 
 
 @pytest.mark.claim("S27", "T12")

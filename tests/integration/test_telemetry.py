@@ -130,7 +130,6 @@ def failing(method: str) -> dict[str, Any]:
 def test_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR0917 - a table
     browser: Browser,
     subscriber: Subscriber,
-    microburst: str,
     capsys: pytest.CaptureFixture[str],
     error: str,
     call: str,
@@ -140,7 +139,7 @@ def test_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR09
 ) -> None:
     """The error is one of AWS, or one of our own code."""
     state, healthy = browser.started(), browser.connector
-    with FaultProxy(healthy.aws.endpoint_url, microburst) as proxy:
+    with FaultProxy(healthy.aws.endpoint_url) as proxy:
         behind = Connector(healthy.aws, healthy.stack, **proxy.endpoints)
         is_own = error == "RuntimeError"
         if not is_own:

@@ -33,7 +33,7 @@ LARGE_MODELS = [
 @pytest.mark.parametrize(
     "model", [*MODELS, *(pytest.param(model, marks=slow) for model in LARGE_MODELS)]
 )
-@pytest.mark.claim("S23")
+@pytest.mark.claim("S3", "S8", "S20", "S23", "T5", "T12")
 def test_apps_have_no_problem_in_any_order(model: ConnectorModel) -> None:
     found = replace(model).explore(Problem)  # whose memory is freed
 

@@ -1,30 +1,19 @@
-"""A proxy before the local AWS in which calls fail as AWS or a network fails.
-
-The error responses of AWS come from microburst, which knows the format of each service.
-"""
+"""A proxy before the local AWS in which calls fail as AWS or a network fails."""
 
 import json
-import os
 import queue
 import re
 import socket
 import struct
 import sys
 import threading
-import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import urllib3
-
-from demo.child import Child
-from demo.local_aws import LocalAws, free_port
 
 type Response = tuple[int, dict[str, str], bytes]
 
@@ -45,19 +34,15 @@ class Fault(StrEnum):
     CUT_OFF = "half a response, then the end of the connection"
     SHORTENED = "half a response that claims to be whole"
     MALFORMED = "a malformed response"
-    DRIPPING = "a response byte by byte"
-    HELD = "a response when it is released"
 
 
-# Microburst's settings.
-_BY_MICROBURST: dict[Fault, dict[str, object]] = {
-    Fault.DENIED: {"error": {"code": "AccessDeniedException", "status": 403}},
-    Fault.THROTTLED: {"error": {"code": "ThrottlingException", "status": 400}},
-    Fault.FAILED: {"error": {"code": "InternalServerError", "status": 500}},
+# The error code of AWS, and its HTTP status.
+ERRORS = {
+    Fault.DENIED: ("AccessDeniedException", 403),
+    Fault.THROTTLED: ("ThrottlingException", 400),
+    Fault.FAILED: ("InternalServerError", 500),
 }
 EVERY = 1000  # attempts
-_HEADER = "x-fault"
-_LOCALHOST = "127.0.0.1"
 
 
 class Attempt(BaseHTTPRequestHandler):
@@ -78,7 +63,7 @@ class Attempt(BaseHTTPRequestHandler):
 
 
 class FaultProxy(ThreadingTCPServer):
-    """A proxy before *upstream* in which attempts can fail, some of them by *microburst*.
+    """A proxy before *upstream* in which attempts can fail.
 
     *attempts* counts those of each operation.
     """
@@ -87,12 +72,12 @@ class FaultProxy(ThreadingTCPServer):
     request_queue_size = 64
     asks_for_pause = True
 
-    def __init__(self, upstream: str, microburst: str = "") -> None:
-        self._upstream, self._microburst = upstream, microburst
-        super().__init__((_LOCALHOST, 0), Attempt)
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        super().__init__(("127.0.0.1", 0), Attempt)
         self.attempts: Counter[str] = Counter()
         self.clear()
-        self.url = f"http://{_LOCALHOST}:{self.server_address[1]}"
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
         services = ("DYNAMODB", "SNS", "SECRETS_MANAGER", "SQS")
         self.endpoints = {f"AWS_ENDPOINT_URL_{service}": self.url for service in services}
         threading.Thread(target=self.serve_forever, args=[0.05], daemon=True).start()
@@ -118,7 +103,6 @@ class FaultProxy(ThreadingTCPServer):
         """Remove all faults."""
         self._faults: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
         self._reached: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.released = threading.Event()  # of the responses that are held
 
     def wait_for(self, operation: str) -> None:
         """Wait for the next fault of *operation*, or raise `queue.Empty`."""
@@ -135,8 +119,6 @@ class FaultProxy(ThreadingTCPServer):
         if fault:
             # Reported before the client goes on, so that `clear` removes all reports of its past.
             self._reached.put(attempt.operation)
-        if fault is Fault.HELD and not self.released.wait(60):
-            raise ConnectionAbortedError
         if fault in {Fault.RESET, Fault.LOST}:
             # Closed with unsent data discarded, the connection is reset.
             linger = struct.pack("ii", 1, 0)
@@ -149,16 +131,24 @@ class FaultProxy(ThreadingTCPServer):
             self._respond(attempt, fault, response)
 
     def _forwarded(self, attempt: Attempt, fault: Fault | None) -> Response:
+        if fault and fault in ERRORS:
+            code, status = ERRORS[fault]
+            is_json = "X-Amz-Target" in attempt.headers
+            json_text, xml = (
+                json.dumps({"__type": code}),
+                f"<E><Error><Code>{code}</Code></Error></E>",
+            )
+            return status, {}, (json_text if is_json else xml).encode()
         headers = {name: value for name, value in attempt.headers.items() if name != "Host"}
-        url = self._upstream
-        if fault and fault in _BY_MICROBURST:
-            url = self._microburst
-            headers[_HEADER] = fault.name
         # Each call has a connection of its own, as the servers may stop meanwhile.
         options: dict[str, Any] = {"decode_content": False, "redirect": False}
         with urllib3.PoolManager(retries=False, timeout=30) as pool:
             response = pool.request(
-                attempt.command, url + attempt.path, body=attempt.body, headers=headers, **options
+                attempt.command,
+                self._upstream + attempt.path,
+                body=attempt.body,
+                headers=headers,
+                **options,
             )
         return response.status, dict(response.headers), response.data
 
@@ -178,12 +168,7 @@ class FaultProxy(ThreadingTCPServer):
         body = half if fault is Fault.CUT_OFF else body
         lines = [f"HTTP/1.1 {status} -", *(f"{name}: {value}" for name, value in headers.items())]
         sent = "\r\n".join([*lines, "", ""]).encode() + body
-        if fault is not Fault.DRIPPING:
-            attempt.connection.sendall(sent)
-            return
-        for byte in sent:
-            attempt.connection.sendall(bytes([byte]))
-            time.sleep(0.2)  # far below the clients' read timeout
+        attempt.connection.sendall(sent)
 
 
 class Hurry(FaultProxy):
@@ -191,8 +176,8 @@ class Hurry(FaultProxy):
 
     asks_for_pause = False
 
-    def __init__(self, upstream: str, microburst: str = "") -> None:
-        super().__init__(upstream, microburst)
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
         self.delays: list[int] = []
 
     def _forwarded(self, attempt: Attempt, fault: Fault | None) -> Response:
@@ -200,22 +185,3 @@ class Hurry(FaultProxy):
         self.delays += map(int, re.findall(delay, attempt.body))
         attempt.body = re.sub(delay, lambda found: b"0".rjust(len(found[0])), attempt.body)
         return super()._forwarded(attempt, fault)
-
-
-@contextmanager
-def microburst(aws: LocalAws) -> Iterator[str]:
-    """Run microburst before *aws* inside the block, and yield its URL."""
-    rules = [
-        {"service": "*", "headers": {_HEADER: fault.name}, **effect}
-        for fault, effect in _BY_MICROBURST.items()
-    ]
-    port = free_port()
-    address = ["--upstream", aws.endpoint_url, "--host", _LOCALHOST, "--port", str(port)]
-    with NamedTemporaryFile("w", suffix=".json") as config:
-        json.dump({"rules": rules}, config)  # valid YAML, which microburst reads
-        config.flush()
-        command = ["microburst", "--config", config.name, *address]
-        with Child(command[0], port, *command, environment={"PATH": os.environ["PATH"]}) as child:
-            # Its first response takes seconds, because it reads the models of all services.
-            child.wait_until_ready(120)
-            yield f"http://{_LOCALHOST}:{port}"
