@@ -25,7 +25,7 @@ READS = {"get_item", "query"}
 class World(NamedTuple):
     """What AWS, Qonto and the app keep."""
 
-    items: Items = ()  # of the tables, and of what else keeps something under a name
+    items: Items = ()  # of tables and other stores
     queue: tuple[Any, ...] = ()  # the messages, each as it begins a process
 
 
@@ -75,7 +75,7 @@ class Exploration(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """The moves of what is *expected*, at *instants*, with at most *faults*."""
+    """The moves of the *expected* arrivals, at *instants*, with at most *faults*."""
 
     expected: tuple[Any, ...]
     instants: tuple[int, ...]
