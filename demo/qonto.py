@@ -148,7 +148,7 @@ class AuthorizationServer:
     exchanges_attempted: int = 0
     exchanges_succeeded: int = 0
     refreshes: int = 0  # that succeeded
-    reuses: int = 0  # of refresh tokens, after their grace
+    reuses: int = 0  # uses of refresh tokens after their grace
     _logins: dict[str, LoginAndConsent] = field(default_factory=dict)
     # By the signature of the code: Hydra identifies a code by it, and so finds the used ones.
     _grants: dict[str, Grant] = field(default_factory=dict)

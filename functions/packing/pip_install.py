@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def configured(environment: "dict[str, str]") -> str:
-    """Return what pip's configuration files say, a line a setting, such as global.user='true'."""
+    """Return pip's settings from its files, one in each line, such as global.user='true'."""
     # so that it prints its settings
     said = {"PIP_QUIET": "0", "PIP_VERBOSE": "0", "PIP_LOG": os.devnull}
     command = [sys.executable, "-m", "pip", "config", "list"]

@@ -16,7 +16,7 @@ from tests.support.subscription import Event, Example, MockQonto, granted, qonto
 
 LANES, SAMPLE = 5 if SLOW else 3, 6  # cases of each test in a fast run
 REMINDED, GRACE = 24, 60  # seconds
-STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}  # of Qonto's responses
+STATUS = {Fault.DENIED: 401, Fault.THROTTLED: 429, Fault.FAILED: 500}  # at Qonto
 CONNECTED = "connected", "connected", {"tokens"}
 DISCONNECTED = "disconnected", "disconnected", set[str]()
 # Calls to find, claim, send, connect; claim, send, renew, read; remind, mark, revoke, delete. Each

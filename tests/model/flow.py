@@ -26,7 +26,7 @@ class World(NamedTuple):
     """What AWS, Qonto and the app keep."""
 
     items: Items = ()  # of tables and other stores
-    queue: tuple[Any, ...] = ()  # the messages, each as it begins a process
+    queue: tuple[Any, ...] = ()  # messages, each of which begins a process
 
 
 class Process(NamedTuple):

@@ -282,7 +282,7 @@ def test_form_names_account_and_needs_token_of_session(site: Site) -> None:
     browser = site.browser()
     pages = [browser.get("/"), browser.get("/out-of-date")]
     accounts = [re.findall(r"demo-[0-9a-f]{4}@", page.text) for page in pages]
-    assert accounts == [[accounts[0][0]] * 2] * 2  # beside both buttons
+    assert accounts == [[accounts[0][0]] * 2] * 2  # the name stands beside both buttons
     own, others = form(pages[0]), form(site.browser().get("/"))
     session = {"cookie": f"ledgerly={browser.cookies['ledgerly']}"}
     wrong: list[tuple[Any, Any]] = [({}, session), (others, session), (own, {}), (own, session)]
