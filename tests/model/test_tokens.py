@@ -46,10 +46,10 @@ LARGE_MODELS = [
     TWO_AND_FAULT,
     TokensModel((ASKS, ASKS_AGAIN), SHORT, 1),
     AGAIN_TWICE,
+    END,
     TokensModel((ENDS, ENDS), SHORT, 0),
-    TokensModel((ENDS, WITHDRAWS), SHORT, 1),
+    TokensModel((ENDS, WITHDRAWS), SHORT, 0),
     TokensModel((ASKS, ENDS), SHORT, 0),
-    replace(REPUDIATED_AND_ENDED, faults=1),
     TokensModel((ENDS,), SHORT, 0, (LATER, REPUDIATED)),
 ]
 
