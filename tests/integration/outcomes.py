@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from random import Random
 from typing import NamedTuple
 
 from demo.template import ROOT
 from tests.support.connector import CODE, Browser, Connector, Response, Subscriber
 from tests.support.faults import Fault, FaultProxy
+from tests.support.slow import SEED, SLOW
 
 PAGE = ROOT / "docs" / "fault-matrix.md"
 UPDATE = bool(os.environ.get("UPDATE"))  # the page, instead of a comparison with it
@@ -124,6 +126,8 @@ def assert_documented(lanes: Sequence[Lane]) -> None:
         _write(run(lanes, outcome, chosen))
         return
     assert page.keys() == set(chosen)
+    if not SLOW:
+        chosen = Random(SEED).sample(CASES, 44)  # noqa: S311 - repeatable
     for _ in range(3):  # again for those that differ: a busy machine causes timeouts
         found = run(lanes, outcome, chosen)
         chosen = [case for case in chosen if found[case] != page[case]]

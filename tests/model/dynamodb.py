@@ -49,10 +49,8 @@ def apply(operation: str, request: Mapping[str, Any], items: Items) -> tuple[Any
 
 def _updated(request: Mapping[str, Any], item: dict[str, Any]) -> dict[str, Any]:
     sets, _, removes = request["UpdateExpression"].partition("REMOVE")
-    names, values = (
-        request.get("ExpressionAttributeNames", {}),
-        request["ExpressionAttributeValues"],
-    )
+    names = request.get("ExpressionAttributeNames", {})
+    values = request["ExpressionAttributeValues"]
     removed = {names[each] for each in re.findall(r"#\w+", removes)}
     kept = {name: value for name, value in item.items() if name not in removed}
     new = {

@@ -58,13 +58,10 @@ class Steps:
 
     def __init__(self, run: Callable[[Any, Outside], Any]) -> None:
         self.calls: list[Call] = []  # at each step
-        self.start, self.next = cache(self._start), cache(self._next)
+        self.start = cache(lambda arrival, clock: self._step(arrival, clock, ()))
+        self.next = cache(self._next)
         self._run = run
         self._histories: list[tuple[Any, int, tuple[tuple[int, str], ...]]] = []
-
-    def _start(self, arrival: object, clock: int) -> int:
-        """Return the first step of a process."""
-        return self._step(arrival, clock, ())
 
     def _next(self, step: int, clock: int, result: str) -> int:
         """Return the step after *step*, whose call had *result* at *clock*."""

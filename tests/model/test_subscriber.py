@@ -35,14 +35,17 @@ LATE = SubscriberModel((), DAY, 0, (FIRST, CONFIRMED, REPUDIATED_LATE))
 SESSION = SubscriberModel((SIGNED_OUT, VICTIM), (0,), 0, (FIRST,))
 APP = SubscriberModel((BACK, VICTIM), (0,), 0, (FIRST,))
 BOTH_BACK = SubscriberModel((BACK, BACK_WITH_B), (0,), 0)
-MODELS = [ONE, COPIED, REPUDIATES, LATE]
-MODELS += [
+MODELS = [
+    ONE,
+    REPUDIATES,
+    LATE,
     SubscriberModel((BACK, BACK, VICTIM), (0,), 0, (FIRST,)),
     SubscriberModel((SIGNED_OUT, VICTIM), (0,), 1, (FIRST,)),
-    SubscriberModel((BACK, BACK_WITH_B, VICTIM), (0,), 0, (FIRST, COPY_OF_X)),
 ]
 LARGE_MODELS = [
+    COPIED,
     TWO,
+    SubscriberModel((BACK, BACK_WITH_B, VICTIM), (0,), 0, (FIRST, COPY_OF_X)),
     SubscriberModel((), END, 1, (FIRST, CONFIRMED)),
     SubscriberModel((BACK_WITH_Y, VICTIM), RUN, 1, (FIRST,)),
     SubscriberModel((), RUN, 1, (FIRST, CONFIRMED), parallel=3),
