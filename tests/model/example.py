@@ -121,10 +121,9 @@ class Arrival(NamedTuple):
 class Code:
     """The handlers and the app, in which *edits* and *app_edits* replace texts."""
 
-    outside: Outside  # of the process that runs
-
     def __init__(self, edits: Mapping[str, str], app_edits: Mapping[str, str]) -> None:
         """Import the code with clients that call `outside`."""
+        self.outside = Outside(0, ())  # of the process that runs
         names = "send_message", "send_message_batch"
         sqs: Any = SimpleNamespace(**{name: partial(self._call, name) for name in names})
         secrets = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": SECRET})
