@@ -156,13 +156,14 @@ def test_error_loses_nothing_and_is_logged_without_text(  # noqa: PLR0913, PLR09
     is_internal = is_own and metrics == ["StateStoreFailed"]
     names = ["InternalError"] if is_internal else metrics
     assert [each.name for each in counts] == names
+    own = "Start failed" if method == "issue" else "Callback failed"
+    assert line["message"] == (own if is_internal else message)
     if is_own:
         first, *_, last = [place.rpartition(":") for place in line["place"].split()]
         module = "start.app" if method == "issue" else "callback.app"
         assert (first[0], last[0]) == (module, __name__)
         assert last[2].isdecimal()
     else:
-        assert line["message"] == message
         # Without a response to the claim, callback does not know the authorization.
         assert ("reference" in line) == (method != "claim")
     browser.connector = healthy
