@@ -26,7 +26,6 @@ HOUR = 3600
 EARLIEST = 600  # seconds before its end, from which a token is refreshed
 CLAIM = 22  # seconds, after which another function refreshes
 GRACE = 60  # seconds, in which Qonto takes a used refresh token again
-REVOKED = {"status": "disconnected", "revoked": True}
 DISCONNECTED = "disconnected", "disconnected", set[str]()
 
 

@@ -28,8 +28,8 @@ import cookies
 from authorization import RECEIPT_LIFETIME, STATE_LIFETIME, to_item
 from state_store import CLAIM_LIFETIME
 from tests.model import edited
-from tests.model.flow import Model, Move, Process, State, World
-from tests.model.steps import DONE, NO_RESPONSE, Call, ConditionFailedError, Outside
+from tests.model.flow import Model, Move, Process, State, World, put
+from tests.model.steps import NO_RESPONSE, Call, ConditionFailedError, Outside
 from tests.support.connector import CODE_ROOT, NOW, REQUESTS, RETURN_URL
 from tests.support.flow import STATE
 from tests.support.packages import VARIABLES
@@ -212,9 +212,8 @@ class ConnectorModel(Model):
         if call.operation != "publish":
             return super()._apply(world, call, attempt, clock)
         event = json.loads(json.loads(call.request)["Message"])
-        response = "1" if event["data"].get("code") == "code-1" else "2"
-        items = tuple(sorted((dict(world.items) | {f"topic {event['id']}": response}).items()))
-        return "{}", world._replace(items=items)
+        response = 1 if event["data"].get("code") == "code-1" else 2
+        return "{}", put(world, {f"topic {event['id']}": response})
 
     # ----------------------------------------------------------------- problems
 
@@ -278,13 +277,7 @@ class ConnectorModel(Model):
 
     def _repeated(self, state: State, process: Process, at: int) -> str:
         """Return what a repeated callback is shown, alone and without a fault."""
-        world, step = state.world, self.steps.start(process.arrival, at)
-        while (call := self.steps.calls[step]).operation != DONE:
-            if call.operation == "publish":
-                return "success"
-            result, world = self.apply(world, call, 1, at)
-            step = self.steps.next(step, at, result)
-        return shown(call)
+        return shown(self.alone(state.world, process.arrival, at)[0])
 
 
 class Client:

@@ -9,11 +9,11 @@
 
 import gc
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tests.model import dynamodb
 from tests.model.dynamodb import Items
@@ -80,6 +80,7 @@ class Model:
     expected: tuple[Any, ...]
     instants: tuple[int, ...]
     faults: int
+    choices: ClassVar[Mapping[str, str]] = {}  # in `alone`: results that the world does not decide
 
     @cached_property
     def steps(self) -> Steps:
@@ -166,7 +167,7 @@ class Model:
             faulty = faulty._replace(late=plus(state.late, call))
         if process.attempt == 1:
             killed = Move("killed", process, call)
-            yield killed, self.stopped(killed, _without(faulty, process))
+            yield killed, self.stopped(killed, without(faulty, process))
             again = plus(less(state.running, process), process._replace(attempt=2))
             yield Move("given up", process, call), faulty._replace(running=again)
         else:
@@ -179,7 +180,7 @@ class Model:
         move = Move(name, process, self.steps.calls[process.step])
         step = self.steps.next(process.step, state.clock, result)
         following = process._replace(step=step, attempt=1)
-        return self.going_on(move, _without(state, process), following, result)
+        return self.going_on(move, without(state, process), following, result)
 
     def going_on(
         self, move: Move, state: State, process: Process, result: str = ""
@@ -204,6 +205,15 @@ class Model:
         """Return the state *after* a process ended with *result*, or was killed."""
         raise NotImplementedError
 
+    def alone(self, world: World, arrival: Any, at: int) -> tuple[Call, World]:  # noqa: ANN401
+        """Handle *arrival* alone and without a fault; return how it ends, and the world."""
+        step = self.steps.start(arrival, at)
+        while (call := self.steps.calls[step]).operation not in {DONE, FAILED}:
+            if (result := self.choices.get(call.operation)) is None:
+                result, world = self.apply(world, call, 1, at)
+            step = self.steps.next(step, at, result)
+        return call, world
+
     def _apply(self, world: World, call: Call, attempt: int, _clock: int) -> tuple[str, World]:
         request = json.loads(call.request)
         result, items = dynamodb.apply(call.operation, request, world.items)
@@ -212,7 +222,14 @@ class Model:
         return json.dumps(result), world._replace(items=items)
 
 
-def _without(state: State, process: Process) -> State:
+def put(world: World, rows: Mapping[str, Any]) -> World:
+    """Return *world* with *rows*, whose keys begin with their tables."""
+    new = {at: json.dumps(row, sort_keys=True) for at, row in rows.items()}
+    return world._replace(items=tuple(sorted((dict(world.items) | new).items())))
+
+
+def without(state: State, process: Process) -> State:
+    """Return *state* without a running *process*."""
     return state._replace(running=less(state.running, process))
 
 

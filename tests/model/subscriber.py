@@ -22,7 +22,6 @@ from examples.app.contexts import sha256
 from subscriber.access_tokens import WAIT
 from subscriber.grants import LONGEST_RUN, REFRESHING, Status
 from tests.model import dynamodb
-from tests.model.dynamodb import Items
 from tests.model.example import (
     AUTHORIZATIONS,
     BROWSERS,
@@ -36,8 +35,20 @@ from tests.model.example import (
     Code,
     Kind,
 )
-from tests.model.flow import READS, Exploration, Model, Move, Process, State, World, less, plus
-from tests.model.steps import DONE, FAILED, NO_RESPONSE, Call, Outside
+from tests.model.flow import (
+    READS,
+    Exploration,
+    Model,
+    Move,
+    Process,
+    State,
+    World,
+    less,
+    plus,
+    put,
+    without,
+)
+from tests.model.steps import FAILED, NO_RESPONSE, Call, Outside
 from tests.support.subscription import SCOPE
 
 dynamodb.KEYS |= {"grants": ["authorization_id", "event_id"]}
@@ -90,13 +101,6 @@ def kept(world: World) -> Kept:
     return Kept(**found)
 
 
-def put(world: World, rows: Rows) -> World:
-    """Return *world* with *rows*, whose keys begin with their tables."""
-    new = {at: json.dumps(row, sort_keys=True) for at, row in rows.items()}
-    items: Items = tuple(sorted((dict(world.items) | new).items()))
-    return world._replace(items=items)
-
-
 def is_claimed(world: World, clock: int) -> bool:
     """Tell whether a process may be refreshing tokens."""
     claims = [it.get("refresh", {}).get("claimed_at", 0) for it in kept(world).grants.values()]
@@ -114,6 +118,7 @@ class SubscriberModel(Model):
     parallel: int = 2  # processes at most
     edits: Mapping[str, str] = field(default_factory=dict)
     app_edits: Mapping[str, str] = field(default_factory=dict)
+    choices = {"owner": '"alone"', "sleep": str(WAIT)}  # noqa: RUF012 - a constant
 
     def edited(self, code: Mapping[str, str] = {}, app: Mapping[str, str] = {}) -> Self:
         """Return a broken variant."""
@@ -169,7 +174,7 @@ class SubscriberModel(Model):
             yield move, started
 
     def begun(self, state: State) -> Iterator[tuple[Move, State]]:
-        """Yield the arrivals of browsers, and of messages: once, twice, or with a failure."""
+        """Yield the arrivals of browsers, and of messages, which may come twice."""
         for arrival in dict.fromkeys(state.expected):
             after = state._replace(expected=less(state.expected, arrival))
             yield Move("arrives", self.began(state, arrival)), after
@@ -221,7 +226,7 @@ class SubscriberModel(Model):
         faulty = _failed(state._replace(faults=state.faults - 1))
         lost = faulty._replace(late=plus(state.late, call))
         killed = Move("killed", process, call)
-        yield killed, self.stopped(killed, lost._replace(running=less(state.running, process)))
+        yield killed, self.stopped(killed, without(lost, process))
         yield self.continued(NO_RESPONSE, lost, process, json.dumps(NO_RESPONSE))
         yield self.continued(NOT_SENT, faulty, process, json.dumps(NOT_SENT))
         refused = faulty._replace(world=world) if "code" in json.loads(call.request) else faulty
@@ -324,17 +329,6 @@ class SubscriberModel(Model):
         rows = [it for it in new.connections.values() if it["status"] != Status.REPUDIATED]
         if len(rows) != len({it["context"] for it in rows}):
             yield Problem.CONTEXT_TWICE
-
-    def alone(self, world: World, arrival: Arrival, at: int) -> tuple[Call, World]:
-        """Handle *arrival* alone and without a fault; return how it ends, and the world."""
-        step = self.steps.start(arrival, at)
-        while (call := self.steps.calls[step]).operation not in {DONE, FAILED}:
-            if call.operation in {"owner", "sleep"}:
-                result = {"owner": '"alone"', "sleep": str(WAIT)}[call.operation]
-            else:
-                result, world = self.apply(world, call, 1, at)
-            step = self.steps.next(step, at, result)
-        return call, world
 
     def _problems_at_end(self, state: State) -> Iterator[Problem]:
         rows = kept(state.world)

@@ -22,9 +22,9 @@ from typing import Any
 
 from subscriber.grants import CONNECTIONS, REFRESHING, Status
 from tests.model.example import HOUR, NOT_SENT, NOW, REFUSED, Arrival, Kind
-from tests.model.flow import Move, Process, State, World, less
+from tests.model.flow import Move, Process, State, World, less, put
 from tests.model.steps import FAILED, NO_RESPONSE, Call
-from tests.model.subscriber import Kept, Row, Rows, SubscriberModel, is_claimed, kept, put
+from tests.model.subscriber import Kept, Row, Rows, SubscriberModel, is_claimed, kept
 
 PERIOD = REFRESHING + 2  # seconds; then the first message about a claim comes
 GRACE = 60  # seconds

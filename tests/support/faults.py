@@ -42,7 +42,6 @@ ERRORS = {
     Fault.THROTTLED: ("ThrottlingException", 400),
     Fault.FAILED: ("InternalServerError", 500),
 }
-EVERY = 1000  # attempts
 
 
 class Attempt(BaseHTTPRequestHandler):
@@ -91,7 +90,7 @@ class FaultProxy(ThreadingTCPServer):
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
-    def inject(self, operation: str, fault: Fault, *, after: int = 0, times: int = EVERY) -> None:
+    def inject(self, operation: str, fault: Fault, *, after: int = 0, times: int = 1000) -> None:
         """Apply *fault* to each attempt of *operation*, or to the next *times* attempts.
 
         The first *after* attempts have no fault. Several faults of one operation apply in the order
